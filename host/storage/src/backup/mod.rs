@@ -1,0 +1,1 @@
+//! Snapshots of all stores at one instant, and restoring them.

@@ -1,0 +1,245 @@
+//! Who asks. HTTP, CLI and plugins all enter the data layer with a [`Caller`], so a grant, a limit or an
+//! audit entry exists once.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// What a token may do. Each scope includes the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Read every noun.
+    Read,
+    /// Read, and write series, skills, settings and files.
+    Write,
+    /// Everything: deletions, plugins, tokens, backup, maintenance.
+    Admin,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        })
+    }
+}
+
+/// Who enters the data layer.
+#[derive(Debug, Clone)]
+pub enum Caller {
+    /// The person at the machine: the CLI, over the 0600 socket or with the folder's lock.
+    Operator,
+    /// A bearer of a token over HTTP.
+    Token { id: i64, name: String, scope: Scope },
+    /// A sandboxed component; what it may touch is its effective grant (asked ∩ given).
+    Plugin { name: String, grants: Arc<Grants> },
+}
+
+impl Caller {
+    /// How the audit trail names this caller: `operator`, `token:NAME`, `plugin:NAME`.
+    pub fn actor(&self) -> String {
+        match self {
+            Self::Operator => "operator".into(),
+            Self::Token { name, .. } => format!("token:{name}"),
+            Self::Plugin { name, .. } => format!("plugin:{name}"),
+        }
+    }
+
+    /// Refuses a token below `scope` and every plugin: plugins come in through the `*_pattern` checks.
+    pub fn require(&self, scope: Scope, what: &str) -> Result<()> {
+        match self {
+            Self::Operator => Ok(()),
+            Self::Token { scope: have, .. } if *have >= scope => Ok(()),
+            Self::Token { name, scope: have, .. } => {
+                Err(Error::denied(format!("token `{name}` has scope `{have}`; {what} needs `{scope}`"))
+                    .hint(format!("create one with `shiphold tokens create NAME --scope {scope}`")))
+            }
+            Self::Plugin { name, .. } => Err(Error::denied(format!("plugin `{name}` may not {what}"))),
+        }
+    }
+
+    /// May this caller read the series of `bucket`/`measurement`?
+    pub fn may_read_series(&self, bucket: &str, measurement: &str) -> Result<()> {
+        self.series(bucket, measurement, Scope::Read, |g| &g.series_read, "series.read")
+    }
+
+    /// May this caller write (add to) the series of `bucket`/`measurement`?
+    pub fn may_write_series(&self, bucket: &str, measurement: &str) -> Result<()> {
+        self.series(bucket, measurement, Scope::Write, |g| &g.series_write, "series.write")
+    }
+
+    fn series(
+        &self,
+        bucket: &str,
+        measurement: &str,
+        scope: Scope,
+        patterns: impl Fn(&Grants) -> &Vec<String>,
+        grant: &str,
+    ) -> Result<()> {
+        let Self::Plugin { name, grants } = self else { return self.require(scope, grant) };
+        let path = format!("{bucket}/{measurement}");
+        if patterns(grants).iter().any(|p| pattern_matches(p, &path)) {
+            return Ok(());
+        }
+        Err(Error::denied(format!("plugin `{name}` has no `{grant}` grant for `{path}`"))
+            .hint(format!("add a pattern to `grants.{grant}` of the plugin in shiphold.toml")))
+    }
+
+    /// May this caller read settings of `namespace`?
+    pub fn may_read_settings(&self, namespace: &str) -> Result<()> {
+        let Self::Plugin { name, grants } = self else { return self.require(Scope::Read, "settings.read") };
+        if grants.settings_read.iter().any(|p| pattern_matches(p, namespace)) {
+            return Ok(());
+        }
+        Err(Error::denied(format!(
+            "plugin `{name}` has no `settings.read` grant for namespace `{namespace}`"
+        ))
+        .hint("add the namespace to `grants.settings.read` of the plugin in shiphold.toml"))
+    }
+}
+
+/// What a plugin may touch. Every list is empty by default: denied. Patterns are globs in which `*` stands
+/// for any run of characters; series patterns match `bucket/measurement`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Grants {
+    pub series_read: Vec<String>,
+    pub series_write: Vec<String>,
+    /// Series a retention plan may drop from; a plan that names another is refused whole.
+    pub series_drop: Vec<String>,
+    pub settings_read: Vec<String>,
+    pub skills_read: bool,
+    /// `store/prefix` patterns.
+    pub files_read: Vec<String>,
+    pub files_write: Vec<String>,
+    /// `METHOD host` entries.
+    pub http: Vec<String>,
+    pub secrets: Vec<String>,
+    pub clock: bool,
+    pub random: bool,
+    /// The guest imports `wasi:*`, which holds nothing.
+    pub wasi: bool,
+    /// A write may replace what is there.
+    pub overwrite: bool,
+}
+
+impl Grants {
+    /// What is both asked for and given. A pattern that is asked survives where a given pattern covers it;
+    /// a given pattern survives where an asked one covers it.
+    #[must_use]
+    pub fn intersect(asked: &Self, given: &Self) -> Self {
+        Self {
+            series_read: meet(&asked.series_read, &given.series_read),
+            series_write: meet(&asked.series_write, &given.series_write),
+            series_drop: meet(&asked.series_drop, &given.series_drop),
+            settings_read: meet(&asked.settings_read, &given.settings_read),
+            skills_read: asked.skills_read && given.skills_read,
+            files_read: meet(&asked.files_read, &given.files_read),
+            files_write: meet(&asked.files_write, &given.files_write),
+            http: meet(&asked.http, &given.http),
+            secrets: meet(&asked.secrets, &given.secrets),
+            clock: asked.clock && given.clock,
+            random: asked.random && given.random,
+            wasi: asked.wasi && given.wasi,
+            overwrite: given.overwrite,
+        }
+    }
+}
+
+fn meet(asked: &[String], given: &[String]) -> Vec<String> {
+    let mut out: Vec<String> = asked
+        .iter()
+        .filter(|a| given.iter().any(|g| pattern_matches(g, a)))
+        .chain(given.iter().filter(|g| asked.iter().any(|a| pattern_matches(a, g))))
+        .cloned()
+        .collect();
+    out.sort();
+    out.dedup();
+    out
+}
+
+/// Glob match in which `*` stands for any run of characters (also none) and everything else for itself.
+/// Linear in `pattern × text` at worst, so a hostile pattern cannot make it explode.
+pub fn pattern_matches(pattern: &str, text: &str) -> bool {
+    let (p, t) = (pattern.as_bytes(), text.as_bytes());
+    let (mut pi, mut ti) = (0, 0);
+    let (mut star, mut mark) = (None, 0);
+    while ti < t.len() {
+        match p.get(pi) {
+            Some(b'*') => {
+                star = Some(pi);
+                mark = ti;
+                pi += 1;
+            }
+            Some(c) if Some(c) == t.get(ti) => {
+                pi += 1;
+                ti += 1;
+            }
+            _ => match star {
+                Some(s) => {
+                    pi = s + 1;
+                    mark += 1;
+                    ti = mark;
+                }
+                None => return false,
+            },
+        }
+    }
+    p.iter().skip(pi).all(|c| *c == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (p, t, want) in [
+            ("market/bar.*", "market/bar.1m.AAPL", true),
+            ("market/bar.*", "metrics/bar.1m.AAPL", false),
+            ("*", "", true),
+            ("", "", true),
+            ("", "a", false),
+            ("a*b*c", "a--b--c", true),
+            ("a*b*c", "a--b--", false),
+            ("*.AAPL", "tick.AAPL", true),
+            ("tick.AAPL", "tick.AAPL2", false),
+        ] {
+            assert_eq!(pattern_matches(p, t), want, "{p} ~ {t}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_without_grants_is_denied_everything() {
+        let caller = Caller::Plugin { name: "p".into(), grants: Arc::default() };
+        assert!(caller.may_read_series("market", "tick.AAPL").is_err());
+        assert!(caller.may_write_series("market", "tick.AAPL").is_err());
+        assert!(caller.may_read_settings("system").is_err());
+        assert!(caller.require(Scope::Read, "read").is_err());
+    }
+
+    #[test]
+    fn the_effective_grant_is_asked_and_given() {
+        let grants = |read: &[&str]| Grants {
+            series_read: read.iter().map(|s| (*s).into()).collect(),
+            ..Grants::default()
+        };
+        let both = |a: &[&str], g: &[&str]| Grants::intersect(&grants(a), &grants(g)).series_read;
+        assert_eq!(both(&["market/*"], &["market/bar.*"]), ["market/bar.*"]);
+        assert_eq!(both(&["market/bar.1m.*"], &["market/*"]), ["market/bar.1m.*"]);
+        assert!(both(&["market/*"], &[]).is_empty());
+        assert!(both(&["market/*"], &["metrics/*"]).is_empty());
+    }
+
+    #[test]
+    fn a_token_needs_its_scope() {
+        let token = |scope| Caller::Token { id: 1, name: "t".into(), scope };
+        assert!(token(Scope::Read).may_write_series("market", "x").is_err());
+        assert!(token(Scope::Write).may_write_series("market", "x").is_ok());
+        assert!(token(Scope::Write).require(Scope::Admin, "delete").is_err());
+        assert!(token(Scope::Admin).require(Scope::Admin, "delete").is_ok());
+    }
+}

@@ -1,0 +1,1 @@
+//! Who owns the data folder, and how much room is left on its disk.

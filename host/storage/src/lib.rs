@@ -1,0 +1,26 @@
+//! The stores of Shiphold — SQLite for what is structured, a series engine, file stores — and the one data
+//! layer over them. Knows no wasmtime, no HTTP server and no CLI.
+
+pub mod audit;
+pub mod backup;
+pub mod caller;
+pub mod disk;
+pub mod error;
+pub mod files;
+pub mod layer;
+pub mod manifest;
+pub mod plugins;
+pub mod retention;
+pub mod series;
+pub mod settings;
+pub mod skills;
+pub mod sqlite;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod tokens;
+pub mod units;
+
+pub use caller::{Caller, Grants, Scope};
+pub use error::{Error, Kind, Result};
+pub use layer::DataLayer;
+pub use manifest::Manifest;

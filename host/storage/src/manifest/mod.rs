@@ -1,0 +1,286 @@
+//! `shiphold.toml`: what the operator decides. [`Manifest::load`] reads it and reports every problem at once,
+//! with line numbers; what comes out has been checked.
+
+use crate::caller::Grants;
+use crate::units::{ByteSize, Span};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+mod load;
+
+pub use load::{Problem, Problems};
+
+/// A checked manifest. Paths are absolute. `docs/manifest.md` documents every key.
+#[derive(Debug, Clone, Serialize)]
+pub struct Manifest {
+    /// Where it was read from.
+    pub path: PathBuf,
+    pub host: Host,
+    pub http: Http,
+    pub series: Series,
+    pub disk: Disk,
+    pub limits: Limits,
+    pub safety: Safety,
+    /// File stores by name.
+    pub files: BTreeMap<String, FileStore>,
+    /// Secrets by name: where they come from, never their value.
+    pub secrets: BTreeMap<String, SecretSource>,
+    pub plugins: BTreeMap<String, Plugin>,
+}
+
+/// `[host]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Host {
+    /// `name`: shown in `/health` and in backups.
+    pub name: String,
+    /// `data`: the data folder, owned by one process.
+    pub data: PathBuf,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Http {
+    /// `enabled` (default true).
+    pub enabled: bool,
+    /// `listen` (default `127.0.0.1:8087`); only loopback addresses.
+    pub listen: SocketAddr,
+    /// `allowed_hosts`: names accepted in the `Host` header beside the loopback names.
+    pub allowed_hosts: Vec<String>,
+    /// `allowed_origins`: origins of web pages that may call; none by default.
+    pub allowed_origins: Vec<String>,
+    /// `body_max` (default 64 MiB): one request's body after decompression.
+    pub body_max: ByteSize,
+    /// `requests_max` (default 64): requests served at once.
+    pub requests_max: u32,
+}
+
+/// Which series engine holds the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    Embedded,
+    Influxdb2,
+}
+
+/// `[series]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Series {
+    /// `engine` (default `embedded`).
+    pub engine: EngineKind,
+    /// `bucket` (default `market`): the bucket of a CLI call or query that names none.
+    pub bucket: String,
+    pub embedded: Embedded,
+    /// Present if and only if `engine = "influxdb2"`.
+    pub influxdb2: Option<Influxdb2>,
+}
+
+/// `[series.embedded]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Embedded {
+    /// `head_max` (default 64 MiB): rows in memory before they are sealed into chunks.
+    pub head_max: ByteSize,
+    /// `chunk_rows` (default 65536, 1024..=1048576): rows of a full chunk.
+    pub chunk_rows: u32,
+    /// `seal_after` (default 5 min): rows older than this in memory are sealed.
+    pub seal_after: Span,
+    /// `compact_every` (default 10 min): background compaction; `0 s` turns it off.
+    pub compact_every: Span,
+}
+
+/// `[series.influxdb2]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Influxdb2 {
+    pub url: String,
+    pub org: String,
+    /// `token`: the name of an entry of `[secrets]`.
+    pub token: String,
+    /// `timeout` (default 10 s) of one request.
+    pub timeout: Span,
+    /// `create_buckets` (default true): create a bucket at its first write.
+    pub create_buckets: bool,
+}
+
+/// `[disk]`: watermarks of the free space on the disk that holds the data folder.
+#[derive(Debug, Clone, Serialize)]
+pub struct Disk {
+    /// `warn_below` (default 2 GiB).
+    pub warn_below: ByteSize,
+    /// `read_only_below` (default 512 MiB): writes are refused, retention still runs.
+    pub read_only_below: ByteSize,
+    /// `reserve` (default 64 MiB): a file kept so that retention can run on a full disk.
+    pub reserve: ByteSize,
+}
+
+/// `[limits]` of the host as a whole.
+#[derive(Debug, Clone, Serialize)]
+pub struct Limits {
+    /// `query_time` (default 30 s).
+    pub query_time: Span,
+    /// `query_rows` (default 5,000,000): rows in one answer.
+    pub query_rows: u64,
+    /// `write_rows` (default 1,000,000): rows in one batch.
+    pub write_rows: u64,
+    /// `series_max` (default 1,000,000): series in the store.
+    pub series_max: u64,
+    /// `readers` (default 4): reader connections per SQLite file.
+    pub readers: u32,
+}
+
+/// `[safety]`: the floor under every retention plan.
+#[derive(Debug, Clone, Serialize)]
+pub struct Safety {
+    /// `max_drop_share` (default `20 %`): share of a store's rows, in percent, that one run may drop
+    /// without confirmation.
+    pub max_drop_share_percent: u32,
+    /// `[safety.keep_at_least]`: the least age per kind (`tick bar book signal metric other`) before raw
+    /// rows may go. Kinds not named: 1 d.
+    pub keep_at_least: BTreeMap<String, Span>,
+}
+
+/// The kinds of a file store; each has its own place in the layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileKind {
+    Models,
+    Objects,
+    Archives,
+    Templates,
+    Logs,
+    Debug,
+}
+
+/// `[files.NAME]`
+#[derive(Debug, Clone, Serialize)]
+pub struct FileStore {
+    pub kind: FileKind,
+    /// `root` (default `<data>/files/NAME`).
+    pub root: PathBuf,
+    /// `quota` (default 10 GiB): bytes of all objects.
+    pub quota: ByteSize,
+    /// `quota_files` (default 100,000): versions.
+    pub quota_files: u64,
+    /// `file_max` (default 2 GiB): bytes of one file.
+    pub file_max: ByteSize,
+}
+
+/// `[secrets.NAME]`: exactly one of `env` and `file`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretSource {
+    Env(String),
+    File(PathBuf),
+}
+
+/// The four worlds of `wit/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum World {
+    RetentionPolicy,
+    SkillIndexer,
+    QueryBuilder,
+    BackupTarget,
+}
+
+impl World {
+    pub const ALL: [Self; 4] =
+        [Self::RetentionPolicy, Self::SkillIndexer, Self::QueryBuilder, Self::BackupTarget];
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RetentionPolicy => "retention-policy",
+            Self::SkillIndexer => "skill-indexer",
+            Self::QueryBuilder => "query-builder",
+            Self::BackupTarget => "backup-target",
+        }
+    }
+}
+
+/// `[plugins.NAME]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Plugin {
+    pub name: String,
+    /// `component`: the wasm file.
+    pub component: PathBuf,
+    pub world: World,
+    /// `sha256`: the pin; a component with another digest is refused.
+    pub sha256: Option<String>,
+    /// `enabled` (default true).
+    pub enabled: bool,
+    /// `schedule`: a cron line of five fields, or `every 15 min`.
+    pub schedule: Option<Schedule>,
+    /// `timezone` (default `UTC`): the IANA zone of a cron schedule.
+    pub timezone: String,
+    /// `catch_up` (default `once`): what happens to runs missed while the host was down: `once` or `skip`.
+    /// Runs of one plugin never overlap; a run that is due while another goes on is skipped and counted.
+    pub catch_up: bool,
+    /// `[plugins.NAME.grants]`: what the operator gives.
+    pub grants: Grants,
+    /// `[plugins.NAME.limits]`
+    pub limits: PluginLimits,
+    /// `[plugins.NAME.on_failure]`
+    pub on_failure: OnFailure,
+    /// `[plugins.NAME.config]`: handed to the guest as JSON, checked against the plugin's schema.
+    pub config: serde_json::Value,
+}
+
+/// When a plugin runs by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    Cron(String),
+    Every(Span),
+}
+
+/// `[plugins.NAME.limits]`: each ends the one call that exceeds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PluginLimits {
+    /// `memory` (default 64 MiB): linear memories of one instance together.
+    pub memory: ByteSize,
+    /// `deadline` (default 5 s): wall clock of one call, time blocked in host calls included.
+    pub deadline: Span,
+    /// `fuel` (default none): instructions of one call, for determinism.
+    pub fuel: Option<u64>,
+    /// `table_entries` (default 10,000).
+    pub table_entries: u32,
+    /// `handles` (default 1,000): resources that a guest holds at once.
+    pub handles: u32,
+    /// `reply` (default 8 MiB): bytes of what one call gives back.
+    pub reply: ByteSize,
+    /// `log_lines` (default 1,000) of one call; what is over is counted, not kept.
+    pub log_lines: u32,
+    /// `actions` (default 10,000) of one `plan` call.
+    pub actions: u32,
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        Self {
+            memory: ByteSize::mib(64),
+            deadline: Span::from_secs(5),
+            fuel: None,
+            table_entries: 10_000,
+            handles: 1_000,
+            reply: ByteSize::mib(8),
+            log_lines: 1_000,
+            actions: 10_000,
+        }
+    }
+}
+
+/// `[plugins.NAME.on_failure]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OnFailure {
+    /// `retries` (default 2) of a failed scheduled run, with a back-off that doubles.
+    pub retries: u32,
+    /// `backoff` (default 1 s): before the first retry.
+    pub backoff: Span,
+    /// `disable_after` (default 5) failed runs in a row; 0 never disables.
+    pub disable_after: u32,
+}
+
+impl Default for OnFailure {
+    fn default() -> Self {
+        Self { retries: 2, backoff: Span::from_secs(1), disable_after: 5 }
+    }
+}

@@ -1,0 +1,1 @@
+//! Retention plans: checked against grants and the safety floor, shown, executed, audited.

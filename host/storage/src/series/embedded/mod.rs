@@ -1,0 +1,1 @@
+//! The embedded engine: a durable log, a head in memory, sealed chunks, compaction.

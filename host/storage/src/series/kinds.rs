@@ -1,0 +1,1 @@
+//! How bars, ticks, books, signals and metrics are laid out as measurements.

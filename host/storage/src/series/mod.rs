@@ -1,0 +1,115 @@
+//! Time series: one small trait, two engines, one executor.
+
+pub mod csv_import;
+pub mod embedded;
+pub mod influx;
+pub mod kinds;
+pub mod line_protocol;
+pub mod model;
+pub mod query;
+
+pub use model::{
+    Budget, Column, FieldType, Frame, Latest, LatestField, Selector, SeriesInfo, SeriesKey, TimeRange,
+    TypeConflict, Value, Values, WriteBatch, WriteReport,
+};
+
+use crate::error::Result;
+use serde::Serialize;
+
+/// Rows of one series in ascending time, in bounded frames.
+pub type FrameStream = Box<dyn Iterator<Item = Result<Frame>> + Send>;
+
+/// What an engine does itself; the executor does the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Capabilities {
+    /// `embedded` or `influxdb2`.
+    pub name: &'static str,
+    /// An acknowledged write survives loss of power on this machine.
+    pub durable_on_return: bool,
+    /// `seal`, `compact` and `verify` do something.
+    pub maintained_here: bool,
+}
+
+/// What a delete removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct DeleteReport {
+    pub series: u64,
+    /// Rows removed; `None` where the engine does not count (InfluxDB).
+    pub rows: Option<u64>,
+}
+
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct CompactReport {
+    pub chunks_before: u64,
+    pub chunks_after: u64,
+    pub bytes_before: u64,
+    pub bytes_after: u64,
+}
+
+/// One thing that `verify` found wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// What is damaged, by a name that a person can find: `chunk 17 of market/bar.1m.AAPL`.
+    pub object: String,
+    pub problem: String,
+}
+
+/// What an engine holds, for `/metrics` and the summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct EngineStats {
+    pub series: u64,
+    pub rows: u64,
+    /// Rows in memory that are durable in the log and not sealed yet.
+    pub head_rows: u64,
+    pub head_bytes: u64,
+    pub chunks: u64,
+    /// Bytes of the sealed chunks.
+    pub chunk_bytes: u64,
+    pub quarantined: u64,
+    pub log_bytes: u64,
+    pub commits: u64,
+    pub rows_written: u64,
+}
+
+/// A store of time series. Calls block; async callers use a blocking thread.
+///
+/// Writes are idempotent per (series, time, field): the last one wins and fields merge. A write returns when
+/// it is durable. Every method may be called from many threads at once.
+pub trait SeriesEngine: Send + Sync + std::fmt::Debug {
+    /// Stores a batch whole, but for rows with a type conflict, which are counted in the report.
+    fn write(&self, batch: WriteBatch) -> Result<WriteReport>;
+
+    /// The rows of one series within `range`, in ascending time without repeats. `fields: None` means all;
+    /// a field that the series does not have is left out. A series that does not exist has no rows.
+    /// What is written after the call began may be missing from the stream, never half of a batch of it.
+    fn scan(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        budget: &Budget,
+    ) -> Result<FrameStream>;
+
+    /// Removes rows of the chosen series within `range`; durable on return.
+    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport>;
+
+    /// The newest value of each field of the chosen series, ordered by key.
+    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>>;
+
+    /// The chosen series, ordered by key.
+    fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>>;
+
+    fn capabilities(&self) -> Capabilities;
+
+    fn stats(&self) -> Result<EngineStats>;
+
+    /// Turns what is in memory into sealed chunks now. No effect where the engine keeps none.
+    fn seal(&self) -> Result<()>;
+
+    /// Merges chunks and gives free space back to the file system.
+    fn compact(&self) -> Result<CompactReport>;
+
+    /// Re-reads everything that is stored and names what is damaged.
+    fn verify(&self, budget: &Budget) -> Result<Vec<Fault>>;
+}

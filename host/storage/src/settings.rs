@@ -1,0 +1,1 @@
+//! Settings: namespaces of typed JSON values with revisions and compare-and-set.

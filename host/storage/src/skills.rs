@@ -1,0 +1,1 @@
+//! Skills: immutable versions, dependencies, performance, full-text discovery.

@@ -1,0 +1,1 @@
+//! One SQLite file: a writer connection, a bounded pool of readers, WAL, `synchronous=FULL`.

@@ -1,0 +1,1 @@
+//! Fault injection: loss of power, full disks, failing writes.
