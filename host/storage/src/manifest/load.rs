@@ -1,9 +1,16 @@
 //! Reads and checks the manifest; collects every problem with its line.
 
+use super::reader::{Findings, Section};
+use super::*;
+use crate::error::{Error, Kind, Result};
 use std::fmt;
+use std::path::{Component, Path};
+
+/// The largest manifest that is read.
+pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 
 /// One thing wrong with a manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// 1-based line.
     pub line: usize,
@@ -13,14 +20,590 @@ pub struct Problem {
 }
 
 /// Everything wrong with a manifest, in order of line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problems {
+    pub path: PathBuf,
+    pub problems: Vec<Problem>,
+}
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for p in &self.0 {
-            writeln!(f, "line {}: {}: {}", p.line, p.key, p.message)?;
+        for (i, p) in self.problems.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}:{}: {}: {}", self.path.display(), p.line, p.key, p.message)?;
         }
         Ok(())
     }
+}
+
+impl From<Problems> for Error {
+    fn from(problems: Problems) -> Self {
+        let count = problems.problems.len();
+        Error::invalid(format!("{problems}")).hint(format!(
+            "{count} problem{} in the manifest; docs/manifest.md describes every key",
+            if count == 1 { "" } else { "s" }
+        ))
+    }
+}
+
+const SAFETY_KINDS: [&str; 6] = ["tick", "bar", "book", "signal", "metric", "other"];
+const DAY: Span = Span::from_secs(86_400);
+const NEVER: Span = Span::from_secs(100 * 365 * 86_400);
+const SIZE_MAX: ByteSize = ByteSize(1 << 50);
+
+impl Manifest {
+    /// Reads the manifest at `path`. Relative paths in it start from its folder.
+    pub fn load(path: &Path) -> Result<Self> {
+        let absolute = std::path::absolute(path).map_err(|e| Error::io(path.display(), e))?;
+        let size = std::fs::metadata(&absolute)
+            .map_err(|e| {
+                Error::io(format!("manifest {}", path.display()), e).hint(
+                    "name it with `--manifest PATH`; examples/trader/shiphold.toml is one to start from",
+                )
+            })?
+            .len();
+        if size > MANIFEST_BYTES_MAX {
+            return Err(Error::new(
+                Kind::Limit,
+                format!("the manifest {} has {size} bytes, more than {MANIFEST_BYTES_MAX}", path.display()),
+            ));
+        }
+        let bytes =
+            std::fs::read(&absolute).map_err(|e| Error::io(format!("manifest {}", path.display()), e))?;
+        let text = String::from_utf8(bytes).map_err(|e| {
+            Error::invalid(format!(
+                "the manifest {} is not UTF-8 (byte {})",
+                path.display(),
+                e.utf8_error().valid_up_to()
+            ))
+        })?;
+        Self::parse(&text, &absolute).map_err(Error::from)
+    }
+
+    /// Checks the text of a manifest that stands (or would stand) at the absolute `path`.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Problems> {
+        let findings = Findings::new(text);
+        let (document, errors) = toml::de::DeTable::parse_recoverable(text);
+        for e in &errors {
+            findings.add(e.span(), "toml", e.message());
+        }
+        let manifest = if errors.is_empty() { Some(read(&findings, document.get_ref(), path)) } else { None };
+        let problems = findings.into_problems();
+        match manifest {
+            Some(manifest) if problems.is_empty() => Ok(manifest),
+            _ => Err(Problems { path: path.to_path_buf(), problems }),
+        }
+    }
+}
+
+fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: &Path) -> Manifest {
+    let base = path.parent().unwrap_or(Path::new("/")).to_path_buf();
+    let root = Section::root(findings, document);
+    let host = read_host(&root.section("host"), &base);
+    let files = read_files(&root, &base, &host.data);
+    let secrets = read_secrets(&root, &base);
+    let series = read_series(&root.section("series"), &secrets);
+    let plugins = root
+        .named("plugins")
+        .into_iter()
+        .map(|(name, s)| (name.clone(), read_plugin(&s, name, &base, &files, &secrets)))
+        .collect();
+    let manifest = Manifest {
+        path: path.to_path_buf(),
+        http: read_http(&root.section("http")),
+        disk: read_disk(&root.section("disk")),
+        limits: read_limits(&root.section("limits")),
+        safety: read_safety(&root.section("safety")),
+        host,
+        series,
+        files,
+        secrets,
+        plugins,
+    };
+    root.finish();
+    manifest
+}
+
+fn read_host(s: &Section<'_, '_>, base: &Path) -> Host {
+    let name = s.text("name").unwrap_or_else(|| "shiphold".into());
+    if !is_name(&name) {
+        s.problem("name", NAME_RULE);
+    }
+    let data = place(base, s.text("data").as_deref().unwrap_or("data"));
+    if data.parent().is_none() {
+        s.problem("data", "the data folder cannot be the root of the file system");
+    }
+    if data.exists() && !data.is_dir() {
+        s.problem("data", format!("{} exists and is not a folder", data.display()));
+    }
+    s.finish();
+    Host { name, data }
+}
+
+fn read_http(s: &Section<'_, '_>) -> Http {
+    let default = SocketAddr::from(([127, 0, 0, 1], 8087));
+    let listen = match s.text("listen") {
+        None => default,
+        Some(text) => match text.parse::<SocketAddr>() {
+            Ok(a) if a.ip().is_loopback() => a,
+            Ok(a) => {
+                s.problem(
+                    "listen",
+                    format!("{a} is not a loopback address; this host speaks plain HTTP, so put a TLS proxy in front of 127.0.0.1"),
+                );
+                default
+            }
+            Err(_) => {
+                s.problem(
+                    "listen",
+                    format!("`{text}` is not an address and port, such as \"127.0.0.1:8087\""),
+                );
+                default
+            }
+        },
+    };
+    let http = Http {
+        enabled: s.flag("enabled", true),
+        listen,
+        allowed_hosts: s.texts("allowed_hosts"),
+        allowed_origins: s.texts("allowed_origins"),
+        body_max: s.size("body_max", ByteSize::mib(64), ByteSize::kib(1)..=ByteSize::gib(4)),
+        requests_max: to_u32(s.number("requests_max", 64, 1..=10_000)),
+    };
+    for origin in &http.allowed_origins {
+        if !(origin.starts_with("http://") || origin.starts_with("https://")) || origin.ends_with('/') {
+            s.problem(
+                "allowed_origins",
+                format!("`{origin}` is not an origin, such as \"https://desk.example\" (no path)"),
+            );
+        }
+    }
+    s.finish();
+    http
+}
+
+fn read_series(s: &Section<'_, '_>, secrets: &BTreeMap<String, SecretSource>) -> Series {
+    let engine = s.choice(
+        "engine",
+        EngineKind::Embedded,
+        &[("embedded", EngineKind::Embedded), ("influxdb2", EngineKind::Influxdb2)],
+    );
+    let bucket = s.text("bucket").unwrap_or_else(|| "market".into());
+    if !is_name(&bucket) {
+        s.problem("bucket", NAME_RULE);
+    }
+    let e = s.section("embedded");
+    let embedded = Embedded {
+        head_max: e.size("head_max", ByteSize::mib(64), ByteSize::mib(1)..=ByteSize::gib(16)),
+        chunk_rows: to_u32(e.number("chunk_rows", 65_536, 1_024..=1_048_576)),
+        seal_after: e.time("seal_after", Span::from_secs(300), Span::from_millis(100)..=DAY),
+        compact_every: e.time("compact_every", Span::from_secs(600), Span::default()..=DAY),
+    };
+    e.finish();
+    let i = s.section("influxdb2");
+    let influxdb2 = match engine {
+        EngineKind::Embedded => {
+            if i.is_present() {
+                s.problem("influxdb2", "is set, but `series.engine` is \"embedded\"; remove one of the two");
+            }
+            None
+        }
+        EngineKind::Influxdb2 => {
+            let token = i.required("token", "\"NAME\" of an entry of [secrets]").unwrap_or_default();
+            if !token.is_empty() && !secrets.contains_key(&token) {
+                i.problem("token", format!("names the secret `{token}`, but there is no [secrets.{token}]"));
+            }
+            let url = i.required("url", "\"http://127.0.0.1:8086\"").unwrap_or_default();
+            if !url.is_empty() && !(url.starts_with("http://") || url.starts_with("https://")) {
+                i.problem("url", format!("`{url}` is not a URL, such as \"http://127.0.0.1:8086\""));
+            }
+            Some(Influxdb2 {
+                url,
+                org: i.required("org", "\"trader\"").unwrap_or_default(),
+                token,
+                timeout: i.time(
+                    "timeout",
+                    Span::from_secs(10),
+                    Span::from_millis(100)..=Span::from_secs(600),
+                ),
+                create_buckets: i.flag("create_buckets", true),
+            })
+        }
+    };
+    if influxdb2.is_some() {
+        i.finish();
+    }
+    s.finish();
+    Series { engine, bucket, embedded, influxdb2 }
+}
+
+fn read_disk(s: &Section<'_, '_>) -> Disk {
+    let disk = Disk {
+        warn_below: s.size("warn_below", ByteSize::gib(2), ByteSize(0)..=SIZE_MAX),
+        read_only_below: s.size("read_only_below", ByteSize::mib(512), ByteSize(0)..=SIZE_MAX),
+        reserve: s.size("reserve", ByteSize::mib(64), ByteSize(0)..=ByteSize::gib(64)),
+    };
+    if disk.warn_below < disk.read_only_below {
+        s.problem(
+            "warn_below",
+            format!(
+                "{} is less than read_only_below ({}): the warning would come too late",
+                disk.warn_below, disk.read_only_below
+            ),
+        );
+    }
+    s.finish();
+    disk
+}
+
+fn read_limits(s: &Section<'_, '_>) -> Limits {
+    let limits = Limits {
+        query_time: s.time("query_time", Span::from_secs(30), Span::from_millis(1)..=Span::from_secs(3_600)),
+        query_rows: s.number("query_rows", 5_000_000, 1..=1_000_000_000),
+        write_rows: s.number("write_rows", 1_000_000, 1..=10_000_000),
+        series_max: s.number("series_max", 1_000_000, 1..=100_000_000),
+        readers: to_u32(s.number("readers", 4, 1..=64)),
+    };
+    s.finish();
+    limits
+}
+
+fn read_safety(s: &Section<'_, '_>) -> Safety {
+    let max_drop_share_percent = match s.text("max_drop_share") {
+        None => 20,
+        Some(text) => match text.strip_suffix('%').map(|n| n.trim_end().parse::<u32>()) {
+            Some(Ok(n)) if (1..=100).contains(&n) => n,
+            _ => {
+                s.problem(
+                    "max_drop_share",
+                    format!("`{text}` is not a share from 1 % to 100 %, such as \"20 %\""),
+                );
+                20
+            }
+        },
+    };
+    let k = s.section("keep_at_least");
+    let keep_at_least = SAFETY_KINDS
+        .iter()
+        .map(|kind| ((*kind).to_string(), k.time(kind, DAY, Span::default()..=NEVER)))
+        .collect();
+    k.finish();
+    s.finish();
+    Safety { max_drop_share_percent, keep_at_least }
+}
+
+fn read_files(root: &Section<'_, '_>, base: &Path, data: &Path) -> BTreeMap<String, FileStore> {
+    const KINDS: [(&str, FileKind); 6] = [
+        ("models", FileKind::Models),
+        ("objects", FileKind::Objects),
+        ("archives", FileKind::Archives),
+        ("templates", FileKind::Templates),
+        ("logs", FileKind::Logs),
+        ("debug", FileKind::Debug),
+    ];
+    let inside = data.join("files");
+    let mut out: BTreeMap<String, FileStore> = BTreeMap::new();
+    for (name, s) in root.named("files") {
+        if !is_name(&name) {
+            s.problem("", NAME_RULE);
+        }
+        s.required("kind", "\"models\"");
+        let kind = s.choice("kind", FileKind::Objects, &KINDS);
+        let store = match s.text("root") {
+            None => inside.join(&name),
+            Some(text) => {
+                let store = place(base, &text);
+                if overlaps(&store, data) {
+                    s.problem(
+                        "root",
+                        format!(
+                            "{} overlaps the data folder {}; leave `root` out, or choose a folder apart",
+                            store.display(),
+                            data.display()
+                        ),
+                    );
+                }
+                if store.exists() && !store.is_dir() {
+                    s.problem("root", format!("{} exists and is not a folder", store.display()));
+                }
+                store
+            }
+        };
+        if let Some((other, _)) = out.iter().find(|(_, o)| overlaps(&o.root, &store)) {
+            s.problem("root", format!("{} overlaps the root of [files.{other}]", store.display()));
+        }
+        let quota = s.size("quota", ByteSize::gib(10), ByteSize(1)..=SIZE_MAX);
+        let store = FileStore {
+            kind,
+            root: store,
+            quota,
+            quota_files: s.number("quota_files", 100_000, 1..=100_000_000),
+            file_max: s.size("file_max", ByteSize::gib(2).min(quota), ByteSize(1)..=SIZE_MAX),
+        };
+        if store.file_max > store.quota {
+            s.problem(
+                "file_max",
+                format!("{} is more than the quota of the store ({})", store.file_max, store.quota),
+            );
+        }
+        s.finish();
+        out.insert(name, store);
+    }
+    out
+}
+
+fn read_secrets(root: &Section<'_, '_>, base: &Path) -> BTreeMap<String, SecretSource> {
+    let mut out = BTreeMap::new();
+    for (name, s) in root.named("secrets") {
+        let source = match (s.text("env"), s.text("file")) {
+            (Some(env), None) => SecretSource::Env(env),
+            (None, Some(file)) => {
+                let file = place(base, &file);
+                if !file.is_file() {
+                    s.problem("file", format!("{} does not exist", file.display()));
+                }
+                SecretSource::File(file)
+            }
+            _ => {
+                s.problem("", "needs exactly one of `env = \"VARIABLE\"` and `file = \"PATH\"`");
+                SecretSource::Env(String::new())
+            }
+        };
+        s.finish();
+        out.insert(name, source);
+    }
+    out
+}
+
+fn read_plugin(
+    s: &Section<'_, '_>,
+    name: String,
+    base: &Path,
+    files: &BTreeMap<String, FileStore>,
+    secrets: &BTreeMap<String, SecretSource>,
+) -> Plugin {
+    if !is_name(&name) {
+        s.problem("", NAME_RULE);
+    }
+    let component = place(base, &s.required("component", "\"plugin.wasm\"").unwrap_or_default());
+    if s.text("component").is_some() && !component.is_file() {
+        s.problem(
+            "component",
+            format!("{} does not exist; build it, or correct the path", component.display()),
+        );
+    }
+    let worlds: Vec<(&str, World)> = World::ALL.iter().map(|w| (w.name(), *w)).collect();
+    s.required("world", "\"retention-policy\"");
+    let world = s.choice("world", World::RetentionPolicy, &worlds);
+    let sha256 = s.text("sha256");
+    if let Some(pin) = &sha256 {
+        if pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            s.problem("sha256", "is not a SHA-256 digest of 64 lower-case hexadecimal digits; `shiphold plugins inspect FILE` prints it");
+        }
+    }
+    let timezone = s.text("timezone").unwrap_or_else(|| "UTC".into());
+    if timezone.parse::<chrono_tz::Tz>().is_err() {
+        s.problem("timezone", format!("`{timezone}` is not an IANA time zone, such as \"America/New_York\""));
+    }
+    let plugin = Plugin {
+        component,
+        world,
+        sha256,
+        enabled: s.flag("enabled", true),
+        schedule: read_schedule(s),
+        timezone,
+        catch_up: s.choice("catch_up", true, &[("once", true), ("skip", false)]),
+        grants: read_grants(&s.section("grants"), world, files, secrets),
+        limits: read_plugin_limits(&s.section("limits")),
+        on_failure: read_on_failure(&s.section("on_failure")),
+        config: match s.json("config") {
+            serde_json::Value::Null => serde_json::Value::Object(serde_json::Map::new()),
+            value @ serde_json::Value::Object(_) => value,
+            _ => {
+                s.problem("config", "expected a table");
+                serde_json::Value::Null
+            }
+        },
+        name,
+    };
+    s.finish();
+    plugin
+}
+
+fn read_schedule(s: &Section<'_, '_>) -> Option<Schedule> {
+    let text = s.text("schedule")?;
+    if let Some(every) = text.strip_prefix("every ") {
+        return match every.parse::<Span>() {
+            Ok(span) if span >= Span::from_secs(1) => Some(Schedule::Every(span)),
+            Ok(span) => {
+                s.problem("schedule", format!("`{span}` is less than 1 s"));
+                None
+            }
+            Err(e) => {
+                s.problem("schedule", e.to_string());
+                None
+            }
+        };
+    }
+    if text.split_whitespace().count() == 5 && text.parse::<croner::Cron>().is_ok() {
+        return Some(Schedule::Cron(text));
+    }
+    s.problem("schedule", format!("`{text}` is neither `every 15 min` nor a cron line of five fields such as \"0 3 * * *\" (minute hour day month weekday)"));
+    None
+}
+
+fn read_grants(
+    s: &Section<'_, '_>,
+    world: World,
+    files: &BTreeMap<String, FileStore>,
+    secrets: &BTreeMap<String, SecretSource>,
+) -> Grants {
+    let series = s.section("series");
+    let settings = s.section("settings");
+    let stores = s.section("files");
+    let grants = Grants {
+        series_read: series.texts("read"),
+        series_write: series.texts("write"),
+        series_drop: series.texts("drop"),
+        settings_read: settings.texts("read"),
+        skills_read: s.flag("skills", false),
+        files_read: stores.texts("read"),
+        files_write: stores.texts("write"),
+        http: s.texts("http"),
+        secrets: s.texts("secrets"),
+        clock: s.flag("clock", false),
+        random: s.flag("random", false),
+        wasi: s.flag("wasi", false),
+        overwrite: s.flag("overwrite", false),
+    };
+    for (key, patterns) in
+        [("read", &grants.series_read), ("write", &grants.series_write), ("drop", &grants.series_drop)]
+    {
+        for p in patterns {
+            if !p.contains('/') {
+                series.problem(key, format!("`{p}` matches nothing: a series pattern is `bucket/measurement`, such as \"market/tick.*\""));
+            }
+        }
+    }
+    for (key, patterns) in [("read", &grants.files_read), ("write", &grants.files_write)] {
+        for p in patterns {
+            let store = p.split('/').next().unwrap_or_default();
+            if !p.contains('/') || !files.contains_key(store) {
+                stores.problem(key, format!("`{p}` names no store: a file pattern is `store/prefix*`, and the store needs [files.{store}]"));
+            }
+        }
+    }
+    for name in &grants.secrets {
+        if !secrets.contains_key(name) {
+            s.problem("secrets", format!("names the secret `{name}`, but there is no [secrets.{name}]"));
+        }
+    }
+    for entry in &grants.http {
+        let mut words = entry.split(' ');
+        let method = words.next().unwrap_or_default();
+        let ok = ["GET", "HEAD", "POST", "PUT", "DELETE"].contains(&method)
+            && words.next().is_some_and(|h| !h.is_empty() && !h.contains('/'))
+            && words.next().is_none();
+        if !ok {
+            s.problem(
+                "http",
+                format!("`{entry}` is not a method and a host, such as \"GET api.example.com\""),
+            );
+        }
+    }
+    // What a world cannot import, it cannot be granted: such a line would look like power and be none.
+    if world == World::RetentionPolicy {
+        for (key, given) in [
+            ("skills", grants.skills_read),
+            ("files", !(grants.files_read.is_empty() && grants.files_write.is_empty())),
+            ("http", !grants.http.is_empty()),
+            ("secrets", !grants.secrets.is_empty()),
+        ] {
+            if given {
+                s.problem(key, format!("is not an import of the world {}; remove the grant", world.name()));
+            }
+        }
+    } else if !grants.series_drop.is_empty() {
+        series.problem(
+            "drop",
+            format!("only a retention-policy can propose to drop; the world here is {}", world.name()),
+        );
+    }
+    series.finish();
+    settings.finish();
+    stores.finish();
+    s.finish();
+    grants
+}
+
+fn read_plugin_limits(s: &Section<'_, '_>) -> PluginLimits {
+    let d = PluginLimits::default();
+    let limits = PluginLimits {
+        memory: s.size("memory", d.memory, ByteSize::kib(64)..=ByteSize::gib(4)),
+        deadline: s.time("deadline", d.deadline, Span::from_millis(1)..=Span::from_secs(3_600)),
+        fuel: s.number_opt("fuel", 1_000..=u64::MAX),
+        table_entries: to_u32(s.number("table_entries", d.table_entries.into(), 1..=1_000_000)),
+        handles: to_u32(s.number("handles", d.handles.into(), 1..=100_000)),
+        reply: s.size("reply", d.reply, ByteSize::kib(1)..=ByteSize::gib(1)),
+        log_lines: to_u32(s.number("log_lines", d.log_lines.into(), 0..=100_000)),
+        actions: to_u32(s.number("actions", d.actions.into(), 1..=10_000)),
+    };
+    s.finish();
+    limits
+}
+
+fn read_on_failure(s: &Section<'_, '_>) -> OnFailure {
+    let d = OnFailure::default();
+    let on_failure = OnFailure {
+        retries: to_u32(s.number("retries", d.retries.into(), 0..=10)),
+        backoff: s.time("backoff", d.backoff, Span::from_millis(10)..=Span::from_secs(3_600)),
+        disable_after: to_u32(s.number("disable_after", d.disable_after.into(), 0..=1_000)),
+    };
+    s.finish();
+    on_failure
+}
+
+fn to_u32(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+const NAME_RULE: &str =
+    "a name has 1 to 64 of the characters a-z, 0-9, `-` and `_`, and starts with a letter or digit";
+
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// An absolute path without `.` and `..`; where part of it exists, symlinks are followed, so that two roads
+/// to one folder compare equal.
+fn place(base: &Path, text: &str) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in base.join(text).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                clean.pop();
+            }
+            other => clean.push(other),
+        }
+    }
+    let mut rest = Vec::new();
+    let mut here = clean.clone();
+    loop {
+        if let Ok(real) = here.canonicalize() {
+            return rest.iter().rev().fold(real, |p, part| p.join(part));
+        }
+        match (here.file_name().map(ToOwned::to_owned), here.pop()) {
+            (Some(name), true) => rest.push(name),
+            _ => return clean,
+        }
+    }
+}
+
+fn overlaps(a: &Path, b: &Path) -> bool {
+    a.starts_with(b) || b.starts_with(a)
 }

@@ -9,6 +9,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 mod load;
+mod reader;
+#[cfg(test)]
+mod tests;
 
 pub use load::{Problem, Problems};
 

@@ -1,0 +1,217 @@
+//! What a manifest may say, and what is said about one that is wrong.
+
+use super::*;
+use std::path::Path;
+
+fn problems(text: &str) -> Vec<String> {
+    match Manifest::parse(text, Path::new("/nowhere/shiphold.toml")) {
+        Ok(_) => Vec::new(),
+        Err(e) => e.problems.iter().map(|p| format!("{}: {}: {}", p.line, p.key, p.message)).collect(),
+    }
+}
+
+/// One problem, on a line, at a key, whose message holds a word.
+#[track_caller]
+fn one(text: &str, line: usize, key: &str, word: &str) {
+    let all = problems(text);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert!(all[0].starts_with(&format!("{line}: {key}: ")) && all[0].contains(word), "{all:#?}");
+}
+
+#[test]
+fn an_empty_manifest_is_a_working_one() {
+    let m = Manifest::parse("", Path::new("/nowhere/shiphold.toml")).unwrap();
+    assert_eq!(m.series.engine, EngineKind::Embedded);
+    assert_eq!(m.host.data, Path::new("/nowhere/data"));
+    assert_eq!(m.http.listen.to_string(), "127.0.0.1:8087");
+    assert_eq!(m.safety.max_drop_share_percent, 20);
+    assert_eq!(m.safety.keep_at_least["tick"], Span::from_secs(86_400));
+}
+
+#[test]
+fn every_fault_is_reported_at_once_with_its_line() {
+    let all = problems(
+        r#"
+[host]
+name = "Bad Name"
+dta = "x"
+[series]
+engine = "influx"
+[series.embedded]
+head_max = "64 mib"
+chunk_rows = 5
+[http]
+listen = "0.0.0.0:8087"
+body_max = 64
+[safety]
+max_drop_share = "20"
+"#,
+    );
+    let lines: Vec<&str> = all.iter().map(|p| p.split(": ").next().unwrap()).collect();
+    assert_eq!(lines, ["3", "4", "6", "8", "9", "11", "12", "14"], "{all:#?}");
+}
+
+#[test]
+fn unknown_keys_come_with_a_guess() {
+    one("[series]\nengin = \"embedded\"", 2, "series.engin", "did you mean `engine`");
+    one("[sries]\n", 1, "sries", "did you mean `series`");
+    one("[limits]\nmemory_of_everything = 1", 2, "limits.memory_of_everything", "known here");
+}
+
+#[test]
+fn units_are_asked_for() {
+    one("[limits]\nquery_time = 30", 2, "limits.query_time", "no unit");
+    one("[limits]\nquery_time = \"30 minutes\"", 2, "limits.query_time", "unknown unit");
+    one("[disk]\nreserve = \"-1 MiB\"", 2, "disk.reserve", "starts with no number");
+    one("[limits]\nquery_time = \"2 h\"", 2, "limits.query_time", "outside");
+}
+
+#[test]
+fn bounds_hold_at_their_edges() {
+    for (rows, ok) in [(1_023, false), (1_024, true), (1_048_576, true), (1_048_577, false)] {
+        let found = problems(&format!("[series.embedded]\nchunk_rows = {rows}"));
+        assert_eq!(found.is_empty(), ok, "{rows}: {found:?}");
+    }
+    for (share, ok) in [("0 %", false), ("1 %", true), ("100%", true), ("101 %", false), ("20", false)] {
+        let found = problems(&format!("[safety]\nmax_drop_share = \"{share}\""));
+        assert_eq!(found.is_empty(), ok, "{share}: {found:?}");
+    }
+}
+
+#[test]
+fn duplicate_names_are_named() {
+    let all = problems("[files.models]\nkind = \"models\"\n[files.models]\nkind = \"logs\"\n");
+    assert!(all.iter().any(|p| p.starts_with("3: ") && p.contains("duplicate")), "{all:#?}");
+}
+
+#[test]
+fn roots_that_overlap_are_refused() {
+    one("[files.a]\nkind = \"logs\"\nroot = \"data\"", 3, "files.a.root", "overlaps the data folder");
+    one("[files.a]\nkind = \"logs\"\nroot = \"data/cache\"", 3, "files.a.root", "overlaps the data folder");
+    one("[files.a]\nkind = \"logs\"\nroot = \".\"", 3, "files.a.root", "overlaps the data folder");
+    one(
+        "[files.a]\nkind = \"logs\"\nroot = \"x/../y\"\n[files.b]\nkind = \"logs\"\nroot = \"y/z\"",
+        6,
+        "files.b.root",
+        "overlaps the root of [files.a]",
+    );
+    assert!(
+        problems("[files.a]\nkind = \"logs\"\nroot = \"a\"\n[files.b]\nkind = \"logs\"\nroot = \"ab\"")
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_symlink_does_not_hide_an_overlap() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("data")).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("data"), dir.path().join("elsewhere")).unwrap();
+    let text = "[files.a]\nkind = \"logs\"\nroot = \"elsewhere/x\"";
+    let found = Manifest::parse(text, &dir.path().join("shiphold.toml")).unwrap_err();
+    assert!(found.problems[0].message.contains("overlaps the data folder"), "{found}");
+}
+
+#[test]
+fn missing_files_and_names_are_reported() {
+    let all = problems(
+        "[plugins.p]\ncomponent = \"gone.wasm\"\nworld = \"retention-policy\"\n[secrets.s]\nfile = \"gone\"\n",
+    );
+    assert_eq!(all.len(), 2, "{all:#?}");
+    assert!(
+        all[0].starts_with("2: plugins.p.component:") && all[1].starts_with("5: secrets.s.file:"),
+        "{all:#?}"
+    );
+    one("[plugins.p]\nworld = \"retention-policy\"", 1, "plugins.p.component", "is missing");
+    one(
+        "[series]\nengine = \"influxdb2\"\n[series.influxdb2]\nurl = \"http://127.0.0.1:1\"\norg = \"o\"\ntoken = \"t\"",
+        6,
+        "series.influxdb2.token",
+        "there is no [secrets.t]",
+    );
+    one("[secrets.s]\n", 1, "secrets.s", "exactly one of");
+}
+
+fn plugin(world: &str, rest: &str) -> String {
+    format!("[plugins.p]\ncomponent = \"/dev/null\"\nworld = \"{world}\"\n{rest}")
+}
+
+#[test]
+fn impossible_grants_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("p.wasm"), b"").unwrap();
+    for (world, rest, key, word) in [
+        ("retention-policy", "[plugins.p.grants]\nhttp = [\"GET a.example\"]", "http", "not an import"),
+        ("retention-policy", "[plugins.p.grants]\nskills = true", "skills", "not an import"),
+        (
+            "skill-indexer",
+            "[plugins.p.grants.series]\ndrop = [\"market/*\"]",
+            "drop",
+            "only a retention-policy",
+        ),
+        ("retention-policy", "[plugins.p.grants.series]\nread = [\"tick\"]", "read", "bucket/measurement"),
+        ("backup-target", "[plugins.p.grants]\nsecrets = [\"s3\"]", "secrets", "no [secrets.s3]"),
+        ("backup-target", "[plugins.p.grants]\nhttp = [\"FETCH a.example\"]", "http", "method and a host"),
+        ("backup-target", "[plugins.p.grants.files]\nread = [\"gone/*\"]", "read", "names no store"),
+    ] {
+        let text = plugin(world, rest).replace("/dev/null", "p.wasm");
+        let found = Manifest::parse(&text, &dir.path().join("shiphold.toml")).unwrap_err().problems;
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(
+            found[0].key.ends_with(key) && found[0].message.contains(word) && found[0].line == 5,
+            "{found:#?}"
+        );
+    }
+}
+
+#[test]
+fn schedules_and_zones() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("p.wasm"), b"").unwrap();
+    let schedule = |line: &str| {
+        let text = plugin("retention-policy", line).replace("/dev/null", "p.wasm");
+        Manifest::parse(&text, &dir.path().join("shiphold.toml"))
+            .map(|m| m.plugins["p"].schedule.clone().unwrap())
+    };
+    assert_eq!(schedule("schedule = \"every 15 min\"").unwrap(), Schedule::Every(Span::from_secs(900)));
+    assert_eq!(schedule("schedule = \"0 3 * * 1-5\"").unwrap(), Schedule::Cron("0 3 * * 1-5".into()));
+    for bad in ["0 3 * *", "every 10 ms", "every now", "61 3 * * *", "* * * * * *"] {
+        assert!(schedule(&format!("schedule = \"{bad}\"")).is_err(), "{bad}");
+    }
+    assert!(schedule("schedule = \"every 1 h\"\ntimezone = \"Mars/Olympus\"").is_err());
+}
+
+#[test]
+fn syntax_errors_name_their_line() {
+    let all = problems("[host]\nname = \n[http\n");
+    assert!(all.len() >= 2 && all[0].starts_with("2: toml"), "{all:#?}");
+}
+
+#[test]
+fn a_manifest_that_is_too_large_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shiphold.toml");
+    let fill = |n: u64| std::fs::write(&path, vec![b'\n'; usize::try_from(n).unwrap()]).unwrap();
+    fill(load::MANIFEST_BYTES_MAX);
+    assert!(Manifest::load(&path).is_ok());
+    fill(load::MANIFEST_BYTES_MAX + 1);
+    assert_eq!(Manifest::load(&path).unwrap_err().kind(), crate::Kind::Limit);
+    std::fs::write(&path, [0xff, 0xfe]).unwrap();
+    assert!(Manifest::load(&path).unwrap_err().message().contains("UTF-8"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "\\PC{0,200}") {
+        let _ = Manifest::parse(&text, Path::new("/nowhere/shiphold.toml"));
+    }
+
+    #[test]
+    fn no_mutation_of_a_good_one_makes_it_panic(at in 0usize..400, byte in 0u8..128) {
+        let mut text = include_bytes!("../../../../examples/trader/shiphold.toml").to_vec();
+        let at = at % text.len();
+        text[at] = byte;
+        if let Ok(text) = String::from_utf8(text) {
+            let _ = Manifest::parse(&text, Path::new("/nowhere/shiphold.toml"));
+        }
+    }
+}
