@@ -1,1 +1,114 @@
-fn main() {}
+//! `cargo xtask`: builds the guests, runs the main job, the tests and the benchmarks, and brings what only
+//! they need. Every command does all of its set-up.
+
+mod demo;
+mod guests;
+mod licences;
+mod peers;
+mod steps;
+mod tests;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set-up, main job, tests, benchmarks and peers of Shiphold")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the main job end to end on an empty data folder and leave the host serving.
+    Run {
+        /// Stop the host when the job is done.
+        #[arg(long)]
+        exit: bool,
+        /// One-minute bars per symbol to feed (20 symbols).
+        #[arg(long, default_value_t = 46_800)]
+        bars: usize,
+    },
+    /// Format, lints, licences, and every test; ends with a table of what ran and what was skipped and why.
+    Test {
+        /// Parts whose skip is a failure, comma separated: influxd, python.
+        #[arg(long, value_delimiter = ',')]
+        require: Vec<String>,
+        /// Only the steps whose name contains this.
+        #[arg(long)]
+        only: Option<String>,
+    },
+    /// Build and cache what only tests and benchmarks need: a real influxd, Python packages.
+    Peers,
+    /// Measure, beside baselines in the same run.
+    Bench {
+        /// Only the groups whose name contains this: series, http, plugins, skills.
+        group: Option<String>,
+        /// Fewer rows, to see that every benchmark runs.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Build the example plugins and the hostile guests as components into target/guests.
+    Guests,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let root = root()?;
+    match command {
+        Command::Run { exit, bars } => demo::run(&root, &demo::Options { exit, bars }),
+        Command::Test { require, only } => tests::run(&root, &require, only.as_deref()),
+        Command::Peers => peers::install(&root),
+        Command::Bench { group, quick } => bench(&root, group.as_deref(), quick),
+        Command::Guests => {
+            for guest in guests::build_guests(&root)? {
+                println!("{:24} {}", guest.name, guest.component_path.display());
+            }
+            Ok(())
+        }
+    }
+}
+
+fn bench(root: &Path, group: Option<&str>, quick: bool) -> Result<()> {
+    let built = guests::build_guests(root)?;
+    let mut command = steps::cargo(root);
+    command.args(["bench", "--quiet", "--package", "shiphold", "--bench", "shiphold", "--"]);
+    command.args(group);
+    if quick {
+        command.arg("--quick");
+    }
+    command.env("SHIPHOLD_GUESTS", guests_folder(root));
+    if let Some(influxd) = peers::influxd() {
+        command.env("SHIPHOLD_INFLUXD", influxd);
+    }
+    steps::say(&format!("{} guests built; benchmarks run in release", built.len()));
+    steps::must(&mut command)
+}
+
+/// The folder that holds the workspace.
+fn root() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("xtask stands in the workspace")?.to_path_buf())
+}
+
+/// Where cargo puts what it builds.
+pub fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
+
+/// Where the components are.
+pub fn guests_folder(root: &Path) -> PathBuf {
+    target(root).join("guests")
+}

@@ -1,1 +1,206 @@
 //! One SQLite file: a writer connection, a bounded pool of readers, WAL, `synchronous=FULL`.
+//!
+//! A transaction is a closure, not a convention: [`Database::write`] commits when it returns `Ok` and rolls
+//! back on an error or a panic; [`Database::read`] sees one snapshot. What `write` returned for is durable: it
+//! survives `kill -9` and loss of power.
+
+mod migrate;
+mod pool;
+
+pub use migrate::Migration;
+pub use pool::Pinned;
+
+use crate::error::{Error, Kind, Result};
+use pool::Readers;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The oldest SQLite that is accepted: older ones can lose a WAL that is reset while another connection
+/// checkpoints.
+pub const SQLITE_OLDEST: i32 = 3_051_003;
+/// The longest that a read transaction may live; a longer one would let the WAL grow without bound.
+pub const READ_MAX: Duration = Duration::from_secs(5);
+/// How long a caller waits for a free reader.
+pub const READER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Prepared statements kept per connection.
+const STATEMENTS_KEPT: usize = 128;
+/// Bytes to which the WAL file is cut back after a checkpoint.
+const WAL_KEPT_BYTES: i64 = 4 << 20;
+
+/// How much a commit waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synchronous {
+    /// A commit is on the disk when it returns.
+    Full,
+    /// Tests only: shows that the crash harness notices lost writes.
+    Off,
+}
+
+/// How a database is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A registered VFS; `None`: the operating system's.
+    pub vfs: Option<String>,
+    /// Reader connections.
+    pub readers: u32,
+    pub synchronous: Synchronous,
+    /// Bytes, for a new file.
+    pub page_size: u32,
+    /// Free pages can be given back without a full VACUUM; for a new file.
+    pub auto_vacuum_incremental: bool,
+    /// Page cache of each connection.
+    pub cache_bytes: u64,
+    /// The longest that one read may take.
+    pub read_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            vfs: None,
+            readers: 4,
+            synchronous: Synchronous::Full,
+            page_size: 4096,
+            auto_vacuum_incremental: true,
+            cache_bytes: 8 << 20,
+            read_max: READ_MAX,
+        }
+    }
+}
+
+/// A SQLite file that this process owns.
+#[derive(Debug)]
+pub struct Database {
+    path: PathBuf,
+    options: Options,
+    writer: Mutex<Connection>,
+    readers: Readers,
+}
+
+/// Holds the writer still while it lives.
+#[derive(Debug)]
+pub struct WriterGuard<'a> {
+    _writer: MutexGuard<'a, Connection>,
+}
+
+impl Database {
+    /// Opens or creates the file and brings it to the newest migration.
+    pub fn open(path: &Path, options: Options, migrations: &[Migration]) -> Result<Self> {
+        refuse_old_sqlite(rusqlite::version_number())?;
+        let mut writer = connect(path, &options, true)?;
+        migrate::run(&mut writer, path, migrations)?;
+        let readers = Readers::new(path.to_path_buf(), options.clone());
+        Ok(Self { path: path.to_path_buf(), options, writer: Mutex::new(writer), readers })
+    }
+
+    /// `BEGIN IMMEDIATE … COMMIT` on the one writer; durable on return; rolled back on `Err` or a panic.
+    pub fn write<T>(&self, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let mut writer = self.lock();
+        // A panic or a failed COMMIT of an earlier call can leave a transaction open.
+        if !writer.is_autocommit() {
+            writer.execute_batch("ROLLBACK")?;
+        }
+        let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = f(&tx)?;
+        tx.commit()?;
+        Ok(value)
+    }
+
+    /// One snapshot on a pooled reader that cannot write. Ends after [`Options::read_max`] with
+    /// [`Kind::Timeout`].
+    pub fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.readers.read(f)
+    }
+
+    /// Holds the writer still, for a snapshot over several files.
+    pub fn barrier(&self) -> WriterGuard<'_> {
+        WriterGuard { _writer: self.lock() }
+    }
+
+    /// A fresh connection with an open read transaction: a snapshot of this instant that lives as long as it
+    /// is kept. It is not one of the pool and has no time limit; keep it short, for the WAL grows meanwhile.
+    pub fn pin(&self) -> Result<Pinned> {
+        Pinned::new(connect(&self.path, &self.options, false)?)
+    }
+
+    /// Moves the WAL into the file and cuts it to nothing.
+    pub fn checkpoint(&self) -> Result<()> {
+        let busy: i64 = self.lock().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy != 0 {
+            tracing::debug!(path = %self.path.display(), "a reader kept the WAL from being cut");
+        }
+        Ok(())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic in a caller's closure rolled its transaction back; the connection is sound.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refuse_old_sqlite(version: i32) -> Result<()> {
+    if version < SQLITE_OLDEST {
+        return Err(Error::new(
+            Kind::Incompatible,
+            format!("SQLite {version} is older than {SQLITE_OLDEST}, which mends a fault that can lose committed data"),
+        )
+        .hint("build with the bundled SQLite"));
+    }
+    Ok(())
+}
+
+/// A connection with every pragma that this host relies on.
+fn connect(path: &Path, options: &Options, write: bool) -> Result<Connection> {
+    let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_READ_WRITE;
+    if write {
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+    }
+    let place = |e: rusqlite::Error| Error::from(e).context(path.display());
+    let connection = match &options.vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str()),
+        None => Connection::open_with_flags(path, flags),
+    }
+    .map_err(place)?;
+    let synchronous = match options.synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Off => "OFF",
+    };
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    if write {
+        connection
+            .execute_batch(&format!(
+                "PRAGMA page_size={};PRAGMA auto_vacuum={};",
+                options.page_size,
+                if options.auto_vacuum_incremental { "INCREMENTAL" } else { "NONE" }
+            ))
+            .map_err(place)?;
+        let mode: String =
+            connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0)).map_err(place)?;
+        if mode != "wal" {
+            return Err(Error::new(
+                Kind::Io,
+                format!("{}: the file system allows no WAL (journal mode `{mode}`)", path.display()),
+            )
+            .hint("put the data folder on a local disk"));
+        }
+    }
+    connection
+        .execute_batch(&format!(
+            "PRAGMA synchronous={synchronous};PRAGMA foreign_keys=ON;PRAGMA trusted_schema=OFF;PRAGMA mmap_size=0;\
+             PRAGMA journal_size_limit={WAL_KEPT_BYTES};PRAGMA temp_store=MEMORY;PRAGMA cache_size=-{};PRAGMA query_only={};",
+            options.cache_bytes / 1024,
+            if write { "OFF" } else { "ON" }
+        ))
+        .map_err(place)?;
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests;

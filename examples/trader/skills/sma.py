@@ -1,0 +1,2 @@
+def sma(closes, window):
+    return sum(closes[-window:]) / window

@@ -1,0 +1,102 @@
+//! Numbered, forward-only migrations: each in a transaction, its text checksummed, a backup taken before the
+//! first that changes a database with data in it.
+
+use crate::error::{Error, Kind, Result};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use std::path::{Path, PathBuf};
+
+/// One step of the schema.
+#[derive(Debug, Clone, Copy)]
+pub struct Migration {
+    /// From 1, without gaps.
+    pub number: u32,
+    pub name: &'static str,
+    pub sql: &'static str,
+}
+
+impl Migration {
+    fn checksum(&self) -> String {
+        blake3::hash(self.sql.as_bytes()).to_hex().to_string()
+    }
+}
+
+/// Brings a database to the newest of `migrations`.
+pub(super) fn run(connection: &mut Connection, path: &Path, migrations: &[Migration]) -> Result<()> {
+    if migrations.is_empty() {
+        return Ok(());
+    }
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_migrations(
+             number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL
+         ) STRICT",
+    )?;
+    let newest = migrations.iter().map(|m| m.number).max().unwrap_or(0);
+    let there: Option<u32> =
+        connection.query_row("SELECT max(number) FROM schema_migrations", [], |r| r.get(0))?;
+    if there.is_some_and(|n| n > newest) {
+        return Err(Error::new(
+            Kind::Incompatible,
+            format!(
+                "{} was written by a newer version: it is at migration {}, this binary knows {newest}",
+                path.display(),
+                there.unwrap_or(0)
+            ),
+        )
+        .hint("install the newer version, or restore a backup that this one wrote"));
+    }
+    if let Some(n) = there.filter(|n| *n < newest) {
+        back_up(connection, &backup_path(path, n + 1))?;
+    }
+    for m in migrations {
+        step(connection, path, m)?;
+    }
+    Ok(())
+}
+
+fn step(connection: &mut Connection, path: &Path, m: &Migration) -> Result<()> {
+    let place = || format!("migration {:04} `{}` of {}", m.number, m.name, path.display());
+    // Two processes could come here at once; the second finds the work done.
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let applied: Option<String> = tx
+        .query_row("SELECT checksum FROM schema_migrations WHERE number = ?1", [m.number], |r| r.get(0))
+        .optional()?;
+    match applied {
+        Some(checksum) if checksum == m.checksum() => return Ok(()),
+        Some(_) => {
+            return Err(Error::new(
+                Kind::Incompatible,
+                format!("{} was applied with another text than this binary has", place()),
+            )
+            .hint("this database belongs to another build; use that one, or restore a backup"));
+        }
+        None => {}
+    }
+    tx.execute_batch(m.sql).map_err(|e| Error::from(e).context(place()))?;
+    tx.execute(
+        "INSERT INTO schema_migrations(number, name, checksum, applied_at) VALUES (?1, ?2, ?3, unixepoch())",
+        (m.number, m.name, m.checksum()),
+    )?;
+    tx.commit().map_err(|e| Error::from(e).context(place()))?;
+    tracing::info!(migration = m.number, name = m.name, "applied");
+    Ok(())
+}
+
+/// `shiphold.db.before-0002`
+fn backup_path(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".before-{number:04}"));
+    path.with_file_name(name)
+}
+
+fn back_up(connection: &Connection, to: &Path) -> Result<()> {
+    // A copy that a crash left half is not trusted: it is made anew.
+    match std::fs::remove_file(to) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(to.display(), e)),
+        _ => {}
+    }
+    let text = to.to_str().ok_or_else(|| Error::invalid(format!("{} is not UTF-8", to.display())))?;
+    connection
+        .execute("VACUUM INTO ?1", [text])
+        .map_err(|e| Error::from(e).context(format!("backup before migrating, {}", to.display())))?;
+    Ok(())
+}

@@ -1,0 +1,182 @@
+use super::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const ONE: Migration =
+    Migration { number: 1, name: "init", sql: "CREATE TABLE t(x INTEGER NOT NULL) STRICT" };
+const TWO: Migration =
+    Migration { number: 2, name: "more", sql: "CREATE TABLE u(y INTEGER NOT NULL) STRICT" };
+
+fn open(dir: &Path) -> Database {
+    Database::open(&dir.join("a.db"), Options::default(), &[ONE]).unwrap()
+}
+
+fn count(db: &Database) -> i64 {
+    db.read(|c| Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get(0))?)).unwrap()
+}
+
+fn insert(db: &Database, x: i64) -> Result<()> {
+    db.write(|tx| {
+        tx.execute("INSERT INTO t VALUES (?1)", [x])?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_write_is_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    insert(&db, 1).unwrap();
+    let failed: Result<()> = db.write(|tx| {
+        tx.execute("INSERT INTO t VALUES (2)", [])?;
+        Err(Error::invalid("changed my mind"))
+    });
+    assert!(failed.is_err());
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        db.write(|tx| -> Result<()> {
+            tx.execute("INSERT INTO t VALUES (3)", [])?;
+            panic!("in the middle");
+        })
+    }));
+    assert!(panicked.is_err());
+    insert(&db, 4).unwrap();
+    assert_eq!(count(&db), 2);
+}
+
+#[test]
+fn a_reader_cannot_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    let refused = db.read(|c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?)).unwrap_err();
+    assert_eq!(refused.kind(), Kind::ReadOnly);
+    assert!(db.pin().unwrap().execute("INSERT INTO t VALUES (1)", []).is_err());
+}
+
+#[test]
+fn a_read_sees_one_instant_and_a_pin_holds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    insert(&db, 1).unwrap();
+    let pin = db.pin().unwrap();
+    let pinned = |pin: &Pinned| pin.query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0)).unwrap();
+    db.read(|c| {
+        let count =
+            |c: &Connection| c.query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0)).unwrap();
+        let before = count(c);
+        insert(&db, 2)?;
+        assert_eq!(count(c), before);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!((count(&db), pinned(&pin)), (2, 1));
+}
+
+#[test]
+fn a_read_that_outlives_its_bound_is_ended_and_the_reader_serves_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { readers: 1, read_max: Duration::from_millis(50), ..Options::default() };
+    let db = Database::open(&dir.path().join("a.db"), options, &[ONE]).unwrap();
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    let ended = db.read(|c| Ok(c.query_row(endless, [], |r| r.get::<_, i64>(0))?)).unwrap_err();
+    assert_eq!(ended.kind(), Kind::Timeout);
+    assert_eq!(count(&db), 0);
+}
+
+#[test]
+fn readers_are_lent_one_at_a_time_and_come_back_after_a_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { readers: 1, ..Options::default() };
+    let db = Arc::new(Database::open(&dir.path().join("a.db"), options, &[ONE]).unwrap());
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        db.read(|_| -> Result<()> { panic!("while reading") })
+    }));
+    assert!(panicked.is_err());
+    let inside = Arc::new(AtomicBool::new(false));
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let (db, inside) = (db.clone(), inside.clone());
+            std::thread::spawn(move || {
+                for _ in 0..50 {
+                    db.read(|_| {
+                        assert!(!inside.swap(true, Ordering::SeqCst), "two at once on one reader");
+                        inside.store(false, Ordering::SeqCst);
+                        Ok(())
+                    })
+                    .unwrap();
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|t| t.join().unwrap());
+}
+
+#[test]
+fn migrations_run_once_and_take_a_backup_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    insert(&open(dir.path()), 7).unwrap();
+    let db = Database::open(&path, Options::default(), &[ONE, TWO]).unwrap();
+    assert_eq!(count(&db), 1);
+    drop(db);
+    let before = Connection::open(dir.path().join("a.db.before-0002")).unwrap();
+    assert_eq!(before.query_row("SELECT x FROM t", [], |r| r.get::<_, i64>(0)).unwrap(), 7);
+    assert!(before.query_row("SELECT y FROM u", [], |r| r.get::<_, i64>(0)).is_err());
+    Database::open(&path, Options::default(), &[ONE, TWO]).unwrap();
+}
+
+#[test]
+fn a_newer_or_changed_database_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    Database::open(&path, Options::default(), &[ONE, TWO]).unwrap();
+    let newer = Database::open(&path, Options::default(), &[ONE]).unwrap_err();
+    assert_eq!(newer.kind(), Kind::Incompatible);
+    assert!(newer.message().contains("newer version"), "{newer:?}");
+    let other = Migration { sql: "CREATE TABLE t(x TEXT NOT NULL) STRICT", ..ONE };
+    let changed = Database::open(&path, Options::default(), &[other, TWO]).unwrap_err();
+    assert_eq!(changed.kind(), Kind::Incompatible);
+}
+
+#[test]
+fn a_migration_that_fails_leaves_the_database_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    insert(&open(dir.path()), 1).unwrap();
+    let broken = Migration {
+        number: 2,
+        name: "broken",
+        sql: "CREATE TABLE u(y INTEGER); INSERT INTO nowhere VALUES (1);",
+    };
+    assert!(Database::open(&path, Options::default(), &[ONE, broken]).is_err());
+    let db = Database::open(&path, Options::default(), &[ONE, TWO]).unwrap();
+    assert_eq!(count(&db), 1);
+}
+
+#[test]
+fn an_old_sqlite_and_a_file_that_is_no_database_are_refused() {
+    assert!(refuse_old_sqlite(SQLITE_OLDEST).is_ok());
+    assert_eq!(refuse_old_sqlite(SQLITE_OLDEST - 1).unwrap_err().kind(), Kind::Incompatible);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.db"), [b'x'; 8192]).unwrap();
+    let refused = Database::open(&dir.path().join("a.db"), Options::default(), &[ONE]).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Corrupt);
+}
+
+#[test]
+fn the_barrier_holds_writers_and_not_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Arc::new(open(dir.path()));
+    let guard = db.barrier();
+    let (other, done) = (db.clone(), Arc::new(AtomicBool::new(false)));
+    let flag = done.clone();
+    let writer = std::thread::spawn(move || {
+        insert(&other, 1).unwrap();
+        flag.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(count(&db), 0);
+    std::thread::sleep(Duration::from_millis(30));
+    assert!(!done.load(Ordering::SeqCst));
+    drop(guard);
+    writer.join().unwrap();
+    assert_eq!(count(&db), 1);
+}

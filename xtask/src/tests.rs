@@ -1,0 +1,166 @@
+//! `cargo xtask test`: one step after another, then a table of what ran and what was skipped and why.
+
+use crate::{guests, guests_folder, licences, peers, steps};
+use anyhow::{Result, bail};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How a step ended.
+enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(String),
+}
+
+/// Parts that `--require` can name.
+const PARTS: [&str; 2] = ["influxd", "python"];
+
+pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
+    if let Some(unknown) = require.iter().find(|r| !PARTS.contains(&r.as_str())) {
+        bail!("--require knows {}; `{unknown}` is none of them", PARTS.join(", "));
+    }
+    let influxd = peers::influxd();
+    let python = peers::python(root);
+    let with_peers = |mut command: Command| {
+        command.env("SHIPHOLD_GUESTS", guests_folder(root));
+        if let Some(influxd) = &influxd {
+            command.env("SHIPHOLD_INFLUXD", influxd);
+        }
+        if let Some(python) = &python {
+            command.env("SHIPHOLD_PYTHON", python);
+        }
+        command
+    };
+    let cargo = |args: &[&str]| {
+        let mut command = steps::cargo(root);
+        command.args(args);
+        with_peers(command)
+    };
+
+    let mut report = Report::new(only);
+    report.step("format", || steps::must(&mut cargo(&["fmt", "--all", "--check"])));
+    report.step("format plugins", || {
+        steps::must(&mut cargo(&["fmt", "--all", "--check", "--manifest-path", "plugins/Cargo.toml"]))
+    });
+    report.step("licences", || licences::check(root));
+    report.step("guests", || guests::build_guests(root).map(|_| ()));
+    report.step("lints", || {
+        steps::must(&mut cargo(&[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    });
+    report.step("xtask", || steps::must(&mut cargo(&["test", "--quiet", "-p", "xtask"])));
+    // The storage crate is tested before anything of wasmtime is built.
+    report
+        .step("storage", || steps::must(&mut cargo(&["test", "--quiet", "-p", "shiphold-storage", "--lib"])));
+    report.step("plugins", || {
+        steps::must(&mut cargo(&["test", "--quiet", "--manifest-path", "plugins/Cargo.toml"]))
+    });
+    report
+        .step("runtime", || steps::must(&mut cargo(&["test", "--quiet", "-p", "shiphold-runtime", "--lib"])));
+    report.step("server", || steps::must(&mut cargo(&["test", "--quiet", "-p", "shiphold", "--bins"])));
+    report.step("scenarios", || {
+        steps::must(&mut cargo(&[
+            "test",
+            "--quiet",
+            "-p",
+            "shiphold",
+            "--test",
+            "scenarios",
+            "--",
+            "--skip",
+            "with_influxd::",
+            "--skip",
+            "with_python::",
+        ]))
+    });
+    let scenarios_of =
+        |module: &str| cargo(&["test", "--quiet", "-p", "shiphold", "--test", "scenarios", "--", module]);
+    report.part("influxd", influxd.is_some(), require, || {
+        steps::must(&mut cargo(&["test", "--quiet", "-p", "shiphold-storage", "--lib", "influxd"]))?;
+        steps::must(&mut scenarios_of("with_influxd::"))
+    });
+    report.part("python", python.is_some(), require, || steps::must(&mut scenarios_of("with_python::")));
+    report.finish()
+}
+
+struct Report<'a> {
+    only: Option<&'a str>,
+    rows: Vec<(&'static str, Outcome, Duration)>,
+}
+
+impl<'a> Report<'a> {
+    fn new(only: Option<&'a str>) -> Self {
+        Self { only, rows: Vec::new() }
+    }
+
+    fn step(&mut self, name: &'static str, f: impl FnOnce() -> Result<()>) {
+        if self.only.is_some_and(|o| !name.contains(o)) {
+            return;
+        }
+        steps::say(name);
+        let begin = Instant::now();
+        let outcome = match f() {
+            Ok(()) => Outcome::Passed,
+            Err(e) => {
+                eprintln!("error: {e:#}");
+                Outcome::Failed(format!("{e:#}"))
+            }
+        };
+        self.rows.push((name, outcome, begin.elapsed()));
+    }
+
+    /// A step that needs a peer; without it, it is skipped, or failed if it is required.
+    fn part(
+        &mut self,
+        name: &'static str,
+        present: bool,
+        require: &[String],
+        f: impl FnOnce() -> Result<()>,
+    ) {
+        if present {
+            return self.step(name, f);
+        }
+        if self.only.is_some_and(|o| !name.contains(o)) {
+            return;
+        }
+        let why = format!("{name} is not installed: run `cargo xtask peers`");
+        let outcome = if require.iter().any(|r| r == name) {
+            Outcome::Failed(format!("required, but {why}"))
+        } else {
+            Outcome::Skipped(why)
+        };
+        self.rows.push((name, outcome, Duration::ZERO));
+    }
+
+    fn finish(self) -> Result<()> {
+        let count = |f: fn(&Outcome) -> bool| self.rows.iter().filter(|r| f(&r.1)).count();
+        let passed = count(|o| matches!(o, Outcome::Passed));
+        let failed = count(|o| matches!(o, Outcome::Failed(_)));
+        let skipped = count(|o| matches!(o, Outcome::Skipped(_)));
+        println!("\n{:<18} {:<8} {:>8}  why", "step", "result", "time");
+        for (name, outcome, took) in &self.rows {
+            let (result, why) = match outcome {
+                Outcome::Passed => ("passed", ""),
+                Outcome::Failed(why) => ("FAILED", why.lines().next().unwrap_or_default()),
+                Outcome::Skipped(why) => ("skipped", why.as_str()),
+            };
+            println!("{name:<18} {result:<8} {:>6.1} s  {why}", took.as_secs_f64());
+        }
+        println!("\n{passed} passed, {failed} failed, {skipped} skipped");
+        if failed > 0 {
+            bail!("{failed} step{} failed", if failed == 1 { "" } else { "s" });
+        }
+        if passed == 0 {
+            bail!("no step ran");
+        }
+        Ok(())
+    }
+}
