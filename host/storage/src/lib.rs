@@ -11,6 +11,7 @@ pub mod layer;
 pub mod manifest;
 pub mod plugins;
 pub mod retention;
+pub mod schema;
 pub mod series;
 pub mod settings;
 pub mod skills;

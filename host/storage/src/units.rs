@@ -61,7 +61,12 @@ fn parse(text: &str, units: &[(&str, u64)], what: &str, example: &str) -> Result
 }
 
 fn show(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)], zero: &str) -> fmt::Result {
-    match units.iter().find(|(_, factor)| value != 0 && value % factor == 0) {
+    // The shortest exact form: `3 TB` rather than `2929687500 KiB`.
+    match units
+        .iter()
+        .filter(|(_, factor)| value != 0 && value % factor == 0)
+        .min_by_key(|(_, factor)| value / factor)
+    {
         Some((name, factor)) => write!(f, "{} {name}", value / factor),
         None => f.write_str(zero),
     }

@@ -193,7 +193,7 @@ fn connect(path: &Path, options: &Options, write: bool) -> Result<Connection> {
     }
     connection
         .execute_batch(&format!(
-            "PRAGMA synchronous={synchronous};PRAGMA foreign_keys=ON;PRAGMA trusted_schema=OFF;PRAGMA mmap_size=0;\
+            "PRAGMA synchronous={synchronous};PRAGMA foreign_keys=ON;PRAGMA trusted_schema=OFF;PRAGMA recursive_triggers=ON;PRAGMA mmap_size=0;\
              PRAGMA journal_size_limit={WAL_KEPT_BYTES};PRAGMA temp_store=MEMORY;PRAGMA cache_size=-{};PRAGMA query_only={};",
             options.cache_bytes / 1024,
             if write { "OFF" } else { "ON" }

@@ -1,0 +1,65 @@
+//! What the figures were taken on, and what its disk can do.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Prints processor, cores, memory, kernel and versions.
+pub fn describe() {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|l| l.strip_prefix("model name")).map_or("unknown processor", |l| l.trim_start_matches([' ', '\t', ':']));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory_kib: u64 =
+        memory.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    println!("{model}, {cores} cores, {} GiB, Linux {}, Shiphold {}", memory_kib >> 20, kernel.trim(), env!("CARGO_PKG_VERSION"));
+}
+
+/// Writes of `bytes` followed by fdatasync that the disk does in a second.
+pub fn synced_writes_per_s(dir: &Path, bytes: usize) -> f64 {
+    let mut file = std::fs::File::create(dir.join("raw")).unwrap();
+    let block = vec![0x5a_u8; bytes];
+    let begin = Instant::now();
+    let mut n = 0_u32;
+    while begin.elapsed() < Duration::from_secs(1) {
+        file.write_all(&block).unwrap();
+        file.sync_data().unwrap();
+        n += 1;
+    }
+    f64::from(n) / begin.elapsed().as_secs_f64()
+}
+
+/// The median of several rounds, in milliseconds.
+pub fn median_ms(rounds: usize, mut f: impl FnMut()) -> f64 {
+    f();
+    let mut all: Vec<f64> = (0..rounds)
+        .map(|_| {
+            let begin = Instant::now();
+            f();
+            begin.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+/// Bytes of every file below a folder.
+pub fn folder_bytes(dir: &Path) -> u64 {
+    std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| {
+            let path = e.unwrap().path();
+            if path.is_dir() { folder_bytes(&path) } else { path.metadata().map_or(0, |m| m.len()) }
+        })
+        .sum()
+}
+
+/// Resident memory of a process, now and at its peak, in MiB.
+pub fn memory_mib(pid: u32) -> (f64, f64) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let get = |key: &str| {
+        status.lines().find_map(|l| l.strip_prefix(key)?.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+    };
+    (get("VmRSS:"), get("VmHWM:"))
+}

@@ -1,0 +1,395 @@
+//! Storing and reading versions.
+
+use super::types::{PAGE_MAX, check_name};
+use super::{NewVersion, Performance, PerformanceRecord, SkillFilter, SkillSummary, SkillVersion, resolve};
+use crate::audit::{Audit, Entry};
+use crate::caller::{Caller, Scope};
+use crate::error::{Error, Result};
+use crate::schema::now_ns;
+use crate::sqlite::Database;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction};
+use semver::Version;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The skills of a database.
+#[derive(Debug)]
+pub struct Skills {
+    pub(super) db: Arc<Database>,
+}
+
+pub(super) fn may_read(caller: &Caller) -> Result<()> {
+    match caller {
+        Caller::Plugin { grants, .. } if grants.skills_read => Ok(()),
+        other => other.require(Scope::Read, "read skills"),
+    }
+}
+
+const COLUMNS: &str = "s.name, v.version, v.id = s.current_id, v.hash, v.language, v.code, v.description, v.tags, v.metadata, v.depends, \
+                       v.created_at, v.created_by";
+
+impl Skills {
+    pub fn new(db: Arc<Database>) -> Self {
+        Self { db }
+    }
+
+    /// Stores a version and makes it the current one. The same content again is the same version; other
+    /// content under a version that exists is a conflict. Dependencies must exist and must not run in a circle.
+    pub fn put(&self, caller: &Caller, new: NewVersion) -> Result<SkillVersion> {
+        caller.require(Scope::Write, "store skills")?;
+        self.db.write(|tx| Self::put_in(tx, caller, &new))
+    }
+
+    /// [`Skills::put`] inside a transaction of a larger unit of work.
+    pub(crate) fn put_in(tx: &Transaction<'_>, caller: &Caller, new: &NewVersion) -> Result<SkillVersion> {
+        new.check()?;
+        let mut new = new.clone();
+        new.tags.sort();
+        new.tags.dedup();
+        if new.metadata.is_null() {
+            new.metadata = json!({});
+        }
+        let hash = new.hash();
+        let versions = versions_of(tx, &new.name)?;
+        let newest = versions.iter().max_by(|a, b| a.0.cmp(&b.0));
+        let version = match (&new.version, newest) {
+            (Some(v), _) => v.clone(),
+            // The content that is newest already needs no new number.
+            (None, Some((v, h))) if *h == hash => v.clone(),
+            (None, Some((v, _))) => Version::new(v.major, v.minor, v.patch.saturating_add(1)),
+            (None, None) => Version::new(0, 1, 0),
+        };
+        if let Some((_, there)) = versions.iter().find(|(v, _)| *v == version) {
+            if *there == hash {
+                return get_in(tx, &new.name, Some(&version));
+            }
+            return Err(Error::conflict(format!(
+                "skill `{}` has a version {version} with other content",
+                new.name
+            ))
+            .hint("versions never change: give it another number, or leave the number out"));
+        }
+        resolve::check(tx, &new.name, &new.depends)?;
+        let before = current_hash(tx, &new.name)?;
+        let now = now_ns();
+        tx.prepare_cached(
+            "INSERT INTO skills(name, created_at) VALUES (?1, ?2) ON CONFLICT(name) DO NOTHING",
+        )?
+        .execute((&new.name, now))?;
+        let skill: i64 = tx
+            .prepare_cached("SELECT id FROM skills WHERE name = ?1")?
+            .query_row([&new.name], |r| r.get(0))?;
+        tx.prepare_cached(
+            "INSERT INTO skill_versions(skill_id, version, hash, language, code, description, tags, metadata, depends, created_at, created_by)
+             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+        )?
+        .execute((
+            skill,
+            version.to_string(),
+            &hash,
+            &new.language,
+            &new.code,
+            &new.description,
+            json!(new.tags).to_string(),
+            new.metadata.to_string(),
+            json!(new.depends).to_string(),
+            now,
+            caller.actor(),
+        ))?;
+        make_current(tx, skill, tx.last_insert_rowid())?;
+        let entry = Entry::new(caller, "skills.put", format!("skill:{}@{version}", new.name))
+            .change(before, Some(hash));
+        Audit::append(tx, &entry)?;
+        get_in(tx, &new.name, Some(&version))
+    }
+
+    /// A version; the current one without a number.
+    pub fn get(&self, caller: &Caller, name: &str, version: Option<&Version>) -> Result<SkillVersion> {
+        may_read(caller)?;
+        check_name(name)?;
+        self.db.read(|c| get_in(c, name, version))
+    }
+
+    /// Every version of a skill, highest first.
+    pub fn versions(&self, caller: &Caller, name: &str) -> Result<Vec<SkillVersion>> {
+        may_read(caller)?;
+        check_name(name)?;
+        let mut all = self.db.read(|c| {
+            let mut statement = c.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM skills s JOIN skill_versions v ON v.skill_id = s.id WHERE s.name = ?1 LIMIT {PAGE_MAX}"
+            ))?;
+            let rows = statement.query_map([name], read_version)?;
+            rows.map(|r| r.map_err(Error::from).and_then(|x| x)).collect::<Result<Vec<_>>>()
+        })?;
+        if all.is_empty() {
+            return Err(unknown(name));
+        }
+        all.sort_by(|a, b| b.version.cmp(&a.version));
+        Ok(all)
+    }
+
+    /// The skills by name, their current versions.
+    pub fn list(&self, caller: &Caller, filter: &SkillFilter) -> Result<Vec<SkillSummary>> {
+        may_read(caller)?;
+        let limit = filter.limit.unwrap_or(100);
+        if limit > PAGE_MAX {
+            return Err(Error::limit(format!("a page of {limit} skills"), PAGE_MAX, "page with `after`"));
+        }
+        let tagged = if filter.tag.is_some() {
+            "s.id IN (SELECT skill_id FROM skill_tags WHERE tag = ?3) AND"
+        } else {
+            "?3 IS NULL AND"
+        };
+        self.db.read(|c| {
+            let mut statement = c.prepare_cached(&format!(
+                "SELECT s.name, v.version, v.language, v.description, v.tags, s.uses, v.created_at,
+                        (SELECT count(*) FROM skill_versions x WHERE x.skill_id = s.id)
+                 FROM skills s JOIN skill_versions v ON v.id = s.current_id
+                 WHERE {tagged} s.name > ?1 AND (?2 IS NULL OR v.language = ?2) ORDER BY s.name LIMIT ?4"
+            ))?;
+            let after = filter.after.as_deref().unwrap_or_default();
+            let rows =
+                statement.query_map((after, &filter.language, &filter.tag, limit.cast_signed()), |r| {
+                    Ok((
+                        r.get::<_, String>(1)?,
+                        r.get::<_, String>(4)?,
+                        SkillSummary {
+                            name: r.get(0)?,
+                            version: Version::new(0, 0, 0),
+                            language: r.get(2)?,
+                            description: r.get(3)?,
+                            tags: Vec::new(),
+                            uses: r.get::<_, i64>(5)?.unsigned_abs(),
+                            created_at: r.get(6)?,
+                            versions: r.get::<_, i64>(7)?.unsigned_abs(),
+                        },
+                    ))
+                })?;
+            rows.map(|row| {
+                let (version, tags, summary) = row?;
+                Ok(SkillSummary { version: parse_version(&version)?, tags: parse(&tags, "tags")?, ..summary })
+            })
+            .collect()
+        })
+    }
+
+    /// Makes an earlier version the current one. Nothing is deleted; audited.
+    pub fn rollback(&self, caller: &Caller, name: &str, version: &Version) -> Result<SkillVersion> {
+        caller.require(Scope::Write, "roll skills back")?;
+        check_name(name)?;
+        self.db.write(|tx| {
+            let before = get_in(tx, name, None)?;
+            let target = get_in(tx, name, Some(version))?;
+            if before.version == target.version {
+                return Ok(target);
+            }
+            let (skill, id): (i64, i64) = tx.query_row(
+                "SELECT s.id, v.id FROM skills s JOIN skill_versions v ON v.skill_id = s.id WHERE s.name = ?1 AND v.version = ?2",
+                (name, version.to_string()),
+                |r| Ok((r.get(0)?, r.get(1)?)),
+            )?;
+            make_current(tx, skill, id)?;
+            let entry = Entry::new(caller, "skills.rollback", format!("skill:{name}@{version}"))
+                .change(Some(before.hash), Some(target.hash.clone()))
+                .detail(json!({ "from": before.version }));
+            Audit::append(tx, &entry)?;
+            get_in(tx, name, Some(version))
+        })
+    }
+
+    /// Notes what a version achieved; audited.
+    pub fn record_performance(
+        &self,
+        caller: &Caller,
+        name: &str,
+        version: &Version,
+        performance: &Performance,
+    ) -> Result<()> {
+        caller.require(Scope::Write, "record performance")?;
+        check_name(name)?;
+        performance.check()?;
+        self.db.write(|tx| {
+            let id = version_id(tx, name, version)?;
+            tx.execute(
+                "INSERT INTO skill_performance(version_id, period_start, period_end, returns, sharpe, win_rate, max_drawdown, samples,
+                                               recorded_at, recorded_by) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
+                (
+                    id,
+                    performance.period_start,
+                    performance.period_end,
+                    performance.returns,
+                    performance.sharpe,
+                    performance.win_rate,
+                    performance.max_drawdown,
+                    i64::try_from(performance.samples).unwrap_or(i64::MAX),
+                    now_ns(),
+                    caller.actor(),
+                ),
+            )?;
+            let entry = Entry::new(caller, "skills.performance", format!("skill:{name}@{version}"));
+            Audit::append(tx, &entry.detail(json!(performance)))?;
+            Ok(())
+        })
+    }
+
+    /// What the versions of a skill achieved, newest period first.
+    pub fn performance(&self, caller: &Caller, name: &str) -> Result<Vec<PerformanceRecord>> {
+        may_read(caller)?;
+        check_name(name)?;
+        self.db.read(|c| {
+            let known: Option<i64> = c.query_row("SELECT id FROM skills WHERE name = ?1", [name], |r| r.get(0)).optional()?;
+            let skill = known.ok_or_else(|| unknown(name))?;
+            let mut statement = c.prepare_cached(&format!(
+                "SELECT v.version, p.period_start, p.period_end, p.returns, p.sharpe, p.win_rate, p.max_drawdown, p.samples, p.recorded_at, p.recorded_by
+                 FROM skill_versions v JOIN skill_performance p ON p.version_id = v.id WHERE v.skill_id = ?1
+                 ORDER BY p.period_end DESC, p.id DESC LIMIT {PAGE_MAX}"
+            ))?;
+            let rows = statement.query_map([skill], |r| {
+                let performance = Performance {
+                    period_start: r.get(1)?,
+                    period_end: r.get(2)?,
+                    returns: r.get(3)?,
+                    sharpe: r.get(4)?,
+                    win_rate: r.get(5)?,
+                    max_drawdown: r.get(6)?,
+                    samples: r.get::<_, i64>(7)?.unsigned_abs(),
+                };
+                Ok((r.get::<_, String>(0)?, performance, r.get(8)?, r.get(9)?))
+            })?;
+            rows.map(|row| {
+                let (version, performance, recorded_at, recorded_by) = row?;
+                Ok(PerformanceRecord { version: parse_version(&version)?, performance, recorded_at, recorded_by })
+            })
+            .collect()
+        })
+    }
+
+    /// Counts a use. Not audited: a trader uses a skill many times a minute.
+    pub fn record_use(&self, caller: &Caller, name: &str) -> Result<()> {
+        caller.require(Scope::Write, "count uses")?;
+        check_name(name)?;
+        self.db.write(|tx| {
+            match tx.execute(
+                "UPDATE skills SET uses = uses + 1, last_used = ?2 WHERE name = ?1",
+                (name, now_ns()),
+            )? {
+                0 => Err(unknown(name)),
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+/// Points a skill to a version, and what is searched to that version's words.
+fn make_current(tx: &Transaction<'_>, skill: i64, version: i64) -> Result<()> {
+    tx.prepare_cached("UPDATE skills SET current_id = ?2 WHERE id = ?1")?.execute((skill, version))?;
+    let (name, description, tags): (String, String, String) = tx
+        .prepare_cached("SELECT s.name, v.description, v.tags FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.id = ?1")?
+        .query_row([skill], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+    let tags: Vec<String> = parse(&tags, "tags")?;
+    tx.prepare_cached("DELETE FROM skill_tags WHERE skill_id = ?1")?.execute([skill])?;
+    for tag in &tags {
+        tx.prepare_cached("INSERT INTO skill_tags(tag, skill_id) VALUES (?1, ?2)")?.execute((tag, skill))?;
+    }
+    let tags = tags.join(" ");
+    for table in ["skill_text", "skill_trigrams"] {
+        tx.prepare_cached(&format!("DELETE FROM {table} WHERE rowid = ?1"))?.execute([skill])?;
+        tx.prepare_cached(&format!(
+            "INSERT INTO {table}(rowid, name, description, tags) VALUES (?1, ?2, ?3, ?4)"
+        ))?
+        .execute((skill, &name, &description, &tags))?;
+    }
+    Ok(())
+}
+
+fn get_in(c: &Connection, name: &str, version: Option<&Version>) -> Result<SkillVersion> {
+    let found = match version {
+        Some(v) => c
+            .prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM skills s JOIN skill_versions v ON v.skill_id = s.id WHERE s.name = ?1 AND v.version = ?2"
+            ))?
+            .query_row((name, v.to_string()), read_version)
+            .optional()?,
+        None => c
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.name = ?1"))?
+            .query_row([name], read_version)
+            .optional()?,
+    };
+    found.unwrap_or_else(|| Err(version.map_or_else(|| unknown(name), |v| unknown_version(name, v))))
+}
+
+fn read_version(row: &Row<'_>) -> rusqlite::Result<Result<SkillVersion>> {
+    let (version, tags, metadata, depends): (String, String, String, String) =
+        (row.get(1)?, row.get(7)?, row.get(8)?, row.get(9)?);
+    let rest = SkillVersion {
+        name: row.get(0)?,
+        version: Version::new(0, 0, 0),
+        current: row.get(2)?,
+        hash: row.get(3)?,
+        language: row.get(4)?,
+        code: row.get(5)?,
+        description: row.get(6)?,
+        tags: Vec::new(),
+        metadata: Value::Null,
+        depends: std::collections::BTreeMap::new(),
+        created_at: row.get(10)?,
+        created_by: row.get(11)?,
+    };
+    let whole = || {
+        Ok(SkillVersion {
+            version: parse_version(&version)?,
+            tags: parse(&tags, "tags")?,
+            metadata: parse(&metadata, "metadata")?,
+            depends: parse(&depends, "depends")?,
+            ..rest
+        })
+    };
+    Ok(whole())
+}
+
+/// Version and content hash of each version of a skill.
+fn versions_of(c: &Connection, name: &str) -> Result<Vec<(Version, String)>> {
+    let mut statement = c.prepare_cached(
+        "SELECT v.version, v.hash FROM skills s JOIN skill_versions v ON v.skill_id = s.id WHERE s.name = ?1",
+    )?;
+    let rows = statement.query_map([name], |r| Ok((r.get::<_, String>(0)?, r.get(1)?)))?;
+    rows.map(|row| {
+        let (version, hash) = row?;
+        Ok((parse_version(&version)?, hash))
+    })
+    .collect()
+}
+
+fn current_hash(c: &Connection, name: &str) -> Result<Option<String>> {
+    Ok(c.prepare_cached(
+        "SELECT v.hash FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.name = ?1",
+    )?
+    .query_row([name], |r| r.get(0))
+    .optional()?)
+}
+
+fn version_id(c: &Connection, name: &str, version: &Version) -> Result<i64> {
+    c.prepare_cached("SELECT v.id FROM skills s JOIN skill_versions v ON v.skill_id = s.id WHERE s.name = ?1 AND v.version = ?2")?
+        .query_row((name, version.to_string()), |r| r.get(0))
+        .optional()?
+        .ok_or_else(|| unknown_version(name, version))
+}
+
+pub(super) fn unknown(name: &str) -> Error {
+    Error::not_found(format!("there is no skill `{name}`")).hint("`shiphold skills list` shows them")
+}
+
+fn unknown_version(name: &str, version: &Version) -> Error {
+    Error::not_found(format!("there is no skill `{name}` in version {version}"))
+        .hint(format!("`shiphold skills versions {name}` shows what there is"))
+}
+
+/// What stands in the database may have been changed by somebody: it is checked, not trusted.
+pub(super) fn parse_version(text: &str) -> Result<Version> {
+    Version::parse(text)
+        .map_err(|e| Error::corrupt(format!("the stored version `{text}` cannot be read: {e}")))
+}
+
+pub(super) fn parse<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|e| Error::corrupt(format!("the stored {what} cannot be read: {e}")))
+}
