@@ -1,1 +1,3 @@
+//! The binary `shiphold`: a command line, HTTP, telemetry.
+
 fn main() {}

@@ -1,1 +1,19 @@
 //! File stores: content-addressed objects under capability-scoped folders, names and versions in SQLite.
+//!
+//! The order of every put: write the object, sync it, move it into place, sync the folder — then one transaction
+//! with the version, its audit entry and all. What a row names is therefore on the disk; an object that no row names
+//! is garbage and costs room until `gc`.
+
+mod disk;
+pub mod name;
+mod store;
+
+#[cfg(test)]
+mod fault_disk;
+#[cfg(test)]
+mod tests;
+
+pub use disk::{CapDisk, ObjectDisk, ObjectRead, TmpFile};
+pub use store::{
+    FileStat, FileStores, FileVersion, FilesFault, FilesStats, FilesVerify, GcReport, PutOptions, StoreConfig, Writable, as_error,
+};

@@ -7,7 +7,9 @@ pub mod kinds;
 pub mod line_protocol;
 pub mod model;
 pub mod query;
+pub mod store;
 
+pub use store::{CsvImport, SeriesStore};
 pub use model::{
     Budget, Column, FieldType, Frame, Latest, LatestField, Selector, SeriesInfo, SeriesKey, TimeRange,
     TypeConflict, Value, Values, WriteBatch, WriteReport,

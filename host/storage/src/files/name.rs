@@ -1,0 +1,105 @@
+//! Names of files: relative paths like `momentum/2026-06-26/weights.bin`. They live in SQLite only, but they
+//! come back out to people's disks, so what would be trouble on any of them is refused.
+
+use crate::error::{Error, Result};
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
+
+pub const NAME_BYTES_MAX: usize = 512;
+pub const PART_BYTES_MAX: usize = 255;
+
+/// Names that are devices on Windows, with any extension.
+const DEVICES: [&str; 22] = [
+    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1", "lpt2", "lpt3", "lpt4",
+    "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
+];
+
+/// Refuses a name with the reason.
+pub fn check(name: &str) -> Result<()> {
+    let refuse = |why: &str| {
+        Err(Error::invalid(format!("`{}` is not a name of a file: {why}", name.escape_debug()))
+            .hint("write type/date/name, such as `momentum/2026-06-26/weights.bin`"))
+    };
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return refuse(&format!("it must have 1 to {NAME_BYTES_MAX} bytes"));
+    }
+    if name.starts_with('/') {
+        return refuse("it is absolute");
+    }
+    if name.contains('\\') || name.contains(':') {
+        return refuse("it has a backslash or a colon");
+    }
+    if name.chars().any(|c| c.is_control() || is_invisible(c)) {
+        return refuse("it has a control or an invisible character");
+    }
+    if !is_nfc(name) {
+        return refuse("it is not in Unicode's composed form (NFC)");
+    }
+    for part in name.split('/') {
+        match part {
+            "" => return refuse("a part of it is empty"),
+            "." | ".." => return refuse("`.` and `..` are not allowed"),
+            p if p.len() > PART_BYTES_MAX => return refuse(&format!("a part of it has more than {PART_BYTES_MAX} bytes")),
+            p if p.ends_with('.') || p.ends_with(' ') || p.starts_with(' ') => return refuse("a part of it begins or ends with a space, or ends with a dot"),
+            p if DEVICES.contains(&p.split('.').next().unwrap_or_default().to_lowercase().as_str()) => {
+                return refuse("a part of it is the name of a device");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Two names with one fold are one name on a disk that ignores case or width.
+pub fn fold(name: &str) -> String {
+    name.nfkc().collect::<String>().to_lowercase().nfkc().collect()
+}
+
+/// Zero-width and direction-changing characters: they make two names look alike.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_names() {
+        for name in ["a", "momentum/2026-06-26/weights.bin", "größe/模型.bin", "a b/c", ".hidden", "console.log", "a..b"] {
+            check(name).unwrap();
+        }
+        check(&format!("{}/{}", "a".repeat(PART_BYTES_MAX), "b".repeat(PART_BYTES_MAX))).unwrap();
+    }
+
+    #[test]
+    fn bad_names() {
+        for name in [
+            "", "/etc/passwd", "..", "../a", "a/../b", "a/..", "./a", "a//b", "a/", "a\\b", "C:/x", "a\0b", "a\nb", "CON", "nul.txt", "x/Com1.log",
+            "a.", "a ", " a", "a/ b", "e\u{301}", "a\u{202e}b", "a\u{200b}b", "\u{feff}a",
+        ] {
+            assert!(check(name).is_err(), "{name:?}");
+        }
+        assert!(check(&"a".repeat(PART_BYTES_MAX + 1)).is_err());
+        let long = vec!["a".repeat(127); 5].join("/");
+        assert!(check(&long[..NAME_BYTES_MAX - 1]).is_ok());
+        assert!(check(&long).is_err());
+    }
+
+    #[test]
+    fn folding_sees_through_case_and_width() {
+        assert_eq!(fold("Weights.BIN"), fold("weights.bin"));
+        assert_eq!(fold("ﬁle"), fold("FILE"));
+        assert_ne!(fold("a"), fold("b"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_name_panics_and_a_good_one_stays_inside(name in "\\PC{0,40}") {
+            if check(&name).is_ok() {
+                let path = std::path::Path::new(&name);
+                assert!(path.components().all(|c| matches!(c, std::path::Component::Normal(_))));
+                fold(&name);
+            }
+        }
+    }
+}

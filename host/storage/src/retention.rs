@@ -1,1 +1,0 @@
-//! Retention plans: checked against grants and the safety floor, shown, executed, audited.

@@ -1,0 +1,70 @@
+//! Market data in: line protocol over HTTP, CSV through the command line, and what comes back.
+
+use crate::support::{Host, bars, root};
+
+#[test]
+fn bars_written_as_line_protocol_come_back_as_bars() {
+    let mut host = Host::new();
+    host.serve();
+    let token = host.token("feed", "write");
+    let answer = host.write_lines(&token, "market", &bars("AAPL", 1_700_000_000, 500));
+    assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{answer:?}");
+    assert_eq!(host.rows("bar.1m.AAPL"), 500);
+
+    let said =
+        host.run(&["--json", "series", "query", "--measurement", "bar.1m.AAPL", "--limit", "2"]).json();
+    let text = said.to_string();
+    assert!(text.contains("close") && text.contains("volume"), "{text}");
+
+    let latest = host.run(&["--json", "series", "latest", "--measurement", "bar.1m.AAPL"]).json().to_string();
+    assert!(latest.contains("599"), "the last volume is 100 + 499: {latest}");
+}
+
+#[test]
+fn the_same_batch_twice_is_stored_once() {
+    let mut host = Host::new();
+    host.serve();
+    let token = host.token("feed", "write");
+    for _ in 0..2 {
+        assert_eq!(host.write_lines(&token, "market", &bars("KO", 1_700_000_000, 100)).status, 204);
+    }
+    let said = host.run(&["series", "compact"]);
+    said.ok();
+    assert_eq!(host.rows("bar.1m.KO"), 100);
+}
+
+#[test]
+fn real_daily_bars_are_imported_whole_with_and_without_a_host() {
+    let file = root().join("examples/trader/data/sp500.csv");
+    let file = file.to_str().unwrap();
+    let import = ["series", "import", file, "--symbol", "SPX", "--timeframe", "1d"];
+    let mut host = Host::new();
+    host.run(&import).ok();
+    assert_eq!(host.rows("bar.1d.SPX"), 5_031);
+    // Again, now through the socket of a running host: the rows are the same.
+    host.serve();
+    host.run(&import).ok();
+    host.run(&["series", "compact"]).ok();
+    assert_eq!(host.rows("bar.1d.SPX"), 5_031);
+    let latest = host.run(&["--json", "series", "latest", "--measurement", "bar.1d.SPX"]).json().to_string();
+    assert!(latest.contains("2506.850098"), "the close of 31 December 2018: {latest}");
+}
+
+#[test]
+fn a_gzipped_batch_is_accepted() {
+    use std::io::Write as _;
+    let mut host = Host::new();
+    host.serve();
+    let token = host.token("feed", "write");
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(bars("KO", 1_700_000_000, 1_000).as_bytes()).unwrap();
+    let auth = format!("Token {token}");
+    let answer = crate::support::request(
+        &host.url("/api/v2/write?bucket=market&precision=s"),
+        "POST",
+        &[("Authorization", &auth), ("Content-Encoding", "gzip")],
+        &gz.finish().unwrap(),
+    );
+    assert_eq!(answer.status, 204, "{answer:?}");
+    assert_eq!(host.rows("bar.1m.KO"), 1_000);
+}

@@ -1,0 +1,1 @@
+//! The retention plugin and hostile components, through the binary.
