@@ -8,6 +8,7 @@ pub(crate) mod tests;
 
 pub(crate) use secret::secret;
 pub use verify::VerifyReport;
+pub(crate) use verify::integrity;
 
 use crate::audit::Audit;
 use crate::backup::{BackupReport, Progress};
@@ -48,6 +49,8 @@ pub struct DataLayer {
     series: SeriesStore,
     /// The same engine as in `series`, where it is the one that keeps its data here.
     embedded: Option<Arc<EmbeddedEngine>>,
+    /// One plan is executed at a time: two would count and drop the same rows.
+    retaining: std::sync::Mutex<()>,
     /// The last field: it goes when everything else is closed.
     _lock: FolderLock,
 }
@@ -97,6 +100,7 @@ impl DataLayer {
             files,
             plugins,
             embedded,
+            retaining: std::sync::Mutex::default(),
             _lock: lock,
         }))
     }
@@ -134,6 +138,10 @@ impl DataLayer {
     /// The structured store's file.
     pub(crate) fn database(&self) -> &Arc<Database> {
         &self.db
+    }
+    /// Held while a plan is executed.
+    pub(crate) fn retaining(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.retaining.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
     /// The engine that keeps its data in the data folder, if it is that one.
     pub(crate) fn embedded(&self) -> Option<&Arc<EmbeddedEngine>> {
