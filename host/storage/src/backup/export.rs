@@ -9,7 +9,7 @@ use crate::caller::{Caller, Scope};
 use crate::error::{Error, Kind, Result};
 use crate::layer::{DataLayer, SERIES_FILE, STRUCTURED_FILE, open_embedded};
 use crate::schema::now_ns;
-use crate::series::{Budget, Selector, SeriesEngine as _};
+use crate::series::{Budget, Selector};
 use crate::sqlite::Pinned;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
