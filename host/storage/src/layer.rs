@@ -26,7 +26,7 @@ use crate::settings::Settings;
 use crate::skills::Skills;
 use crate::sqlite::{Database, Options, Synchronous};
 use crate::tokens::Tokens;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The file of the structured store in the data folder.
@@ -201,7 +201,7 @@ fn open_engine(manifest: &Manifest) -> Result<OpenEngine> {
 }
 
 /// The embedded engine over a file, with a manifest's bounds or the defaults.
-pub(crate) fn open_embedded(path: &PathBuf, manifest: Option<&Manifest>) -> Result<EmbeddedEngine> {
+pub(crate) fn open_embedded(path: &Path, manifest: Option<&Manifest>) -> Result<EmbeddedEngine> {
     let default;
     let manifest = match manifest {
         Some(m) => m,
@@ -225,10 +225,9 @@ pub(crate) fn open_embedded(path: &PathBuf, manifest: Option<&Manifest>) -> Resu
 
 /// The InfluxDB engine of a manifest, with its secret.
 pub(crate) fn open_influx(manifest: &Manifest) -> Result<InfluxEngine> {
-    let settings = manifest
-        .series
-        .influxdb2
-        .as_ref()
-        .ok_or_else(|| Error::invalid("series.engine is `influxdb2`, but [series.influxdb2] is missing"))?;
+    let settings =
+        manifest.series.influxdb2.as_ref().ok_or_else(|| {
+            Error::invalid("series.engine is `influxdb2`, but [series.influxdb2] is missing")
+        })?;
     InfluxEngine::open(settings, secret(manifest, &settings.token)?)
 }

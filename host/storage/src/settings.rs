@@ -107,11 +107,16 @@ impl Settings {
             let revision = old.as_ref().map_or(0, |s| s.revision);
             match (expect, there) {
                 (Expect::Absent, Some(s)) => {
-                    return Err(Error::conflict(format!("setting `{namespace}/{key}` exists, at revision {}", s.revision)));
+                    return Err(Error::conflict(format!(
+                        "setting `{namespace}/{key}` exists, at revision {}",
+                        s.revision
+                    )));
                 }
                 (Expect::Revision(want), _) if want != revision => {
-                    return Err(Error::conflict(format!("setting `{namespace}/{key}` is at revision {revision}, not {want}"))
-                        .hint("read it again and decide anew"));
+                    return Err(Error::conflict(format!(
+                        "setting `{namespace}/{key}` is at revision {revision}, not {want}"
+                    ))
+                    .hint("read it again and decide anew"));
                 }
                 _ => {}
             }

@@ -134,9 +134,9 @@ impl Tokens {
         })?;
         let (id, name, scope, used) = found.ok_or_else(refused)?;
         if used.is_none_or(|t| now.saturating_sub(t) > USED_EVERY_NS) {
-            let noted = self
-                .db
-                .write_always(|tx| Ok(tx.execute("UPDATE tokens SET last_used_at = ?1 WHERE id = ?2", (now, id))?));
+            let noted = self.db.write_always(|tx| {
+                Ok(tx.execute("UPDATE tokens SET last_used_at = ?1 WHERE id = ?2", (now, id))?)
+            });
             if let Err(e) = noted {
                 // On a full disk a reader must still get in.
                 tracing::warn!(error = %e, token = name, "the use of a token could not be noted");

@@ -33,13 +33,17 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn open(from: &Path) -> Result<Self> {
         let root = std::path::absolute(from).map_err(|e| Error::io(from.display(), e))?;
-        let dir = Dir::open_ambient_dir(&root, ambient_authority())
-            .map_err(|e| Error::io(root.display(), e).hint("give the folder that `shiphold backup export` made"))?;
+        let dir = Dir::open_ambient_dir(&root, ambient_authority()).map_err(|e| {
+            Error::io(root.display(), e).hint("give the folder that `shiphold backup export` made")
+        })?;
         let contents = Contents::read(&dir, &root)?;
         if contents.schema > newest_schema() {
             return Err(Error::new(
                 Kind::Incompatible,
-                format!("the backup was written by version {}, whose database is newer than this binary knows", contents.software),
+                format!(
+                    "the backup was written by version {}, whose database is newer than this binary knows",
+                    contents.software
+                ),
             )
             .hint("install that version or a newer one"));
         }
@@ -66,11 +70,12 @@ impl Source {
         for entry in &self.contents.files {
             let mut one = || -> Result<Option<String>> {
                 let mut file = self.file(entry)?;
-                let found = digest(&mut file, entry.bytes, entry.sha256.is_some(), &entry.path, &mut |part| {
-                    done = done.saturating_add(part.len() as u64);
-                    progress(done.min(total), total);
-                    Ok(())
-                })?;
+                let found =
+                    digest(&mut file, entry.bytes, entry.sha256.is_some(), &entry.path, &mut |part| {
+                        done = done.saturating_add(part.len() as u64);
+                        progress(done.min(total), total);
+                        Ok(())
+                    })?;
                 Ok(mismatch(entry, &found))
             };
             match one() {
@@ -80,7 +85,11 @@ impl Source {
         }
         // A database whose bytes are not what was written is not opened.
         if faults.is_empty() {
-            faults.extend(database_faults(&self.contents, &self.root.join(STRUCTURED_FILE), &self.root.join(SERIES_FILE)));
+            faults.extend(database_faults(
+                &self.contents,
+                &self.root.join(STRUCTURED_FILE),
+                &self.root.join(SERIES_FILE),
+            ));
         }
         refuse(&self.root, faults)
     }
@@ -93,7 +102,14 @@ impl Source {
         Ok(out)
     }
 
-    fn walk(&self, dir: &Dir, prefix: &str, depth: usize, named: &BTreeSet<&str>, out: &mut Vec<String>) -> Result<()> {
+    fn walk(
+        &self,
+        dir: &Dir,
+        prefix: &str,
+        depth: usize,
+        named: &BTreeSet<&str>,
+        out: &mut Vec<String>,
+    ) -> Result<()> {
         let io = |e| Error::io(self.root.join(prefix).display(), e);
         for entry in dir.entries().map_err(io)? {
             let entry = entry.map_err(io)?;
@@ -147,20 +163,30 @@ fn structured_faults(contents: &Contents, path: &Path) -> Result<Vec<String>> {
     if let Some(broken) = &proof.broken {
         faults.push(format!("the audit trail breaks at entry {}: {}", broken.seq, broken.problem));
     } else if (proof.entries, &proof.head) != (contents.audit_entries, &contents.audit_head) {
-        faults.push(format!("the audit trail ends at entry {}, not at {} as the backup says", proof.entries, contents.audit_entries));
+        faults.push(format!(
+            "the audit trail ends at entry {}, not at {} as the backup says",
+            proof.entries, contents.audit_entries
+        ));
     }
     let schema: u32 = connection.query_row("SELECT max(number) FROM schema_migrations", [], |r| r.get(0))?;
     if schema != contents.schema {
         faults.push(format!("it is at migration {schema}, not {}", contents.schema));
     }
-    let mut objects: BTreeSet<&str> =
-        contents.files.iter().filter(|f| matches!(f.place(), Some(Place::Object { .. }))).map(|f| f.path.as_str()).collect();
+    let mut objects: BTreeSet<&str> = contents
+        .files
+        .iter()
+        .filter(|f| matches!(f.place(), Some(Place::Object { .. })))
+        .map(|f| f.path.as_str())
+        .collect();
     let mut statement = connection.prepare("SELECT store, hash FROM file_objects ORDER BY store, hash")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (store, hash): (String, String) = (row.get(0)?, row.get(1)?);
         if !objects.remove(object_path(&store, &hash).as_str()) && faults.len() <= FAULTS_SHOWN {
-            faults.push(format!("object {hash} of store `{}` is named by a row and not in the backup", store.escape_debug()));
+            faults.push(format!(
+                "object {hash} of store `{}` is named by a row and not in the backup",
+                store.escape_debug()
+            ));
         }
     }
     faults.extend(objects.into_iter().take(FAULTS_SHOWN).map(|o| format!("{o} is named by no row")));
@@ -175,6 +201,7 @@ pub(super) fn refuse(root: &Path, faults: Vec<String>) -> Result<()> {
     let more = faults.len().saturating_sub(FAULTS_SHOWN);
     let shown: Vec<String> = faults.into_iter().take(FAULTS_SHOWN).collect();
     let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
-    Err(Error::corrupt(format!("the backup {} is damaged: {}{rest}", root.display(), shown.join("; ")))
-        .hint("use another backup; the files that are named can be copied from one that holds the same objects"))
+    Err(Error::corrupt(format!("the backup {} is damaged: {}{rest}", root.display(), shown.join("; "))).hint(
+        "use another backup; the files that are named can be copied from one that holds the same objects",
+    ))
 }

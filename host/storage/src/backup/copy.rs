@@ -54,7 +54,13 @@ pub(super) fn digest(
 }
 
 /// Copies into a new file for its owner only; durable on return but for its folder's entry.
-pub(super) fn copy(source: &mut dyn Read, to: &Path, bytes_max: u64, sha: bool, progress: &mut dyn FnMut(u64)) -> Result<Digest> {
+pub(super) fn copy(
+    source: &mut dyn Read,
+    to: &Path,
+    bytes_max: u64,
+    sha: bool,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Digest> {
     let io = |e| Error::io(format!("writing {}", to.display()), e);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(io)?;
     let read = digest(source, bytes_max, sha, &to.display(), &mut |part| {
@@ -74,11 +80,17 @@ pub(super) fn digest_of(path: &Path) -> Result<Digest> {
 
 /// Makes a folder and those above it, for their owner only.
 pub(super) fn make_dirs(path: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| Error::io(format!("making {}", path.display()), e))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| Error::io(format!("making {}", path.display()), e))
 }
 
 pub(super) fn sync_file(path: &Path) -> Result<()> {
-    File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io(format!("syncing {}", path.display()), e))
+    File::open(path)
+        .and_then(|f| f.sync_all())
+        .map_err(|e| Error::io(format!("syncing {}", path.display()), e))
 }
 
 /// Syncs every folder below and `root` itself.
@@ -120,7 +132,8 @@ impl Partial {
                 .hint("look at it, and remove it if nobody works on it"));
         }
         DirBuilder::new().mode(0o700).create(&path).map_err(|e| {
-            Error::io(format!("making {}", path.display()), e).hint("the folder that it is in must exist and be writable")
+            Error::io(format!("making {}", path.display()), e)
+                .hint("the folder that it is in must exist and be writable")
         })?;
         Ok(Self { remove: Some(path.clone()), path, target: target.to_path_buf() })
     }
@@ -128,8 +141,9 @@ impl Partial {
     /// Syncs everything and moves it into its place. It is still removed on drop until [`Partial::keep`].
     pub(super) fn publish(&mut self) -> Result<()> {
         sync_folders(&self.path)?;
-        std::fs::rename(&self.path, &self.target)
-            .map_err(|e| Error::io(format!("moving {} to {}", self.path.display(), self.target.display()), e))?;
+        std::fs::rename(&self.path, &self.target).map_err(|e| {
+            Error::io(format!("moving {} to {}", self.path.display(), self.target.display()), e)
+        })?;
         self.remove = Some(self.target.clone());
         self.target.parent().map_or(Ok(()), sync_file)
     }
@@ -154,7 +168,9 @@ impl Drop for Partial {
 pub(super) fn beside(target: &Path) -> Result<PathBuf> {
     let mut name = target
         .file_name()
-        .ok_or_else(|| Error::invalid(format!("{} has no name", target.display())).hint("give the path of a new folder"))?
+        .ok_or_else(|| {
+            Error::invalid(format!("{} has no name", target.display())).hint("give the path of a new folder")
+        })?
         .to_os_string();
     name.push(".partial");
     Ok(target.with_file_name(name))
@@ -178,6 +194,8 @@ pub(super) fn open_immutable(path: &Path) -> Result<rusqlite::Connection> {
     };
     let connection = rusqlite::Connection::open_with_flags(uri, flags).map_err(named)?;
     // Without trust in what the schema says: a view or trigger of a hostile file calls nothing.
-    connection.execute_batch("PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA query_only=ON").map_err(named)?;
+    connection
+        .execute_batch("PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA query_only=ON")
+        .map_err(named)?;
     Ok(connection)
 }

@@ -1,13 +1,15 @@
 //! Taking one instant of all stores.
 
-use super::copy::{Partial, copy, digest_of, exists, make_dirs, sync_file};
-use super::format::{Contents, Engine, FILE_BYTES_MAX, FORMAT, FileEntry, MANIFEST_FILE, is_hash, is_store, object_path};
+use super::copy::{Partial, copy, digest_of, exists, make_dirs, open_immutable, sync_file};
+use super::format::{
+    Contents, Engine, FILE_BYTES_MAX, FORMAT, FileEntry, MANIFEST_FILE, is_hash, is_store, object_path,
+};
 use super::lines::SeriesReader;
 use super::{BackupReport, Progress};
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Kind, Result};
-use crate::layer::{DataLayer, SERIES_FILE, STRUCTURED_FILE, open_embedded};
+use crate::layer::{DataLayer, SERIES_FILE, STRUCTURED_FILE, integrity, open_embedded};
 use crate::schema::now_ns;
 use crate::series::{Budget, Selector};
 use crate::sqlite::Pinned;
@@ -24,7 +26,12 @@ const PAGES_PER_STEP: i32 = 1024;
 const LOCKED_MAX: Duration = Duration::from_secs(5);
 
 /// Exports everything at one instant into a new folder.
-pub(crate) fn export(layer: &DataLayer, caller: &Caller, to: &Path, progress: Progress<'_>) -> Result<BackupReport> {
+pub(crate) fn export(
+    layer: &DataLayer,
+    caller: &Caller,
+    to: &Path,
+    progress: Progress<'_>,
+) -> Result<BackupReport> {
     caller.require(Scope::Admin, "export a backup")?;
     let to = std::path::absolute(to).map_err(|e| Error::io(to.display(), e))?;
     refuse_target(layer, &to)?;
@@ -55,8 +62,12 @@ fn refuse_target(layer: &DataLayer, to: &Path) -> Result<()> {
     owned.extend(layer.manifest().files.values().map(|f| f.root.clone()));
     for folder in owned {
         if folder.canonicalize().is_ok_and(|f| parent.starts_with(f)) {
-            return Err(Error::invalid(format!("{} is inside {}, which it is to back up", to.display(), folder.display()))
-                .hint("choose a folder apart, on another disk if there is one"));
+            return Err(Error::invalid(format!(
+                "{} is inside {}, which it is to back up",
+                to.display(),
+                folder.display()
+            ))
+            .hint("choose a folder apart, on another disk if there is one"));
         }
     }
     Ok(())
@@ -109,6 +120,7 @@ fn fill(layer: &DataLayer, folder: &Path, progress: Progress<'_>) -> Result<Cont
 
     let mut files = Vec::new();
     let (engine, series_rows) = if layer.embedded().is_some() {
+        sound(&open_immutable(&series)?, SERIES_FILE)?;
         let rows = open_once(layer, &series)?;
         files.push(entry_of(folder, SERIES_FILE)?);
         (Engine::Embedded, rows)
@@ -116,12 +128,16 @@ fn fill(layer: &DataLayer, folder: &Path, progress: Progress<'_>) -> Result<Cont
         (Engine::Influxdb2, export_lines(layer, folder, &mut files, &mut advance)?)
     };
     files.push(entry_of(folder, STRUCTURED_FILE)?);
-    let copy = super::copy::open_immutable(&structured)?;
+    let copy = open_immutable(&structured)?;
+    sound(&copy, STRUCTURED_FILE)?;
     export_objects(layer, &copy, folder, &mut files, &mut advance)?;
     let proof = Audit::verify_connection(&copy)?;
     if let Some(broken) = proof.broken {
-        return Err(Error::corrupt(format!("the audit trail breaks at entry {}: {}", broken.seq, broken.problem))
-            .hint("`shiphold verify` shows more; a backup of a broken trail would hide when it broke"));
+        return Err(Error::corrupt(format!(
+            "the audit trail breaks at entry {}: {}",
+            broken.seq, broken.problem
+        ))
+        .hint("`shiphold verify` shows more; a backup of a broken trail would hide when it broke"));
     }
     let schema = copy.query_row("SELECT max(number) FROM schema_migrations", [], |r| r.get(0))?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -140,6 +156,16 @@ fn fill(layer: &DataLayer, folder: &Path, progress: Progress<'_>) -> Result<Cont
     })
 }
 
+/// A backup is proven when it is taken: one that cannot be restored helps nobody.
+fn sound(connection: &Connection, name: &str) -> Result<()> {
+    match integrity(connection)?.first() {
+        None => Ok(()),
+        Some(problem) => Err(Error::corrupt(format!("{name} is damaged: {problem}")).hint(
+            "`shiphold verify` shows more; keep a copy of the data folder, and restore the newest backup",
+        )),
+    }
+}
+
 /// Bytes of a database.
 fn size(connection: &Connection) -> Result<u64> {
     let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |r| r.get::<_, i64>(0));
@@ -150,7 +176,8 @@ fn size(connection: &Connection) -> Result<u64> {
 fn copy_database(source: &Connection, to: &Path, advance: &mut dyn FnMut(u64)) -> Result<()> {
     use rusqlite::OpenFlags as F;
     let place = |e: rusqlite::Error| Error::from(e).context(format!("copying to {}", to.display()));
-    let page = size(source)? / source.query_row("PRAGMA page_count", [], |r| r.get::<_, i64>(0))?.unsigned_abs().max(1);
+    let page = size(source)?
+        / source.query_row("PRAGMA page_count", [], |r| r.get::<_, i64>(0))?.unsigned_abs().max(1);
     let flags = F::SQLITE_OPEN_READ_WRITE | F::SQLITE_OPEN_CREATE | F::SQLITE_OPEN_NO_MUTEX;
     let mut target = Connection::open_with_flags(to, flags).map_err(place)?;
     {
@@ -167,8 +194,15 @@ fn copy_database(source: &Connection, to: &Path, advance: &mut dyn FnMut(u64)) -
                     advance(page.saturating_mul(u64::from(before.abs_diff(now.remaining))));
                     left = now.remaining;
                 }
-                _ if stuck.get_or_insert_with(Instant::now).elapsed() < LOCKED_MAX => std::thread::sleep(Duration::from_millis(5)),
-                _ => return Err(Error::new(Kind::Busy, format!("copying to {}: the file is locked", to.display()))),
+                _ if stuck.get_or_insert_with(Instant::now).elapsed() < LOCKED_MAX => {
+                    std::thread::sleep(Duration::from_millis(5))
+                }
+                _ => {
+                    return Err(Error::new(
+                        Kind::Busy,
+                        format!("copying to {}: the file is locked", to.display()),
+                    ));
+                }
             }
         }
     }
@@ -184,7 +218,7 @@ fn plain(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Opens the copied series as a host would: it is proven to open, and its rows are counted.
 fn open_once(layer: &DataLayer, path: &Path) -> Result<u64> {
-    let engine = open_embedded(&path.to_path_buf(), Some(layer.manifest()))?;
+    let engine = open_embedded(path, Some(layer.manifest()))?;
     let rows = rows_of(&engine)?;
     engine.close()?;
     drop(engine);
@@ -202,18 +236,35 @@ pub(super) fn rows_of(engine: &dyn crate::series::SeriesEngine) -> Result<u64> {
 
 fn entry_of(folder: &Path, name: &str) -> Result<FileEntry> {
     let d = digest_of(&folder.join(name))?;
-    Ok(FileEntry { path: name.into(), bytes: d.bytes, blake3: d.blake3, sha256: d.sha256, bucket: None, rows: None })
+    Ok(FileEntry {
+        path: name.into(),
+        bytes: d.bytes,
+        blake3: d.blake3,
+        sha256: d.sha256,
+        bucket: None,
+        rows: None,
+    })
 }
 
 /// Every object that a row names, once: the same content in two stores is one file with two names.
-fn export_objects(layer: &DataLayer, rows: &Connection, folder: &Path, files: &mut Vec<FileEntry>, advance: &mut dyn FnMut(u64)) -> Result<()> {
+fn export_objects(
+    layer: &DataLayer,
+    rows: &Connection,
+    folder: &Path,
+    files: &mut Vec<FileEntry>,
+    advance: &mut dyn FnMut(u64),
+) -> Result<()> {
     let mut statement = rows.prepare("SELECT store, hash, size FROM file_objects ORDER BY store, hash")?;
     let mut rows = statement.query([])?;
     let mut copied: BTreeMap<String, PathBuf> = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let (store, hash, bytes): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         if !is_store(&store) || !is_hash(&hash) {
-            return Err(Error::corrupt(format!("file_objects names `{}/{}`", store.escape_debug(), hash.escape_debug())));
+            return Err(Error::corrupt(format!(
+                "file_objects names `{}/{}`",
+                store.escape_debug(),
+                hash.escape_debug()
+            )));
         }
         let bytes = bytes.unsigned_abs();
         let path = object_path(&store, &hash);
@@ -230,8 +281,10 @@ fn export_objects(layer: &DataLayer, rows: &Connection, folder: &Path, files: &m
             })?;
             let d = copy(&mut object, &to, bytes, false, advance)?;
             if d.bytes != bytes || d.blake3 != hash {
-                return Err(Error::corrupt(format!("object {hash} of store `{store}` is damaged: its content does not match its hash"))
-                    .hint("`shiphold verify` names the files that need it; restore it, or purge them"));
+                return Err(Error::corrupt(format!(
+                    "object {hash} of store `{store}` is damaged: its content does not match its hash"
+                ))
+                .hint("`shiphold verify` names the files that need it; restore it, or purge them"));
             }
             copied.insert(hash.clone(), to);
         }
@@ -241,14 +294,23 @@ fn export_objects(layer: &DataLayer, rows: &Connection, folder: &Path, files: &m
 }
 
 /// The series of an engine that keeps its data elsewhere, as gzip of line protocol, a file each.
-fn export_lines(layer: &DataLayer, folder: &Path, files: &mut Vec<FileEntry>, advance: &mut dyn FnMut(u64)) -> Result<u64> {
+fn export_lines(
+    layer: &DataLayer,
+    folder: &Path,
+    files: &mut Vec<FileEntry>,
+    advance: &mut dyn FnMut(u64),
+) -> Result<u64> {
     let engine = layer.series().engine();
     make_dirs(&folder.join("series"))?;
     let mut total = 0_u64;
     for (i, info) in engine.list(&Selector::default())?.into_iter().enumerate() {
         let path = format!("series/{i:08}.lp.gz");
         if i >= 100_000_000 {
-            return Err(Error::limit("the number of series", "100,000,000", "back the server up with its own tools"));
+            return Err(Error::limit(
+                "the number of series",
+                "100,000,000",
+                "back the server up with its own tools",
+            ));
         }
         let to = folder.join(&path);
         let stream = engine.scan(&info.key, crate::series::TimeRange::ALL, None, &Budget::default())?;

@@ -95,7 +95,8 @@ impl FileEntry {
                 (number.len() == 8 && number.bytes().all(|b| b.is_ascii_digit())).then_some(Place::Lines)?
             }
             ("objects", store, Some(folder), Some(hash)) => {
-                (is_store(store) && is_hash(hash) && hash.get(..2) == Some(folder)).then_some(Place::Object { store, hash })?
+                (is_store(store) && is_hash(hash) && hash.get(..2) == Some(folder))
+                    .then_some(Place::Object { store, hash })?
             }
             _ => return None,
         };
@@ -131,12 +132,19 @@ impl Contents {
     pub(super) fn read(dir: &Dir, place: &Path) -> Result<Self> {
         let path = place.join(MANIFEST_FILE);
         let file = dir.open(MANIFEST_FILE).map_err(|e| {
-            Error::io(path.display(), e).hint("a backup is complete only with its manifest.json, which is written last")
+            Error::io(path.display(), e)
+                .hint("a backup is complete only with its manifest.json, which is written last")
         })?;
         let mut bytes = Vec::new();
-        file.take(MANIFEST_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path.display(), e))?;
+        file.take(MANIFEST_BYTES_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| Error::io(path.display(), e))?;
         if bytes.len() as u64 > MANIFEST_BYTES_MAX {
-            return Err(Error::limit(path.display(), format!("{MANIFEST_BYTES_MAX} bytes"), "this is no backup of shiphold"));
+            return Err(Error::limit(
+                path.display(),
+                format!("{MANIFEST_BYTES_MAX} bytes"),
+                "this is no backup of shiphold",
+            ));
         }
         Self::from_bytes(&bytes).map_err(|e| e.context(path.display()))
     }
@@ -173,7 +181,9 @@ impl Contents {
         let mut seen = BTreeSet::new();
         for file in &self.files {
             let name = || file.path.escape_debug();
-            let place = file.place().ok_or_else(|| Error::corrupt(format!("`{}` is not a path of a backup", name())))?;
+            let place = file
+                .place()
+                .ok_or_else(|| Error::corrupt(format!("`{}` is not a path of a backup", name())))?;
             if !seen.insert(file.path.as_str()) {
                 return Err(Error::corrupt(format!("`{}` is named twice", name())));
             }
@@ -188,7 +198,10 @@ impl Contents {
                 return Err(Error::corrupt(format!("`{}` cannot have {} bytes", name(), file.bytes)));
             }
             let lines = matches!(place, Place::Lines);
-            if lines != file.bucket.is_some() || lines != file.rows.is_some() || lines && self.engine == Engine::Embedded {
+            if lines != file.bucket.is_some()
+                || lines != file.rows.is_some()
+                || lines && self.engine == Engine::Embedded
+            {
                 return Err(Error::corrupt(format!("`{}` does not fit the engine of this backup", name())));
             }
         }

@@ -83,15 +83,23 @@ impl Read for SeriesReader {
 }
 
 /// Reads lines back into an engine; how many rows they were.
-pub(crate) fn read_series(bucket: &str, from: &mut dyn BufRead, place: &str, engine: &dyn SeriesEngine) -> Result<u64> {
+pub(crate) fn read_series(
+    bucket: &str,
+    from: &mut dyn BufRead,
+    place: &str,
+    engine: &dyn SeriesEngine,
+) -> Result<u64> {
     let mut rows = 0_u64;
     each_member(from, place, &mut |text| {
         let batch = line_protocol::parse(bucket, text, Precision::Ns, 0).map_err(|e| e.context(place))?;
         let parsed = batch.rows() as u64;
         let report = engine.write(batch)?;
         if report.dropped > 0 {
-            return Err(Error::new(Kind::Conflict, format!("{place}: {} rows have a field of another type than the store", report.dropped))
-                .hint("restore into an empty bucket"));
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("{place}: {} rows have a field of another type than the store", report.dropped),
+            )
+            .hint("restore into an empty bucket"));
         }
         rows = rows.saturating_add(parsed);
         Ok(())
@@ -100,18 +108,27 @@ pub(crate) fn read_series(bucket: &str, from: &mut dyn BufRead, place: &str, eng
 }
 
 /// Hands each member's lines on.
-pub(crate) fn each_member(from: &mut dyn BufRead, place: &str, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+pub(crate) fn each_member(
+    from: &mut dyn BufRead,
+    place: &str,
+    each: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let io = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
-            Error::corrupt(format!("{place}: it is not whole gzip: {e}"))
-        }
+        std::io::ErrorKind::InvalidInput
+        | std::io::ErrorKind::InvalidData
+        | std::io::ErrorKind::UnexpectedEof => Error::corrupt(format!("{place}: it is not whole gzip: {e}")),
         _ => Error::io(place, e),
     };
     while !from.fill_buf().map_err(io)?.is_empty() {
         let mut text = Vec::new();
-        flate2::bufread::GzDecoder::new(&mut *from).take(MEMBER_BYTES_MAX + 1).read_to_end(&mut text).map_err(io)?;
+        flate2::bufread::GzDecoder::new(&mut *from)
+            .take(MEMBER_BYTES_MAX + 1)
+            .read_to_end(&mut text)
+            .map_err(io)?;
         if text.len() as u64 > MEMBER_BYTES_MAX {
-            return Err(Error::corrupt(format!("{place}: a gzip member has more than {MEMBER_BYTES_MAX} bytes")));
+            return Err(Error::corrupt(format!(
+                "{place}: a gzip member has more than {MEMBER_BYTES_MAX} bytes"
+            )));
         }
         each(&text)?;
     }
@@ -133,7 +150,10 @@ fn head(key: &SeriesKey) -> Result<String> {
 
 fn escape(text: &str, special: &[char], key: &SeriesKey, out: &mut String) -> Result<()> {
     if text.contains(['\n', '\r']) || text.ends_with('\\') || text.starts_with('#') {
-        return Err(Error::invalid(format!("line protocol cannot hold the name `{}` of {key}", text.escape_debug())));
+        return Err(Error::invalid(format!(
+            "line protocol cannot hold the name `{}` of {key}",
+            text.escape_debug()
+        )));
     }
     for c in text.chars() {
         if special.contains(&c) {
@@ -165,7 +185,9 @@ fn line(head: &str, frame: &Frame, row: usize, out: &mut String) -> bool {
             Values::Integer(v) => v.get(row).map_or(Ok(()), |x| write!(out, "{x}i")),
             Values::Unsigned(v) => v.get(row).map_or(Ok(()), |x| write!(out, "{x}u")),
             Values::Boolean(v) => v.get(row).map_or(Ok(()), |x| write!(out, "{x}")),
-            Values::String(v) => v.get(row).map_or(Ok(()), |x| write!(out, "\"{}\"", x.replace('\\', "\\\\").replace('"', "\\\""))),
+            Values::String(v) => v
+                .get(row)
+                .map_or(Ok(()), |x| write!(out, "\"{}\"", x.replace('\\', "\\\\").replace('"', "\\\""))),
         };
     }
     if separator == ' ' {

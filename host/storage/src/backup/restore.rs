@@ -17,17 +17,23 @@ use std::path::{Path, PathBuf};
 /// Restores a backup into `data`, which must not exist, verified before it is moved into place. File stores of the
 /// manifest whose root lies elsewhere keep their root; the default roots are below `data`. A dry run makes every check
 /// and writes nothing.
-pub fn restore(from: &Path, data: &Path, manifest: Option<&Manifest>, dry_run: bool, progress: Progress<'_>) -> Result<BackupReport> {
+pub fn restore(
+    from: &Path,
+    data: &Path,
+    manifest: Option<&Manifest>,
+    dry_run: bool,
+    progress: Progress<'_>,
+) -> Result<BackupReport> {
     let source = Source::open(from)?;
     let data = std::path::absolute(data).map_err(|e| Error::io(data.display(), e))?;
     let plan = Plan::new(&source, &data, manifest)?;
+    let mut report = source.contents.report();
     if dry_run {
         source.verify(progress)?;
     } else {
-        plan.run(&source, progress)?;
+        report.warnings = plan.run(&source, progress)?;
     }
-    let mut report = source.contents.report();
-    report.warnings = plan.warnings;
+    report.warnings.splice(0..0, plan.warnings);
     Ok(report)
 }
 
@@ -45,18 +51,32 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn new(source: &Source, data: &Path, manifest: Option<&'a Manifest>) -> Result<Self> {
         if exists(data)? {
-            return Err(Error::conflict(format!("{} exists", data.display()))
-                .hint("a restore never overwrites: give the path of a new folder, then point `host.data` to it"));
+            return Err(Error::conflict(format!("{} exists", data.display())).hint(
+                "a restore never overwrites: give the path of a new folder, then point `host.data` to it",
+            ));
         }
-        if manifest.is_some_and(|m| m.series.engine == EngineKind::Influxdb2) && source.contents.engine == Engine::Embedded {
-            return Err(Error::invalid("the backup holds the embedded engine's file, and the manifest's engine is `influxdb2`")
-                .hint("restore with `series.engine = \"embedded\"`"));
+        if manifest.is_some_and(|m| m.series.engine == EngineKind::Influxdb2)
+            && source.contents.engine == Engine::Embedded
+        {
+            return Err(Error::invalid(
+                "the backup holds the embedded engine's file, and the manifest's engine is `influxdb2`",
+            )
+            .hint("restore with `series.engine = \"embedded\"`"));
         }
-        let mut plan = Self { data: data.to_path_buf(), manifest, elsewhere: BTreeMap::new(), there: BTreeSet::new(), warnings: Vec::new() };
+        let mut plan = Self {
+            data: data.to_path_buf(),
+            manifest,
+            elsewhere: BTreeMap::new(),
+            there: BTreeSet::new(),
+            warnings: Vec::new(),
+        };
         for store in stores(source) {
             let Some(m) = manifest else { continue };
             let Some(config) = m.files.get(&store) else {
-                plan.warnings.push(format!("the manifest has no file store `{store}`: it was restored to {}", plan.default_root(data, &store).display()));
+                plan.warnings.push(format!(
+                    "the manifest has no file store `{store}`: it was restored to {}",
+                    plan.default_root(data, &store).display()
+                ));
                 continue;
             };
             if config.root == plan.default_root(&m.host.data, &store) {
@@ -75,7 +95,7 @@ impl<'a> Plan<'a> {
         data.join("files").join(store)
     }
 
-    fn run(&self, source: &Source, progress: Progress<'_>) -> Result<()> {
+    fn run(&self, source: &Source, progress: Progress<'_>) -> Result<Vec<String>> {
         let mut partial = Partial::create(&self.data)?;
         let mut roots: BTreeMap<&str, Partial> = BTreeMap::new();
         for (store, root) in self.elsewhere.iter().filter(|(s, _)| !self.there.contains(*s)) {
@@ -85,7 +105,7 @@ impl<'a> Plan<'a> {
         self.copy(source, &partial.path, &roots, progress)?;
         let (structured, series) = (partial.path.join(STRUCTURED_FILE), partial.path.join(SERIES_FILE));
         refuse(&source.root, database_faults(&source.contents, &structured, &series))?;
-        self.series(source, &series)?;
+        let warnings = self.series(source, &series)?;
         // The stores first: a data folder is in place only when everything that it names is.
         for root in roots.values_mut() {
             root.publish()?;
@@ -93,10 +113,16 @@ impl<'a> Plan<'a> {
         partial.publish()?;
         roots.into_values().for_each(Partial::keep);
         partial.keep();
-        Ok(())
+        Ok(warnings)
     }
 
-    fn copy(&self, source: &Source, data: &Path, roots: &BTreeMap<&str, Partial>, progress: Progress<'_>) -> Result<()> {
+    fn copy(
+        &self,
+        source: &Source,
+        data: &Path,
+        roots: &BTreeMap<&str, Partial>,
+        progress: Progress<'_>,
+    ) -> Result<()> {
         let total = source.contents.bytes();
         let mut done = 0_u64;
         for entry in &source.contents.files {
@@ -105,7 +131,8 @@ impl<'a> Plan<'a> {
                 Some(Place::Series) => data.join(SERIES_FILE),
                 Some(Place::Object { store, .. }) if self.there.contains(store) => continue,
                 Some(Place::Object { store, hash }) => {
-                    let root = roots.get(store).map_or_else(|| self.default_root(data, store), |p| p.path.clone());
+                    let root =
+                        roots.get(store).map_or_else(|| self.default_root(data, store), |p| p.path.clone());
                     root.join("objects").join(hash.get(..2).unwrap_or_default()).join(hash)
                 }
                 // Lines are not copied: they are written into the engine.
@@ -122,24 +149,25 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Opens the restored series as a host would, and counts and re-reads them.
-    fn series(&self, source: &Source, path: &Path) -> Result<()> {
+    /// Opens the restored series as a host would, and counts and re-reads them. What was damaged already when the backup
+    /// was taken is a warning: its bytes are what was copied, and the rest of the store is sound.
+    fn series(&self, source: &Source, path: &Path) -> Result<Vec<String>> {
         let want = source.contents.series_rows;
         let remote = self.manifest.filter(|m| m.series.engine == EngineKind::Influxdb2);
         if let Some(manifest) = remote {
-            return written(want, write_lines(source, &open_influx(manifest)?)?);
+            return written(want, write_lines(source, &open_influx(manifest)?)?).map(|()| Vec::new());
         }
-        let engine = open_embedded(&path.to_path_buf(), self.manifest)?;
-        let counted = match source.contents.engine {
-            Engine::Influxdb2 => write_lines(source, &engine)?,
-            Engine::Embedded => {
-                let faults = engine.verify(&Budget::default())?;
-                refuse(&source.root, faults.into_iter().map(|f| format!("{SERIES_FILE}: {}: {}", f.object, f.problem)).collect())?;
-                rows_of(&engine)?
-            }
+        let engine = open_embedded(path, self.manifest)?;
+        let (counted, faults) = match source.contents.engine {
+            Engine::Influxdb2 => (write_lines(source, &engine)?, Vec::new()),
+            Engine::Embedded => (rows_of(&engine)?, engine.verify(&Budget::default())?),
         };
         engine.close()?;
-        written(want, counted)
+        written(want, counted)?;
+        Ok(faults
+            .into_iter()
+            .map(|f| format!("{} was damaged when the backup was taken: {}", f.object, f.problem))
+            .collect())
     }
 }
 
@@ -147,7 +175,8 @@ fn written(want: u64, have: u64) -> Result<()> {
     if want == have {
         return Ok(());
     }
-    Err(Error::corrupt(format!("{SERIES_FILE}: {have} rows are there instead of {want}")).hint("use another backup"))
+    Err(Error::corrupt(format!("{SERIES_FILE}: {have} rows are there instead of {want}"))
+        .hint("use another backup"))
 }
 
 /// Checks the digest of every file of lines, then writes them: nothing reaches a server from a damaged backup.
@@ -163,7 +192,11 @@ fn write_lines(source: &Source, engine: &dyn SeriesEngine) -> Result<u64> {
         let bucket = entry.bucket.as_deref().unwrap_or_default();
         let read = read_series(bucket, &mut BufReader::new(source.file(entry)?), &entry.path, engine)?;
         if Some(read) != entry.rows {
-            return Err(Error::corrupt(format!("{} holds {read} rows instead of {}", entry.path, entry.rows.unwrap_or_default())));
+            return Err(Error::corrupt(format!(
+                "{} holds {read} rows instead of {}",
+                entry.path,
+                entry.rows.unwrap_or_default()
+            )));
         }
         rows = rows.saturating_add(read);
     }
@@ -219,8 +252,13 @@ fn same_objects(source: &Source, store: &str, root: &Path) -> Result<()> {
 /// The objects below a store's root, as they lie there.
 fn objects_at(root: &Path) -> Result<Vec<(String, PathBuf)>> {
     let entries = |path: &Path| match std::fs::read_dir(path) {
-        Ok(entries) => entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>().map_err(|e| Error::io(path.display(), e)),
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Ok(entries) => entries
+            .map(|e| e.map(|e| e.path()))
+            .collect::<std::io::Result<Vec<_>>>()
+            .map_err(|e| Error::io(path.display(), e)),
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
         Err(e) => Err(Error::io(path.display(), e)),
     };
     let mut out = Vec::new();

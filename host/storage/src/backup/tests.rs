@@ -36,7 +36,9 @@ impl Host {
         let layer = DataLayer::open(&manifest).unwrap();
         layer.settings().set(&OP, "system", "risk.max", json!(5), Expect::Any).unwrap();
         layer.series().engine().write(bars("A", (0..500).map(|i| i * MINUTE))).unwrap();
-        for (store, path, content) in [("models", "m/1", "weights"), ("models", "m/2", "others"), ("logs", "m/1", "weights")] {
+        for (store, path, content) in
+            [("models", "m/1", "weights"), ("models", "m/2", "others"), ("logs", "m/1", "weights")]
+        {
             layer.files().put(&OP, store, path, &mut content.as_bytes(), PutOptions::default()).unwrap();
         }
         Self { dir, manifest, layer }
@@ -54,7 +56,10 @@ impl Host {
     }
     /// The names in the test's folder.
     pub(super) fn names(&self) -> Vec<String> {
-        let mut all: Vec<String> = std::fs::read_dir(self.dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut all: Vec<String> = std::fs::read_dir(self.dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         all.sort();
         all
     }
@@ -75,7 +80,11 @@ pub(super) fn tree(root: &Path) -> Vec<String> {
     fn walk(root: &Path, dir: &Path, out: &mut Vec<String>) {
         for e in std::fs::read_dir(dir).unwrap() {
             let path = e.unwrap().path();
-            if path.is_dir() { walk(root, &path, out) } else { out.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_string()) }
+            if path.is_dir() {
+                walk(root, &path, out)
+            } else {
+                out.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_string())
+            }
         }
     }
     let mut out = Vec::new();
@@ -128,7 +137,10 @@ fn a_backup_under_writers_is_one_instant() {
                 layer.series().engine().write(bars("W", [n * MINUTE])).unwrap();
                 layer.settings().set(&OP, "system", "n", json!(n), Expect::Any).unwrap();
                 let content = n.to_string();
-                layer.files().put(&OP, "models", "n", &mut content.as_bytes(), PutOptions::default()).unwrap();
+                layer
+                    .files()
+                    .put(&OP, "models", "n", &mut content.as_bytes(), PutOptions::default())
+                    .unwrap();
                 n += 1;
             }
             n
@@ -140,10 +152,16 @@ fn a_backup_under_writers_is_one_instant() {
         let (backup, report) = host.export(&format!("b{i}"));
         host.restore(&backup, &format!("r{i}")).unwrap();
         let there = open(&host.path(&format!("r{i}")));
-        let rows = there.series().engine().list(&Selector { measurement: Some("bar.1m.W".into()), ..Selector::default() }).unwrap();
+        let rows = there
+            .series()
+            .engine()
+            .list(&Selector { measurement: Some("bar.1m.W".into()), ..Selector::default() })
+            .unwrap();
         let rows = rows.first().map_or(0, |r| i64::try_from(r.rows).unwrap());
-        let setting = there.settings().get(&OP, "system", "n").map_or(-1, |s| s.value.unwrap().as_i64().unwrap());
-        let file = there.files().stat(&OP, "models", "n", None).map_or(0, |f| i64::try_from(f.version).unwrap());
+        let setting =
+            there.settings().get(&OP, "system", "n").map_or(-1, |s| s.value.unwrap().as_i64().unwrap());
+        let file =
+            there.files().stat(&OP, "models", "n", None).map_or(0, |f| i64::try_from(f.version).unwrap());
         assert!(rows == setting + 1 || rows == setting + 2, "{rows} rows at setting {setting}");
         assert!(file == setting || file == setting + 1, "{file} files at setting {setting}");
         assert!(setting >= last);
@@ -162,7 +180,8 @@ fn damage_to_any_file_is_named_by_check_and_restore_and_leaves_nothing() {
     for file in tree(&backup) {
         let path = backup.join(&file);
         let good = std::fs::read(&path).unwrap();
-        let damages: [(&str, fn(&[u8]) -> Option<Vec<u8>>); 4] = [
+        type Damage = (&'static str, fn(&[u8]) -> Option<Vec<u8>>);
+        let damages: [Damage; 4] = [
             ("a bit", |b| {
                 let mut b = b.to_vec();
                 let i = b.len() / 2;

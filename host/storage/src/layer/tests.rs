@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::audit::{AuditFilter, Entry};
+use crate::caller::Scope;
 use crate::error::Kind;
 use crate::files::PutOptions;
 use crate::plugins::Outcome;
 use crate::series::{Frame, SeriesKey, WriteBatch};
 use crate::settings::Expect;
-use crate::caller::Scope;
 use serde_json::json;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,12 +15,16 @@ const OP: Caller = Caller::Operator;
 
 /// A manifest in a folder, without a reserve: tests open hundreds of layers.
 pub(crate) fn manifest(dir: &Path, more: &str) -> Manifest {
-    let text = format!("[disk]\nreserve = \"0 B\"\nwarn_below = \"2 MiB\"\nread_only_below = \"1 MiB\"\n{more}");
+    let text =
+        format!("[disk]\nreserve = \"0 B\"\nwarn_below = \"2 MiB\"\nread_only_below = \"1 MiB\"\n{more}");
     Manifest::parse(&text, &dir.join("shiphold.toml")).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// A layer over an engine of the test's, and the free space that its disk says it has.
-pub(crate) fn layer_over(manifest: &Manifest, engine: Option<Arc<dyn SeriesEngine>>) -> (Arc<DataLayer>, Arc<AtomicU64>) {
+pub(crate) fn layer_over(
+    manifest: &Manifest,
+    engine: Option<Arc<dyn SeriesEngine>>,
+) -> (Arc<DataLayer>, Arc<AtomicU64>) {
     let free = Arc::new(AtomicU64::new(1 << 40));
     let seen = free.clone();
     let lock = FolderLock::acquire(&manifest.host.data).unwrap();
@@ -138,7 +142,9 @@ fn a_secret_comes_from_where_the_manifest_says() {
     write("gone", b"x");
     let names = ["good", "empty", "binary", "edge", "large", "gone"];
     let mut text: String = names.iter().map(|n| format!("[secrets.{n}]\nfile = \"{n}\"\n")).collect();
-    text.push_str("[secrets.env]\nenv = \"PATH\"\n[secrets.unset]\nenv = \"SHIPHOLD_TEST_NO_SUCH_VARIABLE\"\n");
+    text.push_str(
+        "[secrets.env]\nenv = \"PATH\"\n[secrets.unset]\nenv = \"SHIPHOLD_TEST_NO_SUCH_VARIABLE\"\n",
+    );
     let m = manifest(dir.path(), &text);
     std::fs::remove_file(dir.path().join("gone")).unwrap();
     assert_eq!(secret(&m, "good").unwrap(), "s3cret");
@@ -166,6 +172,26 @@ fn the_audit_of_a_layer_is_one_trail() {
     layer.settings().set(&OP, "system", "a", json!(1), Expect::Any).unwrap();
     layer.files().put(&OP, "logs", "a", &mut &b"x"[..], PutOptions::default()).unwrap();
     layer.tokens().create(&OP, "t", Scope::Read, None).unwrap();
-    let actions: Vec<String> = layer.audit().list(&OP, &AuditFilter::default()).unwrap().into_iter().map(|e| e.action).collect();
+    let actions: Vec<String> =
+        layer.audit().list(&OP, &AuditFilter::default()).unwrap().into_iter().map(|e| e.action).collect();
     assert_eq!(actions, ["tokens.create", "files.put", "settings.set"]);
+}
+
+#[test]
+fn garbage_waits_for_a_backup_and_nothing_waits_for_the_garbage() {
+    let dir = tempfile::tempdir().unwrap();
+    let m = manifest(dir.path(), "[files.logs]\nkind = \"logs\"");
+    let layer = DataLayer::open(&m).unwrap();
+    let put = |name: &str| layer.files().put(&OP, "logs", name, &mut name.as_bytes(), PutOptions::default());
+    put("a").unwrap();
+    layer.files().delete(&OP, "logs", "a", true).unwrap();
+    let held = layer.files().hold_objects();
+    std::thread::scope(|s| {
+        let collector = s.spawn(|| layer.files().gc(&OP, "logs"));
+        put("b").unwrap();
+        let busy = collector.join().unwrap().unwrap_err();
+        assert!(busy.kind() == Kind::Busy && busy.hint_text().is_some(), "{busy:?}");
+    });
+    drop(held);
+    assert_eq!(layer.files().gc(&OP, "logs").unwrap().removed, 1);
 }

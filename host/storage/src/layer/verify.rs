@@ -23,7 +23,11 @@ pub struct VerifyReport {
     pub faults: Vec<Fault>,
 }
 
-pub(super) fn run(layer: &DataLayer, caller: &Caller, progress: &mut dyn FnMut(&str)) -> Result<VerifyReport> {
+pub(super) fn run(
+    layer: &DataLayer,
+    caller: &Caller,
+    progress: &mut dyn FnMut(&str),
+) -> Result<VerifyReport> {
     caller.require(Scope::Admin, "verify the stores")?;
     let mut report = VerifyReport::default();
     let mut databases = vec![(super::STRUCTURED_FILE, layer.db.as_ref())];
@@ -41,7 +45,9 @@ pub(super) fn run(layer: &DataLayer, caller: &Caller, progress: &mut dyn FnMut(&
         Ok(proof) => {
             report.audit_entries = proof.entries;
             if let Some(broken) = proof.broken {
-                report.faults.push(Fault { object: format!("audit entry {}", broken.seq), problem: broken.problem });
+                report
+                    .faults
+                    .push(Fault { object: format!("audit entry {}", broken.seq), problem: broken.problem });
             }
         }
         Err(e) => report.faults.push(Fault { object: "audit".into(), problem: e.to_string() }),
@@ -58,7 +64,12 @@ pub(super) fn run(layer: &DataLayer, caller: &Caller, progress: &mut dyn FnMut(&
             Ok(found) => {
                 report.objects += found.objects;
                 report.faults.extend(found.faults.into_iter().map(|f| Fault {
-                    object: format!("object {} of store `{}`, needed by {}", f.blake3, f.store, named(&f.files)),
+                    object: format!(
+                        "object {} of store `{}`, needed by {}",
+                        f.blake3,
+                        f.store,
+                        named(&f.files)
+                    ),
                     problem: f.problem,
                 }));
             }
@@ -72,7 +83,9 @@ pub(super) fn run(layer: &DataLayer, caller: &Caller, progress: &mut dyn FnMut(&
 /// A store that cannot be read is a finding; a caller who cancels, or may not ask, is not.
 fn as_fault(object: &str, e: Error) -> Result<Vec<Fault>> {
     match e.kind() {
-        Kind::Corrupt | Kind::Io | Kind::NotFound | Kind::Incompatible => Ok(vec![Fault { object: object.into(), problem: e.to_string() }]),
+        Kind::Corrupt | Kind::Io | Kind::NotFound | Kind::Incompatible => {
+            Ok(vec![Fault { object: object.into(), problem: e.to_string() }])
+        }
         _ => Err(e),
     }
 }

@@ -19,11 +19,19 @@ const NAME_BYTES_MAX: usize = 120;
 /// Writes the rows of `key` before `before` into a store, a file per UTC day (ticks and books) or month. What is there
 /// already, the same, is left. Rows before `dropped` are late: what was archived with them is not here any more, so they
 /// get files of their own.
-pub(super) fn archive(layer: &DataLayer, caller: &Caller, key: &SeriesKey, store: &str, dropped: Option<i64>, before: i64) -> Result<u64> {
+pub(super) fn archive(
+    layer: &DataLayer,
+    caller: &Caller,
+    key: &SeriesKey,
+    store: &str,
+    dropped: Option<i64>,
+    before: i64,
+) -> Result<u64> {
     let engine = layer.series().engine();
     let budget = Budget::default();
     let (mut rows, mut from) = (0, TIME_MIN_NS);
-    while let Some(first) = first_time(engine.as_ref(), key, TimeRange { start: from, end: before }, &budget)? {
+    while let Some(first) = first_time(engine.as_ref(), key, TimeRange { start: from, end: before }, &budget)?
+    {
         let (date, mut end) = slice_of(key, first);
         end = end.min(before);
         let late = dropped.is_some_and(|d| first < d);
@@ -37,7 +45,15 @@ pub(super) fn archive(layer: &DataLayer, caller: &Caller, key: &SeriesKey, store
     Ok(rows)
 }
 
-fn one(layer: &DataLayer, caller: &Caller, key: &SeriesKey, store: &str, date: &str, range: TimeRange, late: bool) -> Result<u64> {
+fn one(
+    layer: &DataLayer,
+    caller: &Caller,
+    key: &SeriesKey,
+    store: &str,
+    date: &str,
+    range: TimeRange,
+    late: bool,
+) -> Result<u64> {
     let open = || SeriesReader::new(key, layer.series().engine().scan(key, range, None, &Budget::default())?);
     let place = format!("archiving {key}");
     let mut hasher = blake3::Hasher::new();
@@ -63,7 +79,8 @@ fn one(layer: &DataLayer, caller: &Caller, key: &SeriesKey, store: &str, date: &
         }
     };
     if version.blake3.as_deref() != Some(&hash) {
-        return Err(Error::new(Kind::Busy, format!("{place}: rows changed while they were archived")).hint("run the plan again"));
+        return Err(Error::new(Kind::Busy, format!("{place}: rows changed while they were archived"))
+            .hint("run the plan again"));
     }
     // The reader fails if what lies on the disk is not what was written.
     let (_, mut back) = layer.files().get(&Caller::Operator, store, &path, Some(version.version), None)?;
@@ -83,7 +100,13 @@ fn path(key: &SeriesKey, date: &str, first: i64, last: i64) -> String {
         .collect();
     let id = blake3::hash(key.to_string().as_bytes()).to_hex();
     let time = |ns| DateTime::<Utc>::from_timestamp_nanos(ns).format("%Y%m%dT%H%M%S.%9fZ");
-    format!("{}/{date}/{safe}-{}-{}-{}", SeriesKind::of(&key.measurement).name(), id.get(..8).unwrap_or_default(), time(first), time(last))
+    format!(
+        "{}/{date}/{safe}-{}-{}-{}",
+        SeriesKind::of(&key.measurement).name(),
+        id.get(..8).unwrap_or_default(),
+        time(first),
+        time(last)
+    )
 }
 
 /// A path that stands for those of a series, for a look at the grants.
@@ -101,6 +124,9 @@ fn slice_of(key: &SeriesKey, t: i64) -> (String, i64) {
             (first, first.checked_add_months(Months::new(1)))
         }
     };
-    let end = next.and_then(|d| d.and_hms_opt(0, 0, 0)).and_then(|d| d.and_utc().timestamp_nanos_opt()).unwrap_or(i64::MAX);
+    let end = next
+        .and_then(|d| d.and_hms_opt(0, 0, 0))
+        .and_then(|d| d.and_utc().timestamp_nanos_opt())
+        .unwrap_or(i64::MAX);
     (start.format("%Y-%m-%d").to_string(), end)
 }

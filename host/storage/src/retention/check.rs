@@ -70,7 +70,11 @@ impl<'a> View<'a> {
             Action::Archive { key, store, before } => {
                 let info = self.source(caller, key, *before)?;
                 self.store(store)?;
-                grants::write_file(caller, store, &archive::example_path(key, info.min_time.unwrap_or_default()))?;
+                grants::write_file(
+                    caller,
+                    store,
+                    &archive::example_path(key, info.min_time.unwrap_or_default()),
+                )?;
                 planned.advance(key, &archive_target(store), *before);
                 Ok(Some(archive_target(store)))
             }
@@ -80,7 +84,8 @@ impl<'a> View<'a> {
                 self.alone(key)?;
                 *before = self.covered(caller, key, *before, planned)?;
                 let kind = Kind::of(&key.measurement);
-                let keep = self.layer.manifest().safety.keep_at_least.get(kind.name()).map_or(KEEP_DEFAULT, |s| s.0);
+                let keep =
+                    self.layer.manifest().safety.keep_at_least.get(kind.name()).map_or(KEEP_DEFAULT, |s| s.0);
                 let newest = self.now.saturating_sub(i64::try_from(keep.as_nanos()).unwrap_or(i64::MAX));
                 if *before > newest {
                     return Err(Error::invalid(format!(
@@ -97,7 +102,10 @@ impl<'a> View<'a> {
                 let file = self.layer.files().stat(&Caller::Operator, store, path, None)?;
                 let keep = i64::try_from(KEEP_DEFAULT.as_nanos()).unwrap_or(i64::MAX);
                 if file.created_at > self.now.saturating_sub(keep) {
-                    return Err(Error::invalid(format!("the file `{store}/{path}` is younger than {}", crate::units::Span(KEEP_DEFAULT))));
+                    return Err(Error::invalid(format!(
+                        "the file `{store}/{path}` is younger than {}",
+                        crate::units::Span(KEEP_DEFAULT)
+                    )));
                 }
                 Ok(None)
             }
@@ -108,9 +116,13 @@ impl<'a> View<'a> {
     fn source(&self, caller: &Caller, key: &SeriesKey, before: i64) -> Result<&SeriesInfo> {
         // Before whether it exists: a plugin learns nothing about what it may not read.
         grants::read_series(caller, key)?;
-        let info = self.infos.get(key).ok_or_else(|| Error::not_found(format!("there is no series {key}")))?;
+        let info =
+            self.infos.get(key).ok_or_else(|| Error::not_found(format!("there is no series {key}")))?;
         if before > self.now {
-            return Err(Error::invalid(format!("`before` is {} s after now", (before - self.now) / 1_000_000_000)));
+            return Err(Error::invalid(format!(
+                "`before` is {} s after now",
+                (before - self.now) / 1_000_000_000
+            )));
         }
         if before < TIME_MIN_NS {
             return Err(Error::invalid("`before` is no time"));
@@ -142,15 +154,19 @@ impl<'a> View<'a> {
         for (measurement, until) in marks.rollups() {
             let target = SeriesKey { measurement: measurement.into(), ..key.clone() };
             // A rollup that somebody deleted is not wanted any more, and protects nothing.
-            if planned.targets.contains(&(key.clone(), measurement.into())) || self.infos.contains_key(&target) {
-                let timeframe = timeframe_of(measurement).ok_or_else(|| Error::corrupt(format!("retention_marks names `{measurement}`")))?;
+            if planned.targets.contains(&(key.clone(), measurement.into()))
+                || self.infos.contains_key(&target)
+            {
+                let timeframe = timeframe_of(measurement)
+                    .ok_or_else(|| Error::corrupt(format!("retention_marks names `{measurement}`")))?;
                 rollups.push((timeframe, target, until));
             }
         }
         let mut effective = before;
         // Coarser ones may round further down than finer ones, and then these have to round again.
         for _ in 0..=rollups.len() {
-            effective = rollups.iter().map(|(t, _, _)| t.floor(effective)).min().unwrap_or(effective).min(effective);
+            effective =
+                rollups.iter().map(|(t, _, _)| t.floor(effective)).min().unwrap_or(effective).min(effective);
         }
         if let Some((_, target, until)) = rollups.iter().find(|(_, _, until)| *until < effective) {
             return Err(Error::invalid(format!(
@@ -160,12 +176,19 @@ impl<'a> View<'a> {
             )));
         }
         let archived = marks.archives().any(|(store, until)| {
-            let path = || archive::example_path(key, self.infos.get(key).and_then(|i| i.min_time).unwrap_or_default());
-            until >= effective && self.store(store).is_ok() && grants::write_file(caller, store, &path()).is_ok()
+            let path = || {
+                archive::example_path(key, self.infos.get(key).and_then(|i| i.min_time).unwrap_or_default())
+            };
+            until >= effective
+                && self.store(store).is_ok()
+                && grants::write_file(caller, store, &path()).is_ok()
         });
         let must = matches!(Kind::of(&key.measurement), Kind::Tick | Kind::Bar);
         if must && rollups.is_empty() && !archived {
-            return Err(Error::invalid(format!("{key} has no rollup and no archive before {}: its rows would be lost", shown(effective))));
+            return Err(Error::invalid(format!(
+                "{key} has no rollup and no archive before {}: its rows would be lost",
+                shown(effective)
+            )));
         }
         Ok(effective)
     }
@@ -176,7 +199,12 @@ impl<'a> View<'a> {
             return Ok(0);
         }
         let mut rows = 0;
-        for frame in self.layer.series().engine().scan(key, TimeRange { start: TIME_MIN_NS, end: before }, None, budget)? {
+        for frame in self.layer.series().engine().scan(
+            key,
+            TimeRange { start: TIME_MIN_NS, end: before },
+            None,
+            budget,
+        )? {
             budget.check()?;
             rows += frame?.len() as u64;
         }
@@ -217,10 +245,12 @@ pub(super) fn target_of(key: &SeriesKey, timeframe: &str) -> Result<(Timeframe, 
         Kind::Tick | Kind::Bar => rollup_measurement(&key.measurement, parsed),
         _ => None,
     };
-    let measurement =
-        measurement.ok_or_else(|| Error::invalid(format!("{key} holds no ticks or bars: it cannot be rolled up into bars")))?;
+    let measurement = measurement.ok_or_else(|| {
+        Error::invalid(format!("{key} holds no ticks or bars: it cannot be rolled up into bars"))
+    })?;
     if kind == Kind::Bar {
-        let own = timeframe_of(&key.measurement).ok_or_else(|| Error::invalid(format!("{key} names no timeframe")))?;
+        let own = timeframe_of(&key.measurement)
+            .ok_or_else(|| Error::invalid(format!("{key} names no timeframe")))?;
         if parsed.ns() <= own.ns() || parsed.ns() % own.ns() != 0 {
             return Err(Error::invalid(format!("bars of {own} cannot be rolled up into bars of {parsed}")));
         }
@@ -229,16 +259,28 @@ pub(super) fn target_of(key: &SeriesKey, timeframe: &str) -> Result<(Timeframe, 
 }
 
 fn shown(ns: i64) -> String {
-    chrono::DateTime::<chrono::Utc>::from_timestamp_nanos(ns).to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+    chrono::DateTime::<chrono::Utc>::from_timestamp_nanos(ns)
+        .to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }
 
-pub(super) fn check(layer: &DataLayer, caller: &Caller, actions: Vec<Action>, now: i64, confirmed: bool) -> Result<CheckedPlan> {
+pub(super) fn check(
+    layer: &DataLayer,
+    caller: &Caller,
+    actions: Vec<Action>,
+    now: i64,
+    confirmed: bool,
+) -> Result<CheckedPlan> {
     if actions.len() > ACTIONS_MAX {
-        return Err(Error::limit(format!("a plan of {} actions", actions.len()), ACTIONS_MAX, "propose less in one run"));
+        return Err(Error::limit(
+            format!("a plan of {} actions", actions.len()),
+            ACTIONS_MAX,
+            "propose less in one run",
+        ));
     }
     let view = View::new(layer, now)?;
     let mut steps = view.judge(caller, actions);
-    let deadline = Instant::now().checked_add(layer.manifest().limits.query_time.0.saturating_mul(COUNT_QUERY_TIMES));
+    let deadline =
+        Instant::now().checked_add(layer.manifest().limits.query_time.0.saturating_mul(COUNT_QUERY_TIMES));
     let budget = Budget { deadline, ..Budget::default() };
     let mut counted: BTreeMap<(SeriesKey, i64), u64> = BTreeMap::new();
     let mut plan = CheckedPlan {
@@ -259,7 +301,9 @@ pub(super) fn check(layer: &DataLayer, caller: &Caller, actions: Vec<Action>, no
                 step.rows = 1;
                 continue;
             }
-            Action::Downsample { key, before, .. } | Action::Archive { key, before, .. } | Action::DropBefore { key, before } => (key, *before),
+            Action::Downsample { key, before, .. }
+            | Action::Archive { key, before, .. }
+            | Action::DropBefore { key, before } => (key, *before),
         };
         step.rows = match counted.get(&(key.clone(), before)) {
             Some(rows) => *rows,

@@ -18,9 +18,17 @@ use std::collections::BTreeSet;
 /// Reasons named in one error.
 const REASONS_SHOWN: usize = 20;
 
-pub(super) fn execute(layer: &DataLayer, caller: &Caller, plan: &CheckedPlan, progress: &mut dyn FnMut(u64)) -> Result<PlanReport> {
+pub(super) fn execute(
+    layer: &DataLayer,
+    caller: &Caller,
+    plan: &CheckedPlan,
+    progress: &mut dyn FnMut(u64),
+) -> Result<PlanReport> {
     let _alone = layer.retaining();
-    refuse(plan.needs_confirmation.iter().chain(plan.steps.iter().filter_map(|s| s.refused.as_ref())), "is refused")?;
+    refuse(
+        plan.needs_confirmation.iter().chain(plan.steps.iter().filter_map(|s| s.refused.as_ref())),
+        "is refused",
+    )?;
     // The world may have changed since the plan was checked, and a plan is data.
     let actions = plan.steps.iter().map(|s| s.action.clone()).collect();
     let again = View::new(layer, plan.now)?.judge(caller, actions);
@@ -36,7 +44,8 @@ pub(super) fn execute(layer: &DataLayer, caller: &Caller, plan: &CheckedPlan, pr
         let mut run = Run { layer, caller, targets: BTreeSet::new() };
         let mut stores = BTreeSet::new();
         for step in &plan.steps {
-            run.step(&step.action, &mut report).map_err(|e| e.context(format!("step {} of {}", report.steps + 1, plan.steps.len())))?;
+            run.step(&step.action, &mut report)
+                .map_err(|e| e.context(format!("step {} of {}", report.steps + 1, plan.steps.len())))?;
             if let Action::DropFile { store, .. } = &step.action {
                 stores.insert(store.as_str());
             }
@@ -85,7 +94,9 @@ impl Run<'_> {
                 report.rollup_bars += rolled.bars;
                 self.targets.insert(target);
             }
-            Action::Archive { key, store, before } => report.archived_rows += self.archive(key, store, *before)?,
+            Action::Archive { key, store, before } => {
+                report.archived_rows += self.archive(key, store, *before)?
+            }
             Action::DropBefore { key, before } => report.dropped_rows += self.drop_before(key, *before)?,
             Action::DropFile { store, path } => {
                 let entry = Entry::new(self.caller, "retention.drop", format!("file:{store}/{path}"));
@@ -101,7 +112,13 @@ impl Run<'_> {
         self.layer.database().read(|c| marks::of(c, key))
     }
 
-    fn record(&self, action: &str, key: &SeriesKey, detail: Value, mark: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<()>) -> Result<()> {
+    fn record(
+        &self,
+        action: &str,
+        key: &SeriesKey,
+        detail: Value,
+        mark: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<()>,
+    ) -> Result<()> {
         self.layer.database().write_always(|tx| {
             mark(tx)?;
             Audit::append(tx, &Entry::new(self.caller, action, format!("series:{key}")).detail(detail))?;
@@ -110,12 +127,16 @@ impl Run<'_> {
     }
 
     fn downsample(&self, key: &SeriesKey, measurement: &str, before: i64) -> Result<rollup::Rolled> {
-        let timeframe = timeframe_of(measurement).ok_or_else(|| Error::corrupt(format!("`{measurement}` is no rollup")))?;
+        let timeframe = timeframe_of(measurement)
+            .ok_or_else(|| Error::corrupt(format!("`{measurement}` is no rollup")))?;
         let target = SeriesKey { measurement: measurement.into(), ..key.clone() };
         let dropped = self.marks(key)?.dropped_until;
-        let rolled = rollup::roll(self.layer.series().engine().as_ref(), key, timeframe, &target, dropped, before)?;
+        let rolled =
+            rollup::roll(self.layer.series().engine().as_ref(), key, timeframe, &target, dropped, before)?;
         let detail = json!({ "target": target.to_string(), "before": before, "rows": rolled.rows, "bars": rolled.bars });
-        self.record("retention.downsample", key, detail, |tx| marks::set_until(tx, key, measurement, before))?;
+        self.record("retention.downsample", key, detail, |tx| {
+            marks::set_until(tx, key, measurement, before)
+        })?;
         Ok(rolled)
     }
 
@@ -123,7 +144,9 @@ impl Run<'_> {
         let dropped = self.marks(key)?.dropped_until;
         let rows = archive::archive(self.layer, self.caller, key, store, dropped, before)?;
         let detail = json!({ "store": store, "before": before, "rows": rows });
-        self.record("retention.archive", key, detail, |tx| marks::set_until(tx, key, &archive_target(store), before))?;
+        self.record("retention.archive", key, detail, |tx| {
+            marks::set_until(tx, key, &archive_target(store), before)
+        })?;
         Ok(rows)
     }
 
@@ -133,7 +156,9 @@ impl Run<'_> {
         // What arrived since the rows were rolled up or archived is in no rollup yet.
         for (measurement, _) in marks.rollups() {
             let target = SeriesKey { measurement: measurement.into(), ..key.clone() };
-            if self.targets.contains(&target) || engine.list(&Selector::of(&target))?.iter().any(|i| i.key == target) {
+            if self.targets.contains(&target)
+                || engine.list(&Selector::of(&target))?.iter().any(|i| i.key == target)
+            {
                 self.downsample(key, measurement, before)?;
             }
         }
@@ -149,7 +174,9 @@ impl Run<'_> {
         }
         // The mark first: rows before it are late from now on, and never make a rollup bar smaller, also if the process
         // dies before they are gone.
-        self.record("retention.drop", key, json!({ "before": before, "rows": rows }), |tx| marks::set_dropped(tx, key, before))?;
+        self.record("retention.drop", key, json!({ "before": before, "rows": rows }), |tx| {
+            marks::set_dropped(tx, key, before)
+        })?;
         let deleted = engine.delete(&Selector::of(key), range)?;
         Ok(deleted.rows.unwrap_or(rows))
     }

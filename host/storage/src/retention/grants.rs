@@ -22,7 +22,9 @@ pub(super) fn read_series(caller: &Caller, key: &SeriesKey) -> Result<()> {
 }
 
 pub(super) fn write_file(caller: &Caller, store: &str, path: &str) -> Result<()> {
-    let Caller::Plugin { name, grants } = caller else { return caller.require(Scope::Admin, "archive and drop files") };
+    let Caller::Plugin { name, grants } = caller else {
+        return caller.require(Scope::Admin, "archive and drop files");
+    };
     granted(name, &grants.files_write, "files.write", &format!("{store}/{path}"))
 }
 

@@ -33,12 +33,14 @@ impl Marks {
 /// Every mark, by series.
 pub(super) fn all(c: &Connection) -> Result<BTreeMap<SeriesKey, Marks>> {
     let mut out: BTreeMap<SeriesKey, Marks> = BTreeMap::new();
-    let mut statement = c.prepare_cached("SELECT bucket, measurement, tags, target, rolled_until_ns FROM retention_marks")?;
+    let mut statement =
+        c.prepare_cached("SELECT bucket, measurement, tags, target, rolled_until_ns FROM retention_marks")?;
     let mut rows = statement.query([])?;
     while let Some(r) = rows.next()? {
         out.entry(key(r)?).or_default().until.insert(r.get(3)?, r.get(4)?);
     }
-    let mut statement = c.prepare_cached("SELECT bucket, measurement, tags, dropped_until_ns FROM retention_drops")?;
+    let mut statement =
+        c.prepare_cached("SELECT bucket, measurement, tags, dropped_until_ns FROM retention_drops")?;
     let mut rows = statement.query([])?;
     while let Some(r) = rows.next()? {
         out.entry(key(r)?).or_default().dropped_until = Some(r.get(3)?);
@@ -56,8 +58,9 @@ pub(super) fn of(c: &Connection, key: &SeriesKey) -> Result<Marks> {
     while let Some(r) = rows.next()? {
         out.until.insert(r.get(0)?, r.get(1)?);
     }
-    let mut statement =
-        c.prepare_cached("SELECT dropped_until_ns FROM retention_drops WHERE bucket = ?1 AND measurement = ?2 AND tags = ?3")?;
+    let mut statement = c.prepare_cached(
+        "SELECT dropped_until_ns FROM retention_drops WHERE bucket = ?1 AND measurement = ?2 AND tags = ?3",
+    )?;
     let mut rows = statement.query((at.0, at.1, &at.2))?;
     if let Some(r) = rows.next()? {
         out.dropped_until = Some(r.get(0)?);
@@ -91,6 +94,7 @@ fn tags(key: &SeriesKey) -> Result<String> {
 
 fn key(row: &rusqlite::Row<'_>) -> Result<SeriesKey> {
     let tags: String = row.get(2)?;
-    let tags = serde_json::from_str(&tags).map_err(|e| Error::corrupt(format!("retention_marks: the tags `{tags}` cannot be read: {e}")))?;
+    let tags = serde_json::from_str(&tags)
+        .map_err(|e| Error::corrupt(format!("retention_marks: the tags `{tags}` cannot be read: {e}")))?;
     SeriesKey::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?, tags)
 }

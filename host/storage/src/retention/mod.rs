@@ -58,12 +58,26 @@ pub enum Summary {
 #[serde(tag = "action", rename_all = "kebab-case")]
 pub enum Action {
     /// Roll rows before `before` (rounded down to a whole bar) up into `bar.TIMEFRAME.SYMBOL`.
-    Downsample { key: SeriesKey, timeframe: String, before: i64 },
+    Downsample {
+        key: SeriesKey,
+        timeframe: String,
+        before: i64,
+    },
     /// Write rows before `before` into a file store, verified.
-    Archive { key: SeriesKey, store: String, before: i64 },
+    Archive {
+        key: SeriesKey,
+        store: String,
+        before: i64,
+    },
     /// Drop rows before `before` (rounded down to a whole bar of every rollup of the series).
-    DropBefore { key: SeriesKey, before: i64 },
-    DropFile { store: String, path: String },
+    DropBefore {
+        key: SeriesKey,
+        before: i64,
+    },
+    DropFile {
+        store: String,
+        path: String,
+    },
 }
 
 /// A step and what it would do.
@@ -131,11 +145,22 @@ impl Retention<'_> {
     }
     /// Checks a plan. `now_ns` comes from [`Retention::now`]. A refused step is in the result, with its reason, not an
     /// error.
-    pub fn check(&self, plugin: &Caller, actions: Vec<Action>, now_ns: i64, confirmed: bool) -> Result<CheckedPlan> {
+    pub fn check(
+        &self,
+        plugin: &Caller,
+        actions: Vec<Action>,
+        now_ns: i64,
+        confirmed: bool,
+    ) -> Result<CheckedPlan> {
         check::check(self.layer, plugin, actions, now_ns, confirmed)
     }
     /// Executes an allowed plan in order; each step is durable before the next and audited. `progress` gets steps done.
-    pub fn execute(&self, plugin: &Caller, plan: &CheckedPlan, progress: &mut dyn FnMut(u64)) -> Result<PlanReport> {
+    pub fn execute(
+        &self,
+        plugin: &Caller,
+        plan: &CheckedPlan,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<PlanReport> {
         execute::execute(self.layer, plugin, plan, progress)
     }
 }

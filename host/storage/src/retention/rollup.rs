@@ -7,7 +7,9 @@ use crate::error::{Error, Kind, Result};
 use crate::series::kinds::Timeframe;
 use crate::series::model::TIME_MIN_NS;
 use crate::series::query::resample_bars;
-use crate::series::{Budget, Column, Frame, FrameStream, SeriesEngine, SeriesKey, TimeRange, Values, WriteBatch};
+use crate::series::{
+    Budget, Column, Frame, FrameStream, SeriesEngine, SeriesKey, TimeRange, Values, WriteBatch,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +26,12 @@ pub(super) struct Rolled {
 }
 
 /// The first time at or after `range.start`, if there is a row.
-pub(super) fn first_time(engine: &dyn SeriesEngine, key: &SeriesKey, range: TimeRange, budget: &Budget) -> Result<Option<i64>> {
+pub(super) fn first_time(
+    engine: &dyn SeriesEngine,
+    key: &SeriesKey,
+    range: TimeRange,
+    budget: &Budget,
+) -> Result<Option<i64>> {
     if range.start >= range.end {
         return Ok(None);
     }
@@ -59,7 +66,11 @@ pub(super) fn roll(
         }
         let slice = TimeRange { start: start.max(TIME_MIN_NS), end };
         let rows = Arc::new(AtomicU64::new(0));
-        let bars = resample_bars(counted(engine.scan(key, slice, None, &budget)?, rows.clone()), timeframe, &budget)?;
+        let bars = resample_bars(
+            counted(engine.scan(key, slice, None, &budget)?, rows.clone()),
+            timeframe,
+            &budget,
+        )?;
         let have = collect(engine.scan(target, slice, None, &budget)?)?;
         let new = if late { widened(&have, &bars) } else { changed(&have, &bars) };
         out.rows += rows.load(Ordering::Relaxed);
@@ -67,9 +78,16 @@ pub(super) fn roll(
         if !new.is_empty() {
             let report = engine.write(WriteBatch { series: vec![(target.clone(), new)] })?;
             if report.dropped > 0 {
-                let fields: Vec<String> = report.conflicts.iter().map(|c| format!("{} is {}, not {}", c.field, c.have, c.got)).collect();
-                return Err(Error::new(Kind::Conflict, format!("the rollup {target} holds fields of other types: {}", fields.join(", ")))
-                    .hint("delete that series, or roll up into another timeframe"));
+                let fields: Vec<String> = report
+                    .conflicts
+                    .iter()
+                    .map(|c| format!("{} is {}, not {}", c.field, c.have, c.got))
+                    .collect();
+                return Err(Error::new(
+                    Kind::Conflict,
+                    format!("the rollup {target} holds fields of other types: {}", fields.join(", ")),
+                )
+                .hint("delete that series, or roll up into another timeframe"));
             }
         }
         from = end;
@@ -141,7 +159,8 @@ fn widened(have: &Have, bars: &Frame) -> Frame {
 /// The values that `keep` wants, as a frame without empty rows.
 fn select(bars: &Frame, keep: &dyn Fn(i64, &Column, usize) -> bool) -> Frame {
     let wanted = |row: usize, time: i64| bars.columns.iter().any(|c| c.is_valid(row) && keep(time, c, row));
-    let rows: Vec<(usize, i64)> = bars.times.iter().copied().enumerate().filter(|(row, t)| wanted(*row, *t)).collect();
+    let rows: Vec<(usize, i64)> =
+        bars.times.iter().copied().enumerate().filter(|(row, t)| wanted(*row, *t)).collect();
     let columns = bars.columns.iter().filter_map(|c| {
         let valid: Vec<bool> = rows.iter().map(|(row, t)| c.is_valid(*row) && keep(*t, c, *row)).collect();
         if !valid.iter().any(|v| *v) {

@@ -27,7 +27,8 @@ pub(super) fn each_file(layer: &DataLayer, store: &str, each: &mut dyn FnMut(Fil
 }
 
 pub(super) fn now(layer: &DataLayer, wall_ns: i64) -> Result<i64> {
-    let mut newest = layer.series().engine().list(&Selector::default())?.iter().filter_map(|s| s.max_time).max();
+    let mut newest =
+        layer.series().engine().list(&Selector::default())?.iter().filter_map(|s| s.max_time).max();
     if newest.is_none() {
         for store in layer.files().names() {
             each_file(layer, store, &mut |f| newest = newest.max(Some(f.created_at)))?;
@@ -47,10 +48,13 @@ pub(super) fn summaries(layer: &DataLayer, plugin: &Caller) -> Result<Vec<Summar
             continue;
         }
         // A rollup that somebody deleted holds nothing.
-        let rolled = marks.get(&info.key).into_iter().flat_map(marks::Marks::rollups).filter_map(|(target, until)| {
-            let timeframe = timeframe_of(target)?;
-            there.contains(&SeriesKey { measurement: target.into(), ..info.key.clone() }).then(|| (timeframe.to_string(), until))
-        });
+        let rolled =
+            marks.get(&info.key).into_iter().flat_map(marks::Marks::rollups).filter_map(|(target, until)| {
+                let timeframe = timeframe_of(target)?;
+                there
+                    .contains(&SeriesKey { measurement: target.into(), ..info.key.clone() })
+                    .then(|| (timeframe.to_string(), until))
+            });
         out.push(Summary::Series(SeriesSummary {
             kind: Kind::of(&info.key.measurement),
             timeframe: timeframe_of(&info.key.measurement).map(|t| t.to_string()),

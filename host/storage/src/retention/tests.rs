@@ -14,6 +14,9 @@ use crate::series::{Budget, Column, Frame, Selector, SeriesEngine, TimeRange, Wr
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+/// A time and its fields, in order.
+pub(super) type Row = (i64, Vec<(String, f64)>);
+
 pub(super) const OP: Caller = Caller::Operator;
 pub(super) const SECOND: i64 = 1_000_000_000;
 pub(super) const HOUR: i64 = 3_600 * SECOND;
@@ -68,12 +71,15 @@ impl Store {
     pub(super) fn ticks(&self, symbol: &str, rows: impl IntoIterator<Item = (i64, f64)>) {
         let (times, prices): (Vec<i64>, Vec<f64>) = rows.into_iter().unzip();
         let size = Column::float("size", vec![1.0; times.len()]);
-        self.put(&format!("tick.{symbol}"), Frame { columns: vec![Column::float("price", prices), size], times });
+        self.put(
+            &format!("tick.{symbol}"),
+            Frame { columns: vec![Column::float("price", prices), size], times },
+        );
     }
     pub(super) fn put(&self, measurement: &str, frame: Frame) {
         self.engine.write(WriteBatch { series: vec![(key(measurement), frame)] }).unwrap();
     }
-    pub(super) fn rows(&self, measurement: &str) -> Vec<(i64, Vec<(String, f64)>)> {
+    pub(super) fn rows(&self, measurement: &str) -> Vec<Row> {
         let mut out = Vec::new();
         for f in self.engine.scan(&key(measurement), TimeRange::ALL, None, &Budget::default()).unwrap() {
             let f = f.unwrap();
@@ -87,9 +93,12 @@ impl Store {
         out
     }
     /// Everything that is stored.
-    pub(super) fn state(&self) -> Vec<(SeriesKey, Vec<(i64, Vec<(String, f64)>)>)> {
+    pub(super) fn state(&self) -> Vec<(SeriesKey, Vec<Row>)> {
         let all = self.engine.list(&Selector::default()).unwrap();
-        all.into_iter().filter(|i| i.min_time.is_some()).map(|i| (i.key.clone(), self.rows(&i.key.measurement))).collect()
+        all.into_iter()
+            .filter(|i| i.min_time.is_some())
+            .map(|i| (i.key.clone(), self.rows(&i.key.measurement)))
+            .collect()
     }
     pub(super) fn now(&self) -> i64 {
         self.r().now(i64::MAX / 2).unwrap()
@@ -114,7 +123,7 @@ impl Store {
 }
 
 /// `field` of the bar at a time.
-pub(super) fn field(rows: &[(i64, Vec<(String, f64)>)], time: i64, field: &str) -> f64 {
+pub(super) fn field(rows: &[Row], time: i64, field: &str) -> f64 {
     let (_, fields) = rows.iter().find(|(t, _)| *t == time).unwrap_or_else(|| panic!("no bar at {time}"));
     fields.iter().find(|(n, _)| n == field).unwrap().1
 }

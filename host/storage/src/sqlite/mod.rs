@@ -84,7 +84,10 @@ pub struct Database {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database").field("path", &self.path).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Database")
+            .field("path", &self.path)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,7 +104,13 @@ impl Database {
         let mut writer = connect(path, &options, true)?;
         migrate::run(&mut writer, path, migrations)?;
         let readers = Readers::new(path.to_path_buf(), options.clone());
-        Ok(Self { path: path.to_path_buf(), options, writer: Mutex::new(writer), readers, guard: OnceLock::new() })
+        Ok(Self {
+            path: path.to_path_buf(),
+            options,
+            writer: Mutex::new(writer),
+            readers,
+            guard: OnceLock::new(),
+        })
     }
 
     /// From now on [`Database::write`] asks `guard` first. Set once; a second one is ignored.

@@ -68,7 +68,8 @@ fn only_the_paths_of_the_layout_are_paths() {
 fn a_manifest_that_contradicts_itself_is_refused() {
     let hash = "a".repeat(64);
     let good = || contents(vec![entry(&format!("objects/models/aa/{hash}"))]);
-    let changes: [(&str, fn(&mut Contents)); 8] = [
+    type Change = (&'static str, fn(&mut Contents));
+    let changes: [Change; 8] = [
         ("twice", |c| c.files.push(c.files[0].clone())),
         ("no series", |c| drop(c.files.remove(0))),
         ("no structured", |c| drop(c.files.remove(1))),
@@ -113,10 +114,22 @@ fn forge(backup: &Path, name: &str, change: impl FnOnce(&Path)) {
 #[test]
 fn a_forged_database_is_found_by_what_is_in_it() {
     for (sql, word) in [
-        ("DROP TRIGGER audit_is_append_only_1; UPDATE audit SET actor = 'nobody' WHERE seq = 2", "audit trail breaks at entry 2"),
-        ("DROP TRIGGER audit_is_append_only_2; DELETE FROM audit WHERE seq = 4", "audit trail ends at entry 3"),
-        ("INSERT INTO file_objects VALUES ('models', 'cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc', 1, 0)", "not in the backup"),
-        ("PRAGMA foreign_keys=OFF; DELETE FROM file_versions; DELETE FROM file_objects WHERE store = 'logs'", "named by no row"),
+        (
+            "DROP TRIGGER audit_is_append_only_1; UPDATE audit SET actor = 'nobody' WHERE seq = 2",
+            "audit trail breaks at entry 2",
+        ),
+        (
+            "DROP TRIGGER audit_is_append_only_2; DELETE FROM audit WHERE seq = 4",
+            "audit trail ends at entry 3",
+        ),
+        (
+            "INSERT INTO file_objects VALUES ('models', 'cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc', 1, 0)",
+            "not in the backup",
+        ),
+        (
+            "PRAGMA foreign_keys=OFF; DELETE FROM file_versions; DELETE FROM file_objects WHERE store = 'logs'",
+            "named by no row",
+        ),
         ("PRAGMA foreign_keys=OFF; INSERT INTO skill_tags VALUES ('x', 99)", "skill_tags"),
     ] {
         let host = Host::new();
@@ -133,7 +146,11 @@ fn a_forged_database_is_found_by_what_is_in_it() {
 
 #[test]
 fn a_file_that_is_no_database_is_no_panic() {
-    for (name, bytes) in [("shiphold.db", &b""[..]), ("series.db", b"SQLite format 3\0 and then nonsense"), ("series.db", &[0xff; 8192])] {
+    for (name, bytes) in [
+        ("shiphold.db", &b""[..]),
+        ("series.db", b"SQLite format 3\0 and then nonsense"),
+        ("series.db", &[0xff; 8192]),
+    ] {
         let host = Host::new();
         let (backup, _) = host.export("backup");
         forge(&backup, name, |p| std::fs::write(p, bytes).unwrap());

@@ -6,14 +6,27 @@ use crate::series::model_engine::ModelEngine;
 use crate::series::{Budget, Column, Frame, SeriesKey, TimeRange, Values, WriteBatch};
 
 fn awkward() -> (SeriesKey, Frame) {
-    let key = SeriesKey::new("market", "weather, or =not", vec![("city =,".into(), "São \\ Paulo, \"SP\"".into())]).unwrap();
+    let key =
+        SeriesKey::new("market", "weather, or =not", vec![("city =,".into(), "São \\ Paulo, \"SP\"".into())])
+            .unwrap();
     let n = ROWS_PER_MEMBER * 2 + 7;
     let columns = vec![
         Column::float("f", (0..n).map(|i| [0.1 + 0.2, -0.0, 1e300, 5e-324, 123_456_789.0][i % 5]).collect()),
-        Column::new("i =,x", Values::Integer((0..n).map(|i| if i % 2 == 0 { i64::MIN } else { i64::MAX }).collect())),
+        Column::new(
+            "i =,x",
+            Values::Integer((0..n).map(|i| if i % 2 == 0 { i64::MIN } else { i64::MAX }).collect()),
+        ),
         Column::new("u", Values::Unsigned((0..n).map(|i| u64::MAX - i as u64).collect())),
-        Column { valid: Some((0..n).map(|i| i % 3 == 0).collect()), ..Column::new("b", Values::Boolean((0..n).map(|i| i % 2 == 0).collect())) },
-        Column::new("s", Values::String((0..n).map(|i| ["", "a \"quoted\" \\ thing", "two\nlines", "ü, =x"][i % 4].into()).collect())),
+        Column {
+            valid: Some((0..n).map(|i| i % 3 == 0).collect()),
+            ..Column::new("b", Values::Boolean((0..n).map(|i| i % 2 == 0).collect()))
+        },
+        Column::new(
+            "s",
+            Values::String(
+                (0..n).map(|i| ["", "a \"quoted\" \\ thing", "two\nlines", "ü, =x"][i % 4].into()).collect(),
+            ),
+        ),
     ];
     (key, Frame { times: (0..n as i64).map(|i| i * 1_000 - 5_000).collect(), columns })
 }
@@ -23,7 +36,8 @@ fn all(engine: &ModelEngine, key: &SeriesKey) -> Vec<Frame> {
 }
 
 fn bytes_of(engine: &ModelEngine, key: &SeriesKey) -> (Vec<u8>, u64) {
-    let mut reader = SeriesReader::new(key, engine.scan(key, TimeRange::ALL, None, &Budget::default()).unwrap()).unwrap();
+    let mut reader =
+        SeriesReader::new(key, engine.scan(key, TimeRange::ALL, None, &Budget::default()).unwrap()).unwrap();
     let mut bytes = Vec::new();
     reader.read_to_end(&mut bytes).unwrap();
     (bytes, reader.rows)
@@ -69,7 +83,8 @@ fn damaged_gzip_is_named() {
     let (bytes, _) = bytes_of(&engine, &key);
     let half = &bytes[..bytes.len() / 2];
     for bad in [half, b"no gzip", &[bytes.as_slice(), b"tail"].concat()] {
-        let e = read_series("market", &mut &*bad, "series/00000001.lp.gz", &ModelEngine::default()).unwrap_err();
+        let e =
+            read_series("market", &mut &*bad, "series/00000001.lp.gz", &ModelEngine::default()).unwrap_err();
         assert!(e.kind() == Kind::Corrupt && e.message().contains("00000001"), "{e:?}");
     }
 }
@@ -78,6 +93,10 @@ fn damaged_gzip_is_named() {
 fn a_name_that_line_protocol_cannot_hold_is_refused() {
     for name in ["two\nlines", "back\\", "#comment"] {
         let key = SeriesKey { bucket: "b".into(), measurement: name.into(), tags: Vec::new() };
-        assert_eq!(SeriesReader::new(&key, Box::new(std::iter::empty())).err().unwrap().kind(), Kind::Invalid, "{name:?}");
+        assert_eq!(
+            SeriesReader::new(&key, Box::new(std::iter::empty())).err().unwrap().kind(),
+            Kind::Invalid,
+            "{name:?}"
+        );
     }
 }

@@ -95,7 +95,11 @@ fn a_target_that_is_added_later_begins_with_what_is_still_there() {
     let s = Store::new();
     s.ticks("A", steady(6));
     s.run(plan(START + 2 * DAY + 6 * HOUR));
-    s.run(vec![down("tick.A", "1d", START + 4 * DAY), down("tick.A", "1h", START + 4 * DAY), drop_before("tick.A", START + 4 * DAY)]);
+    s.run(vec![
+        down("tick.A", "1d", START + 4 * DAY),
+        down("tick.A", "1h", START + 4 * DAY),
+        drop_before("tick.A", START + 4 * DAY),
+    ]);
     let daily = s.rows("bar.1d.A");
     assert_eq!(daily.iter().map(|(t, _)| *t).collect::<Vec<_>>(), [START + 2 * DAY, START + 3 * DAY]);
     assert_eq!(field(&daily, START + 3 * DAY, "volume"), 144.0);

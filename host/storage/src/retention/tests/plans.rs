@@ -6,7 +6,12 @@ use crate::files::FileStat;
 use crate::retention::marks;
 
 fn full(before: i64) -> Vec<Action> {
-    vec![down("tick.A", "1h", before), down("tick.A", "1d", before), archive("tick.A", before), drop_before("tick.A", before)]
+    vec![
+        down("tick.A", "1h", before),
+        down("tick.A", "1d", before),
+        archive("tick.A", before),
+        drop_before("tick.A", before),
+    ]
 }
 
 fn files(s: &Store) -> Vec<FileStat> {
@@ -22,9 +27,16 @@ fn raw_rows_become_bars_and_a_file_before_they_go() {
     assert!(plan.is_allowed(), "{plan:#?}");
     assert_eq!((plan.drop_rows, plan.store_rows), (3 * 144, 5 * 144));
     assert_eq!(plan.steps[0].action, down("tick.A", "1h", START + 3 * DAY + 5 * HOUR), "whole hours");
-    assert_eq!(plan.steps[3].action, drop_before("tick.A", START + 3 * DAY), "whole days, for the daily bars");
+    assert_eq!(
+        plan.steps[3].action,
+        drop_before("tick.A", START + 3 * DAY),
+        "whole days, for the daily bars"
+    );
     assert_eq!(plan.steps[0].target.as_deref(), Some("market/bar.1h.A"));
-    assert_eq!(plan.steps.iter().map(|s| s.rows).collect::<Vec<_>>(), [3 * 144 + 30, 3 * 144, 3 * 144 + 31, 3 * 144]);
+    assert_eq!(
+        plan.steps.iter().map(|s| s.rows).collect::<Vec<_>>(),
+        [3 * 144 + 30, 3 * 144, 3 * 144 + 31, 3 * 144]
+    );
     let mut seen = Vec::new();
     let report = s.r().execute(&s.plugin, &plan, &mut |n| seen.push(n)).unwrap();
     assert_eq!(seen, [1, 2, 3, 4]);
@@ -38,7 +50,11 @@ fn raw_rows_become_bars_and_a_file_before_they_go() {
     }
     assert_eq!(s.rows("bar.1h.A").len(), 77);
     assert_eq!(files(&s).len(), 4, "a file per day");
-    let trail = s.layer.audit().list(&OP, &AuditFilter { action: Some("retention.".into()), ..AuditFilter::default() }).unwrap();
+    let trail = s
+        .layer
+        .audit()
+        .list(&OP, &AuditFilter { action: Some("retention.".into()), ..AuditFilter::default() })
+        .unwrap();
     assert!(trail.iter().all(|e| e.actor == "plugin:keeper"));
     let actions: Vec<&str> = trail.iter().rev().map(|e| e.action.as_str()).collect();
     assert_eq!(actions.first(), Some(&"retention.plan"));
@@ -48,7 +64,10 @@ fn raw_rows_become_bars_and_a_file_before_they_go() {
     }
     let dropped = trail.iter().find(|e| e.action == "retention.drop").unwrap();
     assert_eq!(dropped.object, "series:market/tick.A");
-    assert_eq!((&dropped.detail["rows"], &dropped.detail["before"]), (&serde_json::json!(432), &serde_json::json!(START + 3 * DAY)));
+    assert_eq!(
+        (&dropped.detail["rows"], &dropped.detail["before"]),
+        (&serde_json::json!(432), &serde_json::json!(START + 3 * DAY))
+    );
 }
 
 #[test]
@@ -106,7 +125,11 @@ fn a_death_between_the_mark_and_the_drop_does_no_harm() {
 #[test]
 fn bars_are_rolled_up_into_coarser_bars() {
     let s = Store::new();
-    s.layer.series().engine().write(crate::layer::tests::bars("A", (0..3 * 1_440).map(|i| START + i * 60 * SECOND))).unwrap();
+    s.layer
+        .series()
+        .engine()
+        .write(crate::layer::tests::bars("A", (0..3 * 1_440).map(|i| START + i * 60 * SECOND)))
+        .unwrap();
     let report = s.run(vec![down("bar.1m.A", "1h", START + DAY), drop_before("bar.1m.A", START + DAY)]);
     assert_eq!((report.rollup_bars, report.dropped_rows), (24, 1_440));
     assert_eq!(s.rows("bar.1h.A").len(), 24);
@@ -118,11 +141,15 @@ fn bars_are_rolled_up_into_coarser_bars() {
 #[test]
 fn kinds_without_rollups_may_go_as_they_are() {
     let s = Store::new();
-    let frame = || Frame { times: (0..240).map(|i| START + i * HOUR).collect(), columns: vec![Column::float("v", vec![1.0; 240])] };
+    let frame = || Frame {
+        times: (0..240).map(|i| START + i * HOUR).collect(),
+        columns: vec![Column::float("v", vec![1.0; 240])],
+    };
     for kind in ["book.A", "signal.x", "metric.cpu", "weather"] {
         s.put(kind, frame());
     }
-    let report = s.run(["book.A", "signal.x", "metric.cpu", "weather"].map(|k| drop_before(k, START + 5 * DAY)).into());
+    let report = s
+        .run(["book.A", "signal.x", "metric.cpu", "weather"].map(|k| drop_before(k, START + 5 * DAY)).into());
     assert_eq!(report.dropped_rows, 4 * 120);
 }
 
@@ -134,7 +161,8 @@ fn a_policy_sees_what_it_may_read_and_how_far_it_was_rolled_up() {
     s.run(vec![down("tick.A", "1h", START + 2 * DAY + 30)]);
     s.layer.files().put(&OP, "cold", "x/1", &mut &b"abc"[..], Default::default()).unwrap();
     let mut grants = all_grants();
-    (grants.series_read, grants.files_read) = (vec!["market/tick.A".into(), "market/bar.*".into()], vec!["cold/x/*".into()]);
+    (grants.series_read, grants.files_read) =
+        (vec!["market/tick.A".into(), "market/bar.*".into()], vec!["cold/x/*".into()]);
     let seen = s.r().summaries(&plugin(grants)).unwrap();
     let names: Vec<String> = seen
         .iter()
@@ -158,7 +186,11 @@ fn an_archive_holds_the_rows_as_they_were() {
     s.run(vec![archive("tick.A", START + DAY), drop_before("tick.A", START + DAY)]);
     assert_eq!(s.rows("tick.A").len(), 144);
     let file = &files(&s)[0];
-    assert!(file.path.starts_with("tick/2024-10-04/tick.A-") && file.path.ends_with(".lp.gz"), "{}", file.path);
+    assert!(
+        file.path.starts_with("tick/2024-10-04/tick.A-") && file.path.ends_with(".lp.gz"),
+        "{}",
+        file.path
+    );
     let (_, mut content) = s.layer.files().get(&OP, "cold", &file.path, None, None).unwrap();
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut content, &mut bytes).unwrap();

@@ -18,7 +18,10 @@ fn a_clock_that_jumps_ten_years_moves_no_age() {
     assert_eq!(s.r().now(START + DAY).unwrap(), START + DAY, "a clock that is behind is believed");
     assert_eq!(s.r().now(i64::MAX).unwrap(), newest + DAY);
     // A policy that works with the wall clock proposes to drop everything.
-    let why = s.refused(&s.plugin, vec![down("tick.A", "1h", wall - 30 * DAY), drop_before("tick.A", wall - 30 * DAY)]);
+    let why = s.refused(
+        &s.plugin,
+        vec![down("tick.A", "1h", wall - 30 * DAY), drop_before("tick.A", wall - 30 * DAY)],
+    );
     assert!(why.contains("after now"), "{why}");
 }
 
@@ -34,8 +37,10 @@ fn a_store_without_a_point_counts_from_its_newest_file_or_the_clock() {
 fn every_grant_that_a_step_needs_is_looked_at() {
     let s = five_days();
     let before = START + 2 * DAY;
-    let steps = || vec![down("tick.A", "1h", before), archive("tick.A", before), drop_before("tick.A", before)];
-    let cut: [(&str, fn(&mut Grants)); 5] = [
+    let steps =
+        || vec![down("tick.A", "1h", before), archive("tick.A", before), drop_before("tick.A", before)];
+    type Cut = (&'static str, fn(&mut Grants));
+    let cut: [Cut; 5] = [
         ("series.read", |g| g.series_read.clear()),
         ("series.write", |g| g.series_write = vec!["market/tick.*".into()]),
         ("series.drop", |g| g.series_drop = vec!["market/bar.*".into()]),
@@ -58,7 +63,11 @@ fn one_refused_step_refuses_the_plan_and_every_reason_is_told() {
     let s = five_days();
     let why = s.refused(
         &s.plugin,
-        vec![down("tick.A", "1h", START + DAY), down("tick.GONE", "1h", START + DAY), drop_before("book.B", START + DAY)],
+        vec![
+            down("tick.A", "1h", START + DAY),
+            down("tick.GONE", "1h", START + DAY),
+            drop_before("book.B", START + DAY),
+        ],
     );
     assert!(why.contains("as a whole") && why.contains("tick.GONE") && why.contains("book.B"), "{why}");
 }
@@ -93,18 +102,28 @@ fn ticks_and_bars_go_only_when_their_rollup_covers_them() {
     let until = START + 2 * DAY;
     assert!(s.refused(&s.plugin, vec![drop_before("tick.A", until)]).contains("would be lost"));
     // In the wrong order.
-    assert!(s.refused(&s.plugin, vec![drop_before("tick.A", until), down("tick.A", "1h", until)]).contains("would be lost"));
+    assert!(
+        s.refused(&s.plugin, vec![drop_before("tick.A", until), down("tick.A", "1h", until)])
+            .contains("would be lost")
+    );
     // Not far enough; one of two not far enough.
     let why = s.refused(&s.plugin, vec![down("tick.A", "1h", until - HOUR), drop_before("tick.A", until)]);
     assert!(why.contains("bar.1h.A") && why.contains("roll up first"), "{why}");
-    let two = vec![down("tick.A", "1h", until), down("tick.A", "1d", until - DAY), drop_before("tick.A", until)];
+    let two =
+        vec![down("tick.A", "1h", until), down("tick.A", "1d", until - DAY), drop_before("tick.A", until)];
     assert!(s.refused(&s.plugin, two).contains("bar.1d.A"));
-    assert!(s.refused(&s.plugin, vec![archive("tick.A", until - 1), drop_before("tick.A", until)]).contains("would be lost"));
+    assert!(
+        s.refused(&s.plugin, vec![archive("tick.A", until - 1), drop_before("tick.A", until)])
+            .contains("would be lost")
+    );
     // A mark of an earlier run covers.
     s.run(vec![down("tick.A", "1h", until)]);
     assert!(s.refused(&s.plugin, vec![drop_before("tick.A", until + HOUR)]).contains("roll up first"));
     assert!(s.check(vec![drop_before("tick.A", until)]).is_allowed());
-    assert!(s.check(vec![drop_before("tick.A", until + HOUR - 1)]).is_allowed(), "rounded down to a whole bar");
+    assert!(
+        s.check(vec![drop_before("tick.A", until + HOUR - 1)]).is_allowed(),
+        "rounded down to a whole bar"
+    );
     // A rollup that an operator deleted protects nothing, and does not stand in the way of another.
     s.engine.delete(&Selector::of(&key("bar.1h.A")), TimeRange::ALL).unwrap();
     assert!(s.refused(&s.plugin, vec![drop_before("tick.A", until)]).contains("would be lost"));
@@ -114,7 +133,10 @@ fn ticks_and_bars_go_only_when_their_rollup_covers_them() {
 #[test]
 fn a_deletion_that_would_hit_another_series_is_refused() {
     let s = Store::new();
-    s.put("book.A", Frame { times: vec![START, START + 9 * DAY], columns: vec![Column::float("bid", vec![1.0; 2])] });
+    s.put(
+        "book.A",
+        Frame { times: vec![START, START + 9 * DAY], columns: vec![Column::float("bid", vec![1.0; 2])] },
+    );
     let tagged = SeriesKey::new("market", "book.A", vec![("venue".into(), "X".into())]).unwrap();
     let frame = Frame { times: vec![START], columns: vec![Column::float("bid", vec![1.0])] };
     s.engine.write(WriteBatch { series: vec![(tagged.clone(), frame)] }).unwrap();
@@ -139,7 +161,9 @@ fn the_share_of_a_run_holds_at_its_edge() {
     let s = Store::with("");
     let times: Vec<i64> = (0..100).map(|i| START + i * DAY).collect();
     s.put("book.A", Frame { columns: vec![Column::float("v", vec![1.0; 100])], times });
-    let plan = |rows: i64, confirmed| s.r().check(&s.plugin, vec![drop_before("book.A", START + rows * DAY)], s.now(), confirmed).unwrap();
+    let plan = |rows: i64, confirmed| {
+        s.r().check(&s.plugin, vec![drop_before("book.A", START + rows * DAY)], s.now(), confirmed).unwrap()
+    };
     let exact = plan(20, false);
     assert_eq!((exact.drop_rows, exact.store_rows), (20, 100));
     assert!(exact.is_allowed(), "exactly 20 % may go");
@@ -148,7 +172,10 @@ fn the_share_of_a_run_holds_at_its_edge() {
     assert!(s.refused(&s.plugin, vec![drop_before("book.A", START + 21 * DAY)]).contains("max_drop_share"));
     // All of it, in as many steps as one likes: it is the run that counts.
     s.put("book.B", Frame { times: vec![START], columns: vec![Column::float("v", vec![1.0])] });
-    let all = s.refused(&s.plugin, vec![drop_before("book.A", START + 20 * DAY), drop_before("book.B", START + DAY)]);
+    let all = s.refused(
+        &s.plugin,
+        vec![drop_before("book.A", START + 20 * DAY), drop_before("book.B", START + DAY)],
+    );
     assert!(all.contains("21 of 101"), "{all}");
     let confirmed = plan(21, true);
     assert!(confirmed.is_allowed());

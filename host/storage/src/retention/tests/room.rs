@@ -27,7 +27,8 @@ fn files_have_a_share_too() {
         s.layer.files().put(&OP, "cold", &format!("a/{i}"), &mut &b"x"[..], Default::default()).unwrap();
     }
     let plan = |n: usize| {
-        let acts = (0..n).map(|i| Action::DropFile { store: "cold".into(), path: format!("a/{i}") }).collect();
+        let acts =
+            (0..n).map(|i| Action::DropFile { store: "cold".into(), path: format!("a/{i}") }).collect();
         s.r().check(&s.plugin, acts, crate::schema::now_ns() + 2 * DAY, false).unwrap()
     };
     assert!(plan(2).is_allowed());
