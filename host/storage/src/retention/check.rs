@@ -37,6 +37,11 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Was there such a series when the view was taken?
+    pub(super) fn has(&self, key: &SeriesKey) -> bool {
+        self.infos.contains_key(key)
+    }
+
     /// Looks at every action in order; those before it in the plan count as done. `rows` are not counted yet.
     pub(super) fn judge(&self, caller: &Caller, actions: Vec<Action>) -> Vec<Step> {
         let mut planned = Planned { marks: self.marks.clone(), targets: BTreeSet::new() };
@@ -140,7 +145,16 @@ impl<'a> View<'a> {
     /// A deletion chooses by measurement and tags: it must not hit another series that has more of them.
     fn alone(&self, key: &SeriesKey) -> Result<()> {
         let selector = Selector::of(key);
-        match self.infos.keys().find(|k| *k != key && selector.matches(k)) {
+        let hit = |k: &&SeriesKey| *k != key && selector.matches(k);
+        // Without a `*` in it, a measurement matches itself only: its series stand together.
+        let first = SeriesKey { tags: Vec::new(), ..key.clone() };
+        let same = |k: &&SeriesKey| k.bucket == key.bucket && k.measurement == key.measurement;
+        let other = if key.measurement.contains('*') {
+            self.infos.keys().find(hit)
+        } else {
+            self.infos.range(first..).map(|(k, _)| k).take_while(same).find(hit)
+        };
+        match other {
             None => Ok(()),
             Some(other) => Err(Error::invalid(format!("dropping from {key} would also drop from {other}"))),
         }

@@ -31,7 +31,8 @@ pub(super) fn execute(
     )?;
     // The world may have changed since the plan was checked, and a plan is data.
     let actions = plan.steps.iter().map(|s| s.action.clone()).collect();
-    let again = View::new(layer, plan.now)?.judge(caller, actions);
+    let view = View::new(layer, plan.now)?;
+    let again = view.judge(caller, actions);
     refuse(again.iter().filter_map(|s| s.refused.as_ref()), "no longer holds")?;
 
     let object = format!("plan:{}", plan.plugin);
@@ -41,7 +42,7 @@ pub(super) fn execute(
     })))?;
     let mut report = PlanReport::default();
     let result = layer.disk().make_room(|| {
-        let mut run = Run { layer, caller, targets: BTreeSet::new() };
+        let mut run = Run { layer, caller, view: &view, targets: BTreeSet::new() };
         let mut stores = BTreeSet::new();
         for step in &plan.steps {
             run.step(&step.action, &mut report)
@@ -80,6 +81,7 @@ fn refuse<'a>(reasons: impl Iterator<Item = &'a String>, what: &str) -> Result<(
 struct Run<'a> {
     layer: &'a DataLayer,
     caller: &'a Caller,
+    view: &'a View<'a>,
     /// Rollups of this run: they may hold no bar yet.
     targets: BTreeSet<SeriesKey>,
 }
@@ -156,9 +158,7 @@ impl Run<'_> {
         // What arrived since the rows were rolled up or archived is in no rollup yet.
         for (measurement, _) in marks.rollups() {
             let target = SeriesKey { measurement: measurement.into(), ..key.clone() };
-            if self.targets.contains(&target)
-                || engine.list(&Selector::of(&target))?.iter().any(|i| i.key == target)
-            {
+            if self.targets.contains(&target) || self.view.has(&target) {
                 self.downsample(key, measurement, before)?;
             }
         }
