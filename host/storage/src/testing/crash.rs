@@ -125,7 +125,7 @@ pub fn fail_everywhere<W: Workload>(
             vfs.fail_at(n, fault);
         }
         let place = format!("{fault:?} at operation {n}");
-        let mut hit = false;
+        let (mut hit, mut wreck) = (false, None);
         let store = match w.open(vfs.name()) {
             Ok(store) => Ok(store),
             Err(_) if vfs.hit() => {
@@ -144,6 +144,7 @@ pub fn fail_everywhere<W: Workload>(
                 return report;
             }
             report.must(&format!("{place}, after `{e}`"), w.check(&store, done, false));
+            wreck = Some((vfs.disk(), done));
             if forever && w.step(&store, done).is_ok() {
                 // Not every step needs the disk.
                 done += 1;
@@ -159,13 +160,18 @@ pub fn fail_everywhere<W: Workload>(
         report.points += u64::from(hit);
         report.must(&place, w.check(&store, done, false));
         report.must(&place, w.probe(&store));
-        let wreck = vfs.disk();
+        let end = vfs.disk();
         drop(store);
-        vfs.load(wreck.after(Loss::Unsynced));
-        let place = format!("{place}, mended, then power lost");
-        report.checks += 1;
-        if let Some(store) = report.must(&place, w.open(vfs.name())) {
-            report.must(&place, w.check(&store, done, false));
+        // The step that failed is in doubt after a loss of power, until the next one wrote over it.
+        let then = [("then power lost", wreck, true), ("mended, then power lost", Some((end, done)), false)];
+        for (then, disk, in_flight) in then {
+            let Some((disk, done)) = disk else { continue };
+            vfs.load(disk.after(Loss::Unsynced));
+            let place = format!("{place}, {then}");
+            report.checks += 1;
+            if let Some(store) = report.must(&place, w.open(vfs.name())) {
+                report.must(&place, w.check(&store, done, in_flight));
+            }
         }
         if !hit {
             return report;

@@ -217,10 +217,15 @@ impl Disk {
         }
     }
 
-    /// A sync that failed: the system forgets that the bytes are not on the disk, and the next sync says that all is
-    /// well (as Linux does).
-    pub fn forget_unsynced(&mut self, file: FileId) {
+    /// A sync that failed: some of the bytes may have reached the disk (`seed` chooses: none, all, any sectors), and the
+    /// system forgets that the rest did not: the next sync says that all is well, as Linux does.
+    pub fn fail_sync(&mut self, file: FileId, seed: u64) {
         if let Some(bytes) = self.files.get_mut(&file) {
+            match seed % 3 {
+                0 => {}
+                1 => bytes.pending.iter().for_each(|change| apply(&mut bytes.safe, change)),
+                _ => bytes.safe = bytes.after(Loss::Sectors(seed), file),
+            }
             bytes.pending.clear();
         }
     }
@@ -465,10 +470,13 @@ mod tests {
         let f = d.create("a");
         d.sync_folder("");
         d.write(f, 0, b"x");
-        d.forget_unsynced(f);
+        d.fail_sync(f, 0);
         d.sync(f);
         assert_eq!(text(&d, "a").unwrap(), b"x");
-        assert_eq!(text(&d.after(Loss::Unsynced), "a").unwrap(), b"");
+        assert_eq!(text(&d.after(Loss::Unsynced), "a").unwrap(), b"", "nothing of it arrived");
+        d.write(f, 0, b"y");
+        d.fail_sync(f, 1);
+        assert_eq!(text(&d.after(Loss::Unsynced), "a").unwrap(), b"y", "all of it arrived");
     }
 
     #[test]

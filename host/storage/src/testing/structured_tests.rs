@@ -168,10 +168,8 @@ impl Workload for Structured {
         if let Some(broken) = s.audit.verify(&ME).map_err(text)?.broken {
             return Err(format!("audit entry {}: {}", broken.seq, broken.problem));
         }
-        let integrity: String = s
-            .db
-            .read(|c| Ok(c.query_row("PRAGMA integrity_check", [], |r| r.get(0))?))
-            .map_err(text)?;
+        let integrity: String =
+            s.db.read(|c| Ok(c.query_row("PRAGMA integrity_check", [], |r| r.get(0))?)).map_err(text)?;
         if integrity != "ok" {
             return Err(integrity);
         }

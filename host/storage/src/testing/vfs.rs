@@ -1,7 +1,7 @@
 //! A SQLite VFS on a [`Disk`] in memory, which loses what was not synced and fails when it is told to.
 //!
-//! It behaves as SQLite's own VFS for Unix does on a local disk: the folder is synced with the first sync of a new
-//! journal or WAL (not of a new database), an empty file counts as none, a file that cannot be made is
+//! It behaves as SQLite's own VFS for Unix does on a local disk: the folder is synced with the first sync of a
+//! handle to a journal or WAL (not of a new database), an empty file counts as none, a file that cannot be made is
 //! `SQLITE_CANTOPEN`, overwriting part of a sector leaves the rest alone.
 
 #![allow(unsafe_code)]
@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use rusqlite::ffi;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::io;
 use std::mem::size_of;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -120,6 +121,42 @@ impl FaultVfs {
     /// Changes the disk behind SQLite's back.
     pub fn with_disk<T>(&self, f: impl FnOnce(&mut Disk) -> T) -> T {
         f(&mut lock(&self.shared).disk)
+    }
+
+    /// Which power-up this is; what belongs to an older one is dead.
+    pub fn generation(&self) -> u64 {
+        lock(&self.shared).generation
+    }
+
+    /// An operation of something else on the same disk, under the same plan: `f` gets what becomes of it and does what
+    /// is left to do; it is not called when there is no power.
+    pub fn operate<T>(
+        &self,
+        generation: u64,
+        f: impl FnOnce(&mut Disk, Verdict) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let no_power = || io::Error::other("there is no power");
+        let mut state = lock(&self.shared);
+        if state.generation != generation {
+            return Err(no_power());
+        }
+        match state.faults.operation() {
+            Verdict::Dead => Err(no_power()),
+            Verdict::PowerFails => {
+                let _ = f(&mut state.disk, Verdict::PowerFails);
+                Err(no_power())
+            }
+            verdict => f(&mut state.disk, verdict),
+        }
+    }
+
+    /// Looks at the disk, if there is power.
+    pub fn look<T>(&self, generation: u64, f: impl FnOnce(&Disk) -> io::Result<T>) -> io::Result<T> {
+        let state = lock(&self.shared);
+        if state.generation != generation || state.faults.dead() {
+            return Err(io::Error::other("there is no power"));
+        }
+        f(&state.disk)
     }
 
     /// From the n-th operation on, counted from now and from 1, everything fails as if the power went.
@@ -265,9 +302,9 @@ unsafe extern "C" fn x_open(
     });
     let exclusive = ffi::SQLITE_OPEN_EXCLUSIVE | ffi::SQLITE_OPEN_CREATE;
     let journal = ffi::SQLITE_OPEN_MAIN_JOURNAL | ffi::SQLITE_OPEN_SUPER_JOURNAL | ffi::SQLITE_OPEN_WAL;
-    let (id, new) = match state.disk.find(&path) {
+    let id = match state.disk.find(&path) {
         Some(_) if flags & exclusive == exclusive => return ffi::SQLITE_CANTOPEN,
-        Some(id) => (id, false),
+        Some(id) => id,
         None if flags & ffi::SQLITE_OPEN_CREATE == 0 => return ffi::SQLITE_CANTOPEN,
         None => {
             let half = |disk: &mut Disk| {
@@ -276,7 +313,7 @@ unsafe extern "C" fn x_open(
             if let Err(code) = state.operation(ffi::SQLITE_CANTOPEN, ffi::SQLITE_CANTOPEN, half) {
                 return code;
             }
-            (state.disk.create(&path), true)
+            state.disk.create(&path)
         }
     };
     let open = Open {
@@ -287,7 +324,7 @@ unsafe extern "C" fn x_open(
         level: Level::None,
         held: Held::default(),
         shm: None,
-        sync_folder: new && flags & journal != 0,
+        sync_folder: flags & ffi::SQLITE_OPEN_CREATE != 0 && flags & journal != 0,
         delete_on_close: temporary || flags & ffi::SQLITE_OPEN_DELETEONCLOSE != 0,
     };
     drop(state);
@@ -534,7 +571,8 @@ unsafe extern "C" fn x_sync(file: *mut ffi::sqlite3_file, _flags: c_int) -> c_in
             match synced {
                 Err(code) => {
                     if !state.faults.dead() {
-                        state.disk.forget_unsynced(open.file);
+                        let seed = state.faults.operations();
+                        state.disk.fail_sync(open.file, seed);
                     }
                     code
                 }
@@ -655,12 +693,7 @@ unsafe extern "C" fn x_shm_map(
     result
 }
 
-unsafe extern "C" fn x_shm_lock(
-    file: *mut ffi::sqlite3_file,
-    first: c_int,
-    n: c_int,
-    flags: c_int,
-) -> c_int {
+unsafe extern "C" fn x_shm_lock(file: *mut ffi::sqlite3_file, first: c_int, n: c_int, flags: c_int) -> c_int {
     // SAFETY: an open file, by SQLite's contract.
     let open = unsafe { opened(file) };
     let (Ok(first), Ok(n)) = (usize::try_from(first), usize::try_from(n)) else {

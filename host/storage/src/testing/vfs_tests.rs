@@ -5,9 +5,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::sync::Arc;
 
 fn open(vfs: &FaultVfs, journal: &str) -> Connection {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let c = Connection::open_with_flags_and_vfs("/d/t.db", flags, vfs.name()).unwrap();
     let got: String = c.query_row(&format!("PRAGMA journal_mode={journal}"), [], |r| r.get(0)).unwrap();
     assert_eq!(got, journal);
