@@ -93,7 +93,8 @@ fn prefix(hash: &str) -> io::Result<&str> {
 }
 
 fn sync_dir(dir: &Dir) -> io::Result<()> {
-    dir.try_clone()?.into_std_file().sync_all()
+    // A `Dir` is a handle by path (O_PATH), which cannot be synced: open the folder itself.
+    dir.open(".")?.sync_all()
 }
 
 fn options(write: bool) -> OpenOptions {

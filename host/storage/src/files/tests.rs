@@ -593,7 +593,13 @@ fn the_manifest_opens_stores() {
         Arc::new(Database::open(&dir.path().join("shiphold.db"), Options::default(), MIGRATIONS).unwrap());
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let store = |root: PathBuf| crate::manifest::FileStore { root, ..crate::manifest::FileStore::default() };
+    let store = |root: PathBuf| crate::manifest::FileStore {
+        kind: crate::manifest::FileKind::Models,
+        root,
+        quota: crate::units::ByteSize::mib(1),
+        quota_files: 10,
+        file_max: crate::units::ByteSize::mib(1),
+    };
     let open = |root| {
         FileStores::open(&BTreeMap::from([("m".into(), store(root))]), db.clone(), Arc::new(|| Ok(())))
     };
