@@ -8,8 +8,12 @@ pub mod crash;
 mod disk;
 mod faults;
 mod locks;
+pub mod series;
 mod vfs;
+mod vfs_file;
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod structured_tests;
 #[cfg(test)]
