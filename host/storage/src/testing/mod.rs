@@ -1,1 +1,2 @@
 //! Fault injection: loss of power, full disks, failing writes.
+pub mod influxd;
