@@ -13,6 +13,7 @@
 //! A batch goes out in requests of bounded size, and InfluxDB itself is not atomic across shards: after an error
 //! part of a batch may be stored. Writing it again is harmless.
 
+mod answers;
 mod catalog;
 mod client;
 mod flux;
@@ -34,7 +35,8 @@ use super::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::manifest::Influxdb2;
-use client::{Client, WriteAnswer};
+use answers::WriteAnswer;
+use client::Client;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

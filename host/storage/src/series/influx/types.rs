@@ -1,7 +1,8 @@
 //! The types of fields, per (bucket, measurement, field) as both engines promise it. InfluxDB keeps them per
 //! shard, so a string would be taken a week after a float, and Flux would then hide one of them.
 
-use super::client::{Client, Conflict};
+use super::answers::Conflict;
+use super::client::Client;
 use super::{flux, reply};
 use crate::error::{Kind, Result};
 use crate::series::{Budget, FieldType, Frame, TimeRange, TypeConflict, WriteBatch};
