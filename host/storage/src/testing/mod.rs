@@ -22,3 +22,4 @@ mod vfs_tests;
 pub use disk::{Disk, FileId, Loss};
 pub use faults::{Fault, Faults, Verdict};
 pub use vfs::FaultVfs;
+pub mod influxd;
