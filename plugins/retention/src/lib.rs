@@ -4,4 +4,5 @@
 pub mod config;
 #[cfg(target_family = "wasm")]
 mod guest;
+mod json;
 pub mod policy;
