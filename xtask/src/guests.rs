@@ -69,12 +69,13 @@ impl Toolchain {
         }
         if steps::exists("apt-get") && is_root() {
             steps::say(&format!("Installing Debian's {}", DEBIAN_PACKAGES.join(", ")));
-            let install = steps::must(
-                Command::new("apt-get")
-                    .args(["install", "--yes", "--no-install-recommends"])
-                    .args(DEBIAN_PACKAGES)
-                    .env("DEBIAN_FRONTEND", "noninteractive"),
-            );
+            let apt = |args: &[&str]| {
+                steps::must(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"))
+            };
+            // Images often come without package lists.
+            let install = apt(&["update"]).and_then(|()| {
+                apt(&[&["install", "--yes", "--no-install-recommends"][..], &DEBIAN_PACKAGES].concat())
+            });
             match (install, debian_rustc()) {
                 (Ok(()), Some(rustc)) => return Ok(Self::Debian { rustc }),
                 (Ok(()), None) => {}
