@@ -96,7 +96,7 @@ impl Toolchain {
         for flags in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
             command.env_remove(flags);
         }
-        command.args(["build", "--quiet", "--release", "--locked", "--target", TARGET]);
+        command.args(["build", "--quiet", "--release", "--target", TARGET]);
         command.args(["--workspace", "--lib", "--examples", "--message-format", "json-render-diagnostics"]);
         command.arg("--manifest-path").arg(root.join("plugins/Cargo.toml"));
         command.arg("--target-dir").arg(target(root).join("guests-build"));
