@@ -72,7 +72,8 @@ fn prefix(hash: &str) -> io::Result<&str> {
 }
 
 fn sync_dir(dir: &Dir) -> io::Result<()> {
-    dir.try_clone()?.into_std_file().sync_all()
+    // Opened again: the handle of a `Dir` may be a mere path, which cannot be synced.
+    dir.open(".")?.sync_all()
 }
 
 fn options(write: bool) -> OpenOptions {

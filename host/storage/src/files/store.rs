@@ -8,19 +8,23 @@ use crate::error::{Error, Kind, Result};
 use crate::manifest::FileStore;
 use crate::schema::now_ns;
 use crate::sqlite::Database;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Read, SeekFrom, Write as _};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
+use std::time::Duration;
 
 /// Bytes of one step of a stream.
 const STEP_BYTES: usize = 256 << 10;
 /// Rows of one answer.
 pub const PAGE_MAX: u64 = 10_000;
+/// How often and how long apart a collector tries to have a store alone.
+const COLLECT_TRIES: u32 = 200;
+const COLLECT_PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of the metadata of a version.
 pub const METADATA_BYTES_MAX: usize = 16 << 10;
 
@@ -214,7 +218,8 @@ impl FileStores {
     fn insert(&self, caller: &Caller, s: &Store, mut new: FileVersion) -> Result<FileVersion> {
         let mut usage = lock(&s.usage);
         let mut after = *usage;
-        let stored = self.db.write(|tx| {
+        let deletes = new.blake3.is_none();
+        let work = |tx: &Transaction<'_>| {
             let folded = name::fold(&new.path);
             let spelt: Option<String> = tx
                 .prepare_cached("SELECT path FROM file_names WHERE store = ?1 AND folded = ?2")?
@@ -266,7 +271,9 @@ impl FileStores {
                 .detail(json!({ "version": new.version, "size": new.size }));
             Audit::append(tx, &entry)?;
             Ok(new)
-        })?;
+        };
+        // A deletion is allowed on a read-only disk.
+        let stored = if deletes { self.db.write_always(work) } else { self.db.write(work) }?;
         *usage = after;
         Ok(stored)
     }
@@ -358,8 +365,14 @@ impl FileStores {
             let gone = FileVersion { blake3: None, size: 0, created_at: now_ns(), created_by: caller.actor(), metadata: json!({}), ..there };
             return self.insert(caller, s, gone).map(|_| ());
         }
+        self.purge_for(caller, store, path)
+    }
+
+    /// Takes every version of a name away, for a caller whose right to do so was looked at already.
+    pub(crate) fn purge_for(&self, caller: &Caller, store: &str, path: &str) -> Result<()> {
+        let s = self.store(store)?;
         let mut usage = lock(&s.usage);
-        let left = self.db.write(|tx| {
+        let left = self.db.write_always(|tx| {
             let before = newest(tx, store, path)?
                 .ok_or_else(|| Error::not_found(format!("there is no file `{store}/{}`", path.escape_debug())))?;
             let gone = tx.execute("DELETE FROM file_versions WHERE store = ?1 AND path = ?2", (store, path))?;
@@ -377,9 +390,9 @@ impl FileStores {
     pub fn gc(&self, caller: &Caller, store: &str) -> Result<GcReport> {
         caller.require(Scope::Admin, "collect garbage")?;
         let s = self.store(store)?;
-        let _alone = s.collecting.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = alone(s, store)?;
         let mut usage = lock(&s.usage);
-        *usage = self.db.write(|tx| {
+        *usage = self.db.write_always(|tx| {
             tx.execute(
                 "DELETE FROM file_objects WHERE store = ?1
                  AND NOT EXISTS (SELECT 1 FROM file_versions v WHERE v.store = file_objects.store AND v.hash = file_objects.hash)",
@@ -449,6 +462,19 @@ impl FileStores {
     pub(crate) fn hold_objects(&self) -> Vec<std::sync::RwLockReadGuard<'_, ()>> {
         self.stores.values().map(|s| s.collecting.read().unwrap_or_else(PoisonError::into_inner)).collect()
     }
+}
+
+/// Waits for putters and backups, but without a place in their queue: a collector that waits in it would make every
+/// put wait for a backup's end.
+fn alone<'a>(s: &'a Store, store: &str) -> Result<RwLockWriteGuard<'a, ()>> {
+    for _ in 0..COLLECT_TRIES {
+        match s.collecting.try_write() {
+            Ok(guard) => return Ok(guard),
+            Err(TryLockError::Poisoned(e)) => return Ok(e.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(COLLECT_PAUSE),
+        }
+    }
+    Err(Error::new(Kind::Busy, format!("store `{store}` is in use by a backup")).hint("collect again when the backup is done"))
 }
 
 /// What is wrong with an object, if anything.
