@@ -8,6 +8,7 @@ mod ingest;
 mod kill;
 mod main_job;
 mod plugins;
+mod recorded;
 mod surfaces;
 mod with_influxd;
 mod with_python;

@@ -100,3 +100,38 @@ fn a_name_that_line_protocol_cannot_hold_is_refused() {
         );
     }
 }
+
+#[test]
+fn a_backup_of_an_engine_elsewhere_restores_into_the_embedded_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let m = manifest(dir.path(), "");
+    let engine = Arc::new(ModelEngine::default());
+    for (symbol, rows) in [("A", 300), ("B", 1)] {
+        engine.write(bars(symbol, (0..rows).map(|i| i * 60_000_000_000))).unwrap();
+    }
+    let (layer, _) = crate::layer::tests::layer_over(&m, Some(engine.clone()));
+    let backup = dir.path().join("backup");
+    let report = layer.export(&OP, &backup, &mut |_, _| ()).unwrap();
+    assert_eq!((report.databases, report.series_rows), (1, 301));
+    assert_eq!(
+        tree(&backup),
+        ["manifest.json", "series/00000000.lp.gz", "series/00000001.lp.gz", "shiphold.db"]
+    );
+    assert_eq!(check(&backup, &mut |_, _| ()).unwrap(), report);
+    let data = dir.path().join("restored");
+    assert_eq!(restore(&backup, &data, Some(&m), false, &mut |_, _| ()).unwrap(), report);
+    let there = open(&data);
+    for info in engine.list(&Selector::default()).unwrap() {
+        let stream =
+            there.series().engine().scan(&info.key, TimeRange::ALL, None, &Budget::default()).unwrap();
+        let rows: usize = stream.map(|f| f.unwrap().len()).sum();
+        assert_eq!(rows as u64, info.rows, "{}", info.key);
+    }
+    let file = backup.join("series/00000000.lp.gz");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let e = restore(&backup, &dir.path().join("r2"), Some(&m), false, &mut |_, _| ()).unwrap_err();
+    assert!(e.message().contains("00000000.lp.gz"), "{e:?}");
+    assert!(!dir.path().join("r2").exists());
+}

@@ -1,7 +1,20 @@
 //! The query AST, its JSON form and the one executor over an engine's `scan`.
 
-use super::{Budget, Column, Frame, Selector, SeriesEngine};
-use crate::error::{Error, Result};
+mod buckets;
+mod execute;
+mod table;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use buckets::resample_bars;
+#[cfg(any(test, feature = "testing"))]
+pub(in crate::series) use buckets::column as column_of;
+pub use execute::execute;
+pub use table::Table;
+pub use time::Time;
+pub(in crate::series) use time::{parse as parse_time, zone as parse_zone};
+
 use serde::{Deserialize, Serialize};
 
 /// A question to one measurement, or to every measurement that a pattern matches.
@@ -19,7 +32,7 @@ pub struct Query {
     /// RFC 3339, a date, or nanoseconds since the epoch; the start is in the range, the end is not.
     pub start: Option<Time>,
     pub end: Option<Time>,
-    /// A timeframe to resample bars (OHLCV) to: `5m`, `1h`, `1d`, `1w`.
+    /// A timeframe to resample bars or ticks (to OHLCV) to: `5m`, `1h`, `1d`, `1w`.
     pub resample: Option<String>,
     /// A window with aggregates, in place of `resample`.
     pub window: Option<Window>,
@@ -27,16 +40,8 @@ pub struct Query {
     pub timezone: Option<String>,
     /// Rows of the answer at most, from the start.
     pub limit: Option<u64>,
-    /// Newest first.
+    /// Newest first within each series.
     pub descending: bool,
-}
-
-/// A point in time as a caller writes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Time {
-    Ns(i64),
-    Text(String),
 }
 
 /// Aggregates over windows of time.
@@ -49,13 +54,15 @@ pub struct Window {
 }
 
 /// One aggregate of one field; the column's name is `field_function`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Aggregate {
     pub field: String,
     pub function: Function,
 }
 
+/// `first last min max sum` keep the type of the field, `mean` and `stddev` (of a sample) are floats, `count` is an
+/// integer. Strings and booleans have `first`, `last` and `count` only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Function {
@@ -69,26 +76,17 @@ pub enum Function {
     Stddev,
 }
 
-/// The answer: `time` in nanoseconds, then columns. With more than one series, a string column per tag and
-/// `measurement` say which a row is of; rows are ordered by series, then time.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Table {
-    pub frame: Frame,
-    /// There were more rows than the limit.
-    pub truncated: bool,
-}
-
-impl Table {
-    pub fn rows(&self) -> usize {
-        self.frame.len()
+impl Function {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Last => "last",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Sum => "sum",
+            Self::Mean => "mean",
+            Self::Count => "count",
+            Self::Stddev => "stddev",
+        }
     }
-    pub fn column(&self, name: &str) -> Option<&Column> {
-        self.frame.column(name)
-    }
-}
-
-/// Answers a query. More than `rows_max` rows without a `limit` in the query is [`crate::Kind::Limit`].
-pub fn execute(_engine: &dyn SeriesEngine, _query: &Query, _budget: &Budget, _rows_max: u64) -> Result<Table> {
-    let _ = Selector::default();
-    Err(Error::internal("not written"))
 }
