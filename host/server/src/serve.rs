@@ -4,7 +4,7 @@ mod doors;
 
 use crate::app::App;
 use crate::http::Door;
-use doors::{Connections, Socket};
+use doors::{Connections, Socket, told};
 use shiphold_storage::{DataLayer, Error, Manifest, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -57,10 +57,10 @@ async fn serve(layer: Arc<DataLayer>, begin: Instant) -> Result<()> {
     let socket = Socket::bind(&manifest.host.data.join(SOCKET))?;
     let (stop, stopped) = watch::channel(false);
     let mut connections = Connections::new(&app, &stopped);
-    connections.open_socket(socket.listener, Door::Socket);
+    connections.open(socket.listener, Door::Socket);
     let url = tcp.as_ref().and_then(|t| t.local_addr().ok()).map(|at| format!("http://{at}"));
     if let Some(tcp) = tcp {
-        connections.open_tcp(tcp, Door::Tcp);
+        connections.open(tcp, Door::Tcp);
     }
     // Components may have to be compiled: nobody waits for that but who asks for a plugin.
     let scheduler = tokio::spawn(plugins(app.clone(), stopped.clone()));
@@ -145,7 +145,7 @@ async fn plugins(app: Arc<App>, stopped: watch::Receiver<bool>) {
                 return;
             }
         },
-        _ = end.wait_for(|end| *end) => return,
+        () = told(&mut end) => return,
     };
     match plugins.list(&shiphold_storage::Caller::Operator) {
         Ok(list) => {
@@ -168,7 +168,7 @@ async fn maintain(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(MAINTAIN_EVERY) => {}
-            _ = stopped.wait_for(|end| *end) => return,
+            () = told(&mut stopped) => return,
         }
         let layer = app.layer.clone();
         let failed = match tokio::task::spawn_blocking(move || layer.maintain()).await {

@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
 use shiphold_runtime::RunOptions;
-use shiphold_storage::{Caller, Scope};
+use shiphold_storage::{Caller, Error, Scope};
 use std::sync::Arc;
 
 type Host = (State<Arc<App>>, Extension<Caller>);
@@ -60,7 +60,16 @@ pub(super) async fn runs(
     Names(name): Names<String>,
     Params(r): Params<Runs>,
 ) -> Answer {
-    answer::json(&app, move |layer| layer.plugins().list(&caller, &name, r.limit.unwrap_or(RUNS_DEFAULT))).await
+    answer::json(&app, move |layer| {
+        let runs = layer.plugins().list(&caller, &name, r.limit.unwrap_or(RUNS_DEFAULT))?;
+        // The history of a plugin that left the manifest stays readable.
+        if runs.is_empty() && !layer.manifest().plugins.contains_key(&name) {
+            return Err(Error::not_found(format!("there is no plugin `{}`", name.escape_debug()))
+                .hint("`shiphold plugins list` shows those of the manifest"));
+        }
+        Ok(runs)
+    })
+    .await
 }
 
 pub(super) async fn enable(host: Host, name: Names<String>) -> Answer {

@@ -2,8 +2,8 @@
 
 use super::answer::{self, Wants};
 use super::body::{Input, Params};
+use super::csv;
 use super::problem::{Answer, Problem};
-use super::table;
 use super::time::When;
 use crate::app::App;
 use axum::Extension;
@@ -57,12 +57,12 @@ pub(super) async fn query(
 ) -> Answer {
     let (_guard, budget) = answer::CancelOnDrop::new();
     let layer = app.layer.clone();
-    let csv = answer::accepts(&headers, CSV);
-    let media_type = if csv { "text/csv; charset=utf-8" } else { answer::JSON };
+    let wants_csv = answer::accepts(&headers, CSV);
+    let media_type = if wants_csv { "text/csv; charset=utf-8" } else { answer::JSON };
     answer::written(media_type, move |out| {
         let table = layer.series().query(&caller, &query, &budget)?;
         out.begin();
-        if csv { table::write_csv(out, &table) } else { answer::write_json(out, &table::Json(&table)) }
+        if wants_csv { csv::write(out, &table) } else { answer::write_json(out, &table) }
     })
     .await
 }

@@ -6,9 +6,10 @@ use super::problem::Answer;
 use crate::app::App;
 use axum::Extension;
 use axum::extract::State;
+use semver::Version;
 use serde::Deserialize;
 use serde_json::json;
-use shiphold_storage::skills::{NewVersion, Performance, SkillFilter, SkillQuery, Version};
+use shiphold_storage::skills::{NewVersion, Performance, SkillFilter, SkillQuery};
 use shiphold_storage::{Caller, Error};
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -74,6 +74,35 @@ impl Socket {
     }
 }
 
+/// TCP or a socket.
+pub(super) trait Listener: Send + Sync + 'static {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+    async fn next(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.accept().await?;
+        // An answer is sent at once: waiting for more of it would cost 40 ms.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+    async fn next(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+/// Waits until the host is told to end.
+pub(super) async fn told(stopped: &mut watch::Receiver<bool>) {
+    // When nobody can tell any more, the host has ended.
+    let _ = stopped.wait_for(|end| *end).await;
+}
+
 /// Every open door and all that goes on behind it.
 pub(super) struct Connections {
     app: Arc<App>,
@@ -87,25 +116,8 @@ impl Connections {
         Self { app: app.clone(), stopped: stopped.clone(), doors: Vec::new() }
     }
 
-    pub(super) fn open_tcp(&mut self, listener: TcpListener, door: Door) {
-        let accept = async move || {
-            let (stream, _) = listener.accept().await?;
-            // An answer is written at once: waiting for more would cost 40 ms.
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        };
-        self.open(accept, door);
-    }
-
-    pub(super) fn open_socket(&mut self, listener: UnixListener, door: Door) {
-        self.open(async move || Ok(listener.accept().await?.0), door);
-    }
-
-    fn open<S, F>(&mut self, accept: impl Fn() -> F + Send + 'static, door: Door)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        F: Future<Output = io::Result<S>> + Send,
-    {
+    /// Lets in what comes to a listener.
+    pub(super) fn open<L: Listener>(&mut self, listener: L, door: Door) {
         let (router, mut stopped) = (router(self.app.clone(), door), self.stopped.clone());
         let connections = self.app.layer.manifest().http.requests_max as usize + IDLE_CONNECTIONS_MAX;
         let room = Arc::new(Semaphore::new(connections));
@@ -116,11 +128,11 @@ impl Connections {
                 let next = async {
                     // One more waits in the kernel until another ends.
                     let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
-                    Ok::<_, io::Error>((accept().await?, permit))
+                    Ok::<_, io::Error>((listener.next().await?, permit))
                 };
                 let accepted = tokio::select! {
                     accepted = next => accepted,
-                    _ = stopped.wait_for(|end| *end) => return set,
+                    () = told(&mut stopped) => return set,
                 };
                 match accepted {
                     Ok((stream, permit)) => {
@@ -168,7 +180,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = stopped.wait_for(|end| *end) => {
+        () = told(&mut stopped) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
