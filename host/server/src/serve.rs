@@ -1,200 +1,182 @@
 //! The running host: TCP and the socket, background work, a clean end.
 
+mod doors;
+
 use crate::app::App;
-use crate::http::{Door, router};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use crate::http::Door;
+use doors::{Connections, Socket, told};
 use shiphold_storage::{DataLayer, Error, Manifest, Result};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 /// The socket's name in the data folder.
 pub(crate) const SOCKET: &str = "shiphold.sock";
-/// How long a client may take to send the head of a request.
-const HEAD_WAIT_MAX: Duration = Duration::from_secs(10);
-/// How long requests may go on after the host was asked to end; the rest of two seconds is for closing the stores.
-const GRACE_MAX: Duration = Duration::from_millis(1_200);
+/// How long requests may go on after the host was asked to end; what remains of two seconds is for the rest.
+const GRACE_MAX: Duration = Duration::from_millis(1_000);
 /// How long the end waits for background work.
-const BACKGROUND_WAIT_MAX: Duration = Duration::from_millis(300);
+const BACKGROUND_WAIT_MAX: Duration = Duration::from_millis(200);
+/// How long the end waits for the stores to close. What was acknowledged is durable without it.
+const CLOSE_WAIT_MAX: Duration = Duration::from_millis(500);
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
-/// Connections at once, over each door; idle ones cost memory.
-const CONNECTIONS_MAX: usize = 1_024;
+/// Threads for storage calls beside one per request: background work, plugins, tokens.
+const SPARE_THREADS: usize = 32;
+/// Threads for storage calls in all; requests beyond them wait for one.
+const THREADS_MAX: usize = 1_024;
+/// A second signal ends the process at once, with this code.
+const EXIT_AT_ONCE: i32 = 130;
 
 /// Runs until SIGINT or SIGTERM.
 pub(crate) fn run(manifest: Manifest) -> Result<()> {
+    let begin = Instant::now();
+    let requests = manifest.http.requests_max as usize;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .thread_keep_alive(Duration::from_secs(30))
+        .max_blocking_threads(requests.saturating_add(SPARE_THREADS).min(THREADS_MAX))
         .build()
         .map_err(|e| Error::io("starting the runtime", e))?;
-    let result = runtime.block_on(serve(manifest));
+    let layer = DataLayer::open(&manifest)?;
+    let result = runtime.block_on(serve(layer, begin));
     // What is still blocked in a call must not keep the process.
-    runtime.shutdown_timeout(Duration::from_millis(100));
+    runtime.shutdown_timeout(Duration::from_millis(50));
     result
 }
 
-async fn serve(manifest: Manifest) -> Result<()> {
-    let mut ends = (listen_for(SignalKind::interrupt())?, listen_for(SignalKind::terminate())?);
-    let begin = Instant::now();
-    let opening = manifest.clone();
-    let layer = tokio::task::spawn_blocking(move || DataLayer::open(&opening))
-        .await
-        .map_err(|e| Error::internal(format!("opening the stores: {e}")))??;
+async fn serve(layer: Arc<DataLayer>, begin: Instant) -> Result<()> {
+    let mut ends = Ends { int: listen_for(SignalKind::interrupt())?, term: listen_for(SignalKind::terminate())? };
     let app = App::new(layer)?;
-    let plugins = app.plugins().await?.clone();
-    for p in plugins.list(&shiphold_storage::Caller::Operator)? {
-        if let Some(error) = p.error {
-            tracing::error!(plugin = p.name, error, "the plugin is not loaded; the host goes on without it");
-        }
-    }
-
-    // The data folder is 0700 and its lock is ours: a socket that is there is a dead host's.
-    let socket = Socket::bind(&manifest.host.data.join(SOCKET))?;
-    let tcp = if manifest.http.enabled {
-        let at = manifest.http.listen;
-        Some(TcpListener::bind(at).await.map_err(|e| {
-            Error::io(format!("listening on {at}"), e).hint("another program may hold the port: choose another with `http.listen` in shiphold.toml")
-        })?)
-    } else {
-        None
+    let manifest = app.layer.manifest();
+    let tcp = match manifest.http.enabled {
+        true => Some(bind(manifest).await?),
+        false => None,
     };
+    // The lock of the data folder is ours: a socket that is there is a dead host's.
+    let socket = Socket::bind(&manifest.host.data.join(SOCKET))?;
     let (stop, stopped) = watch::channel(false);
-    let graceful = Arc::new(GracefulShutdown::new());
-    let mut doors = vec![tokio::spawn(accept_unix(socket.listener, router(app.clone(), Door::Socket), graceful.clone(), stopped.clone()))];
+    let mut connections = Connections::new(&app, &stopped);
+    connections.open(socket.listener, Door::Socket);
+    let url = tcp.as_ref().and_then(|t| t.local_addr().ok()).map(|at| format!("http://{at}"));
     if let Some(tcp) = tcp {
-        doors.push(tokio::spawn(accept_tcp(tcp, router(app.clone(), Door::Tcp), graceful.clone(), stopped.clone())));
+        connections.open(tcp, Door::Tcp);
     }
-    let scheduler = plugins.spawn_scheduler(stopped.clone());
+    // Components may have to be compiled: nobody waits for that but who asks for a plugin.
+    let scheduler = tokio::spawn(plugins(app.clone(), stopped.clone()));
     let maintenance = tokio::spawn(maintain(app.clone(), stopped));
-    let url = if manifest.http.enabled { format!("http://{}", manifest.http.listen) } else { "the socket only".into() };
-    println!("shiphold {} serves {} on {url} ({} ms)", env!("CARGO_PKG_VERSION"), manifest.host.name, begin.elapsed().as_millis());
-    tracing::info!(url, data = %manifest.host.data.display(), "serving");
+    println!(
+        "shiphold {} `{}` serves {} and {} ({} ms)",
+        env!("CARGO_PKG_VERSION"),
+        manifest.host.name,
+        url.as_deref().unwrap_or("no TCP"),
+        socket.file.path().display(),
+        begin.elapsed().as_millis()
+    );
+    tracing::info!(
+        url = url.as_deref().unwrap_or("none"),
+        data = %manifest.host.data.display(),
+        engine = ?manifest.series.engine,
+        plugins = manifest.plugins.len(),
+        "serving"
+    );
 
-    let name = tokio::select! { _ = ends.0.recv() => "SIGINT", _ = ends.1.recv() => "SIGTERM" };
-    tracing::info!(signal = name, "ending: no new requests; those under way may finish");
+    let signal = ends.wait().await;
+    tracing::info!(signal, "ending: no new requests; those under way may finish");
     // A second signal does not wait. What was acknowledged is durable at any moment.
     tokio::spawn(async move {
-        tokio::select! { _ = ends.0.recv() => {}, _ = ends.1.recv() => {} }
-        std::process::exit(130);
+        ends.wait().await;
+        std::process::exit(EXIT_AT_ONCE);
     });
-    let _ = stop.send(true);
-    for door in doors {
-        let _ = door.await;
+    stop.send_replace(true);
+    drop(socket.file);
+    if !connections.end(GRACE_MAX).await {
+        tracing::warn!(after = ?GRACE_MAX, "requests under way were cut off; none of them was acknowledged");
     }
-    if let Ok(graceful) = Arc::try_unwrap(graceful) {
-        if tokio::time::timeout(GRACE_MAX, graceful.shutdown()).await.is_err() {
-            tracing::warn!("requests that took longer than {GRACE_MAX:?} were cut off; none of them was acknowledged");
-        }
-    }
-    let _ = tokio::time::timeout(BACKGROUND_WAIT_MAX, async {
+    let background = async {
         let _ = maintenance.await;
         let _ = scheduler.await;
-    })
-    .await;
+    };
+    if tokio::time::timeout(BACKGROUND_WAIT_MAX, background).await.is_err() {
+        tracing::warn!("background work was cut off; it is taken up again at the next start");
+    }
     let layer = app.layer.clone();
-    tokio::task::spawn_blocking(move || layer.close()).await.map_err(|e| Error::internal(format!("closing the stores: {e}")))??;
-    drop(socket.file);
-    tracing::info!("ended");
+    let closing = tokio::task::spawn_blocking(move || layer.close());
+    match tokio::time::timeout(CLOSE_WAIT_MAX, closing).await {
+        Ok(Ok(Ok(()))) => tracing::info!("ended"),
+        Ok(Ok(Err(e))) => tracing::warn!(error = ?e, "the stores did not close well; the next start mends it"),
+        Ok(Err(e)) => tracing::error!(error = %e, "closing the stores ended in a panic"),
+        Err(_) => tracing::warn!("the stores are busy and were not closed; the next start reads their logs"),
+    }
     Ok(())
 }
 
-fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
+struct Ends {
+    int: Signal,
+    term: Signal,
+}
+
+impl Ends {
+    async fn wait(&mut self) -> &'static str {
+        tokio::select! { _ = self.int.recv() => "SIGINT", _ = self.term.recv() => "SIGTERM" }
+    }
+}
+
+fn listen_for(kind: SignalKind) -> Result<Signal> {
     signal(kind).map_err(|e| Error::io("listening for signals", e))
 }
 
-struct Socket {
-    listener: UnixListener,
-    file: SocketFile,
+async fn bind(manifest: &Manifest) -> Result<TcpListener> {
+    let at = manifest.http.listen;
+    TcpListener::bind(at).await.map_err(|e| {
+        let error = Error::io(format!("listening on {at}"), e);
+        error.hint("another program may hold the port: choose another with `http.listen` in shiphold.toml")
+    })
 }
 
-/// Removes the socket when the host ends.
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-impl Socket {
-    fn bind(path: &Path) -> Result<Self> {
-        let place = |e| {
-            Error::io(format!("the socket {}", path.display()), e)
-                .hint("a socket's path has at most 107 bytes: choose a shorter `host.data` in shiphold.toml")
-        };
-        match std::fs::remove_file(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(place(e)),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path).map_err(place)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(place)?;
-        Ok(Self { listener, file: SocketFile(path.to_path_buf()) })
-    }
-}
-
-async fn accept_tcp(listener: TcpListener, router: axum::Router, graceful: Arc<GracefulShutdown>, mut stopped: watch::Receiver<bool>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let accepted = tokio::select! { a = listener.accept() => a, _ = stopped.changed() => return };
-        match accepted {
-            Ok((stream, _)) => {
-                let _ = stream.set_nodelay(true);
-                converse(stream, &router, &graceful, &room);
+/// Loads the plugins and runs those that are due, until the end.
+async fn plugins(app: Arc<App>, stopped: watch::Receiver<bool>) {
+    let mut end = stopped.clone();
+    let plugins = tokio::select! {
+        loaded = app.plugins() => match loaded {
+            Ok(plugins) => plugins.clone(),
+            Err(e) => {
+                tracing::error!(error = ?e, "the plugins could not be loaded; the host goes on without them");
+                return;
             }
-            Err(e) => pause(&e).await,
+        },
+        () = told(&mut end) => return,
+    };
+    match plugins.list(&shiphold_storage::Caller::Operator) {
+        Ok(list) => {
+            for p in list {
+                match p.error {
+                    Some(error) => {
+                        tracing::error!(plugin = p.name, error, "a plugin is not loaded; the host goes on without it");
+                    }
+                    None => tracing::debug!(plugin = p.name, "loaded"),
+                }
+            }
         }
+        Err(e) => tracing::error!(error = ?e, "listing the plugins"),
     }
-}
-
-async fn accept_unix(listener: UnixListener, router: axum::Router, graceful: Arc<GracefulShutdown>, mut stopped: watch::Receiver<bool>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let accepted = tokio::select! { a = listener.accept() => a, _ = stopped.changed() => return };
-        match accepted {
-            Ok((stream, _)) => converse(stream, &router, &graceful, &room),
-            Err(e) => pause(&e).await,
-        }
-    }
-}
-
-/// Out of file descriptors, most likely: waiting helps, spinning does not.
-async fn pause(e: &std::io::Error) {
-    tracing::warn!(error = %e, "a connection could not be accepted");
-    tokio::time::sleep(Duration::from_millis(50)).await;
-}
-
-fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, router: &axum::Router, graceful: &GracefulShutdown, room: &Arc<Semaphore>) {
-    // More than the bound: closed at once, the client sees it.
-    let Ok(permit) = room.clone().try_acquire_owned() else { return };
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WAIT_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
-    let watched = graceful.watch(connection);
-    tokio::spawn(async move {
-        if let Err(e) = watched.await {
-            tracing::debug!(error = %e, "a connection ended early");
-        }
-        drop(permit);
-    });
+    let _ = plugins.spawn_scheduler(stopped).await;
 }
 
 /// What is due in the stores, once a second, on a thread of its own.
 async fn maintain(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
     loop {
-        tokio::select! { () = tokio::time::sleep(MAINTAIN_EVERY) => {}, _ = stopped.changed() => return }
-        let layer = app.layer.clone();
-        match tokio::task::spawn_blocking(move || layer.maintain()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => tracing::warn!(error = ?e, "background work failed; it is tried again"),
-            Err(e) => tracing::error!(error = %e, "background work ended in a panic"),
+        tokio::select! {
+            () = tokio::time::sleep(MAINTAIN_EVERY) => {}
+            () = told(&mut stopped) => return,
         }
+        let layer = app.layer.clone();
+        let failed = match tokio::task::spawn_blocking(move || layer.maintain()).await {
+            Ok(Ok(())) => continue,
+            Ok(Err(e)) => format!("{e:?}"),
+            Err(e) => e.to_string(),
+        };
+        app.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(error = failed, "background work failed; it is tried again");
     }
 }

@@ -1,18 +1,21 @@
 //! `/v1/audit`
 
+use super::answer;
 use super::body::Params;
-use super::problem::Problem;
+use super::problem::Answer;
 use crate::app::App;
+use axum::Extension;
 use axum::extract::State;
-use axum::{Extension, Json};
 use shiphold_storage::Caller;
-use shiphold_storage::audit::{AuditEntry, AuditFilter, AuditProof};
+use shiphold_storage::audit::AuditFilter;
 use std::sync::Arc;
 
-pub(super) async fn list(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>, Params(filter): Params<AuditFilter>) -> Result<Json<Vec<AuditEntry>>, Problem> {
-    Ok(Json(super::blocking(move || app.layer.audit().list(&caller, &filter)).await?))
+type Host = (State<Arc<App>>, Extension<Caller>);
+
+pub(super) async fn list((State(app), Extension(caller)): Host, Params(filter): Params<AuditFilter>) -> Answer {
+    answer::json(&app, move |layer| layer.audit().list(&caller, &filter)).await
 }
 
-pub(super) async fn verify(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Result<Json<AuditProof>, Problem> {
-    Ok(Json(super::blocking(move || app.layer.audit().verify(&caller)).await?))
+pub(super) async fn verify((State(app), Extension(caller)): Host) -> Answer {
+    answer::json(&app, move |layer| layer.audit().verify(&caller)).await
 }

@@ -1,43 +1,76 @@
-//! `/v1/backup/export` and `/v1/verify`
+//! `/v1/backup` and `/v1/verify`
 
+use super::answer::{self, Wants};
 use super::body::Input;
-use super::problem::Problem;
-use super::work::Wants;
+use super::problem::{Answer, Problem};
 use crate::app::App;
 use axum::Extension;
 use axum::extract::State;
-use axum::response::Response;
+use axum::http::HeaderMap;
 use serde::Deserialize;
-use shiphold_storage::{Caller, Error};
+use shiphold_storage::{Caller, Error, backup};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+type Host = (State<Arc<App>>, Extension<Caller>);
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ExportInput {
-    /// An absolute path on the host's machine.
+pub(super) struct Export {
     to: PathBuf,
 }
 
-pub(super) async fn export(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>, wants: Wants, Input(i): Input<ExportInput>) -> Result<Response, Problem> {
-    // A path on the host's disk is the operator's to name, not a token's.
-    if !matches!(caller, Caller::Operator) {
-        return Err(Problem(Error::denied("only the operator exports to a folder of the host").hint("use `shiphold backup export` on the host's machine")));
-    }
-    if !i.to.is_absolute() {
-        return Err(Problem(Error::invalid(format!("`{}` is not an absolute path", i.to.display()))));
-    }
-    Ok(wants.run(move |p| app.layer.export(&caller, &i.to, &mut |done, total| p.tell(done, total, "exporting"))).await)
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Check {
+    from: PathBuf,
 }
 
-pub(super) async fn verify(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>, wants: Wants) -> Response {
-    wants
-        .run(move |p| {
-            let mut done = 0;
-            app.layer.verify(&caller, &mut |what| {
-                done += 1;
-                p.tell(done, 0, what);
-            })
+/// A folder of this machine is the operator's to name: a token would be let out of the stores with it.
+fn folder(caller: &Caller, path: PathBuf) -> Result<PathBuf, Problem> {
+    if !matches!(caller, Caller::Operator) {
+        return Err(Error::denied("a token may not name folders of the host's machine")
+            .hint("use `shiphold backup` there")
+            .into());
+    }
+    // The host may run in another folder than the caller.
+    if !path.is_absolute() {
+        return Err(Problem::invalid(format!("`{}` is not an absolute path", path.display())));
+    }
+    Ok(path)
+}
+
+pub(super) async fn export(
+    (State(app), Extension(caller)): Host,
+    headers: HeaderMap,
+    Input(e): Input<Export>,
+) -> Answer {
+    let to = folder(&caller, e.to)?;
+    answer::work(&app, Wants::of(&headers), move |layer, _, progress| {
+        layer.export(&caller, &to, &mut |done, total| progress.tell(done, total, "exporting"))
+    })
+    .await
+}
+
+pub(super) async fn check(
+    (State(app), Extension(caller)): Host,
+    headers: HeaderMap,
+    Input(c): Input<Check>,
+) -> Answer {
+    let from = folder(&caller, c.from)?;
+    answer::work(&app, Wants::of(&headers), move |_, _, progress| {
+        backup::check(&from, &mut |done, total| progress.tell(done, total, "reading"))
+    })
+    .await
+}
+
+pub(super) async fn verify((State(app), Extension(caller)): Host, headers: HeaderMap) -> Answer {
+    answer::work(&app, Wants::of(&headers), move |layer, _, progress| {
+        let mut done = 0;
+        layer.verify(&caller, &mut |what| {
+            done += 1;
+            progress.tell(done, 0, what);
         })
-        .await
+    })
+    .await
 }

@@ -1,157 +1,247 @@
 //! `/v1/files`: content is streamed both ways.
 
-use super::body::{Params, reader, stream};
-use super::problem::Problem;
-use super::work::Wants;
+use super::answer::{self, Wants};
+use super::body::{BodyReader, Names, Params};
+use super::problem::{Answer, Problem};
+use super::range;
 use crate::app::App;
+use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shiphold_storage::files::{FileStat, FileVersion, PutOptions};
+use shiphold_storage::files::{FileVersion, PutOptions, as_error};
 use shiphold_storage::{Caller, Error, Scope};
+use std::io::{Read as _, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 
-type Answer<T> = Result<Json<T>, Problem>;
-type Door = (State<Arc<App>>, Extension<Caller>);
-type Names = Path<(String, String)>;
+type Host = (State<Arc<App>>, Extension<Caller>);
+type Path = Names<(String, String)>;
 
-/// A JSON object beside the content of a put.
-const METADATA: &str = "x-shiphold-metadata";
+/// A JSON object beside the content.
+const METADATA: HeaderName = HeaderName::from_static("x-shiphold-metadata");
+const VERSION: HeaderName = HeaderName::from_static("x-shiphold-version");
+/// Bytes of one step of a download.
+const STEP_BYTES: usize = 128 << 10;
+/// Bytes of metadata that go into a header of an answer; more is in `versions`.
+const METADATA_HEADER_BYTES_MAX: usize = 4 << 10;
+/// Files of a list when the caller names no number.
+const LIST_DEFAULT: u64 = 1_000;
 
-pub(super) async fn stores((State(app), Extension(caller)): Door) -> Answer<Vec<Value>> {
-    caller.require(Scope::Read, "list file stores")?;
-    let list = super::blocking(move || {
-        let manifest = app.layer.manifest();
-        manifest
-            .files
-            .iter()
-            .map(|(name, store)| {
-                let s = app.layer.files().stats(name)?;
-                Ok(json!({ "store": name, "kind": store.kind, "versions": s.versions, "objects": s.objects, "bytes": s.bytes, "quota_bytes": store.quota.0, "quota_files": store.quota_files }))
-            })
-            .collect()
+pub(super) async fn stores((State(app), Extension(caller)): Host) -> Answer {
+    answer::json(&app, move |layer| {
+        caller.require(Scope::Read, "list file stores")?;
+        let stores = layer.manifest().files.iter().map(|(name, store)| {
+            let s = layer.files().stats(name)?;
+            Ok(json!({
+                "store": name, "kind": store.kind, "versions": s.versions, "objects": s.objects, "bytes": s.bytes,
+                "quota_bytes": store.quota.0, "quota_files": store.quota_files, "file_bytes_max": store.file_max.0,
+            }))
+        });
+        stores.collect::<Result<Vec<Value>, Error>>()
     })
-    .await?;
-    Ok(Json(list))
+    .await
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ListParams {
+pub(super) struct List {
     #[serde(default)]
     prefix: String,
     after: Option<String>,
     limit: Option<u64>,
 }
 
-pub(super) async fn list((State(app), Extension(caller)): Door, Path(store): Path<String>, Params(p): Params<ListParams>) -> Answer<Vec<FileStat>> {
-    Ok(Json(super::blocking(move || app.layer.files().list(&caller, &store, &p.prefix, p.after.as_deref(), p.limit.unwrap_or(1_000))).await?))
+pub(super) async fn list(
+    (State(app), Extension(caller)): Host,
+    Names(store): Names<String>,
+    Params(l): Params<List>,
+) -> Answer {
+    answer::json(&app, move |layer| {
+        let limit = l.limit.unwrap_or(LIST_DEFAULT);
+        layer.files().list(&caller, &store, &l.prefix, l.after.as_deref(), limit)
+    })
+    .await
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct ContentParams {
+#[serde(deny_unknown_fields)]
+pub(super) struct OfPath {
+    path: String,
+}
+
+pub(super) async fn versions(
+    (State(app), Extension(caller)): Host,
+    Names(store): Names<String>,
+    Params(p): Params<OfPath>,
+) -> Answer {
+    answer::json(&app, move |layer| layer.files().versions(&caller, &store, &p.path)).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfVersion {
     version: Option<u64>,
 }
 
-pub(super) async fn content((State(app), Extension(caller)): Door, Path((store, path)): Names, Params(p): Params<ContentParams>, headers: HeaderMap) -> Result<Response, Problem> {
-    let wanted = headers.get(header::RANGE).and_then(|v| v.to_str().ok()).map(str::to_string);
-    let (file, range, content) = super::blocking(move || {
-        let stat = app.layer.files().stat(&caller, &store, &path, p.version)?;
-        let range = wanted.map(|w| byte_range(&w, stat.size)).transpose()?.flatten();
+pub(super) async fn content(
+    (State(app), Extension(caller)): Host,
+    Names((store, path)): Path,
+    Params(p): Params<OfVersion>,
+    headers: HeaderMap,
+) -> Answer {
+    let (who, of, name) = (caller.clone(), store.clone(), path.clone());
+    let file = answer::call(&app, move |layer| layer.files().stat(&who, &of, &name, p.version)).await?;
+    if is_known(&headers, &file) {
+        let mut answer = Response::new(Body::empty());
+        *answer.status_mut() = StatusCode::NOT_MODIFIED;
+        describe(answer.headers_mut(), &file);
+        return Ok(answer);
+    }
+    let range = range::asked(&headers, file.size)?;
+    let (layer, wanted, number) = (app.layer.clone(), range.clone(), file.version);
+    let mut answer = answer::written("application/octet-stream", move |out| {
         // The version is named: the newest one may be another by now.
-        let (file, content) = app.layer.files().get(&caller, &store, &path, Some(stat.version), range.clone())?;
-        Ok((file, range, content))
+        let (_, mut content) = layer.files().get(&caller, &store, &path, Some(number), wanted)?;
+        let mut step = vec![0; STEP_BYTES];
+        out.begin();
+        loop {
+            let n = content.read(&mut step).map_err(as_error)?;
+            if n == 0 {
+                return Ok(());
+            }
+            let part = step.get(..n).unwrap_or(&step);
+            out.write_all(part).map_err(|e| Error::io("sending a file", e))?;
+        }
     })
     .await?;
-    let length = range.as_ref().map_or(file.size, |r| r.end - r.start);
-    let mut response = stream(content).into_response();
-    let h = response.headers_mut();
-    h.insert(header::CONTENT_TYPE, HeaderValue::from_str(&file.media_type).unwrap_or(HeaderValue::from_static("application/octet-stream")));
-    h.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    h.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    h.insert("x-shiphold-version", HeaderValue::from(file.version));
-    // Content of strangers must not run in a browser.
-    h.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    h.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
-    if let Some(tag) = file.blake3.as_ref().and_then(|b| HeaderValue::from_str(&format!("\"{b}\"")).ok()) {
-        h.insert(header::ETAG, tag);
-    }
-    if let Some(r) = range {
-        if let Ok(v) = HeaderValue::from_str(&format!("bytes {}-{}/{}", r.start, r.end.saturating_sub(1), file.size)) {
-            h.insert(header::CONTENT_RANGE, v);
+    describe(answer.headers_mut(), &file);
+    send_as(&mut answer, &file, range);
+    Ok(answer)
+}
+
+/// `If-None-Match` names what is there.
+fn is_known(headers: &HeaderMap, file: &FileVersion) -> bool {
+    let Some(hash) = &file.blake3 else { return false };
+    headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|all| {
+        all.split(',').any(|tag| tag.trim().trim_start_matches("W/").trim_matches('"') == hash)
+    })
+}
+
+/// What is known of a file, as headers.
+fn describe(headers: &mut HeaderMap, file: &FileVersion) {
+    let ascii = ascii_json(&file.metadata);
+    let words = [
+        (header::ETAG, file.blake3.as_ref().map(|hash| format!("\"{hash}\""))),
+        (VERSION, Some(file.version.to_string())),
+        (METADATA, Some(ascii).filter(|m| m.len() <= METADATA_HEADER_BYTES_MAX && file.metadata.is_object())),
+    ];
+    for (name, value) in words {
+        if let Some(value) = value.and_then(|v| HeaderValue::try_from(v).ok()) {
+            headers.insert(name, value);
         }
-        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
-    Ok(response)
 }
 
-/// One range of RFC 9110; several, or another unit, are answered with the whole, as the RFC allows.
-fn byte_range(text: &str, size: u64) -> Result<Option<Range<u64>>, Error> {
-    let Some(spec) = text.strip_prefix("bytes=") else { return Ok(None) };
-    if spec.contains(',') {
-        return Ok(None);
+fn send_as(answer: &mut Response<Body>, file: &FileVersion, range: Option<Range<u64>>) {
+    if range.is_some() {
+        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
-    let wrong = || Error::invalid(format!("the range `{}` is outside the {size} bytes", text.escape_debug()));
-    let (a, b) = spec.split_once('-').ok_or_else(wrong)?;
-    let number = |t: &str| t.trim().parse::<u64>().map_err(|_| wrong());
-    let range = match (a.trim(), b.trim()) {
-        ("", last) => size.saturating_sub(number(last)?)..size,
-        (first, "") => number(first)?..size,
-        (first, last) => number(first)?..number(last)?.saturating_add(1).min(size),
-    };
-    if range.start >= range.end { Err(wrong()) } else { Ok(Some(range)) }
+    let headers = answer.headers_mut();
+    if let Ok(kind) = HeaderValue::try_from(&file.media_type) {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    // Content of strangers is for saving, never for showing.
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    let length = range.as_ref().map_or(file.size, |r| r.end - r.start);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    if let Some(r) = range {
+        let text = format!("bytes {}-{}/{}", r.start, r.end.saturating_sub(1), file.size);
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(header::CONTENT_RANGE, value);
+        }
+    }
 }
 
-pub(super) async fn put((State(app), Extension(caller)): Door, Path((store, path)): Names, headers: HeaderMap, body: Body) -> Answer<FileVersion> {
+/// JSON whose every character may stand in a header.
+fn ascii_json(value: &Value) -> String {
+    let mut out = String::new();
+    for c in value.to_string().chars() {
+        if c.is_ascii() && !c.is_ascii_control() {
+            out.push(c);
+        } else {
+            let mut units = [0; 2];
+            c.encode_utf16(&mut units).iter().for_each(|u| out.push_str(&format!("\\u{u:04x}")));
+        }
+    }
+    out
+}
+
+pub(super) async fn put(
+    (State(app), Extension(caller)): Host,
+    Names((store, path)): Path,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    caller.require(Scope::Write, "files.write")?;
     let metadata = match headers.get(METADATA) {
         None => Value::Null,
-        Some(v) => serde_json::from_slice(v.as_bytes()).map_err(|e| Error::invalid(format!("the header {METADATA} is not JSON: {e}")))?,
+        Some(v) => serde_json::from_slice(v.as_bytes())
+            .map_err(|e| Problem::invalid(format!("the header X-Shiphold-Metadata is not JSON: {e}")))?,
     };
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(str::to_string);
-    let mut input = reader(body);
-    Ok(Json(super::blocking(move || app.layer.files().put(&caller, &store, &path, &mut input, PutOptions { media_type, metadata })).await?))
+    // The store's own bounds end an upload that is too large, while it comes.
+    let mut content = BodyReader::new(body, u64::MAX);
+    answer::created(&app, move |layer| {
+        layer.files().put(&caller, &store, &path, &mut content, PutOptions { media_type, metadata })
+    })
+    .await
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct RemoveParams {
+#[serde(deny_unknown_fields)]
+pub(super) struct Remove {
     #[serde(default)]
     purge: bool,
 }
 
-pub(super) async fn remove((State(app), Extension(caller)): Door, Path((store, path)): Names, Params(p): Params<RemoveParams>) -> Answer<Value> {
-    super::blocking(move || app.layer.files().delete(&caller, &store, &path, p.purge)).await?;
-    Ok(Json(json!({ "deleted": true, "purged": p.purge })))
+pub(super) async fn remove(
+    (State(app), Extension(caller)): Host,
+    Names((store, path)): Path,
+    Params(r): Params<Remove>,
+) -> Answer {
+    answer::json(&app, move |layer| {
+        layer.files().delete(&caller, &store, &path, r.purge)?;
+        Ok(json!({ "store": store, "path": path, "purged": r.purge }))
+    })
+    .await
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct PathParam {
-    path: String,
+pub(super) async fn gc(
+    (State(app), Extension(caller)): Host,
+    Names(store): Names<String>,
+    headers: HeaderMap,
+) -> Answer {
+    answer::work(&app, Wants::of(&headers), move |layer, _, _| layer.files().gc(&caller, &store)).await
 }
 
-pub(super) async fn versions((State(app), Extension(caller)): Door, Path(store): Path<String>, Params(p): Params<PathParam>) -> Answer<Vec<FileVersion>> {
-    Ok(Json(super::blocking(move || app.layer.files().versions(&caller, &store, &p.path)).await?))
-}
-
-pub(super) async fn gc((State(app), Extension(caller)): Door, Path(store): Path<String>, wants: Wants) -> Response {
-    wants.run(move |_| app.layer.files().gc(&caller, &store)).await
-}
-
-pub(super) async fn verify((State(app), Extension(caller)): Door, Path(store): Path<String>, wants: Wants) -> Response {
-    wants
-        .run(move |progress| {
-            let total = app.layer.files().stats(&store)?.bytes;
-            let mut done = 0;
-            app.layer.files().verify(&caller, &store, &mut |bytes| {
-                done += bytes;
-                progress.tell(done, total, "hashing");
-            })
+pub(super) async fn verify(
+    (State(app), Extension(caller)): Host,
+    Names(store): Names<String>,
+    headers: HeaderMap,
+) -> Answer {
+    answer::work(&app, Wants::of(&headers), move |layer, _, progress| {
+        let total = layer.files().stats(&store)?.bytes;
+        let mut done = 0;
+        layer.files().verify(&caller, &store, &mut |bytes| {
+            done += bytes;
+            progress.tell(done, total, "hashing");
         })
-        .await
+    })
+    .await
 }
 
 #[cfg(test)]
@@ -159,12 +249,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges() {
-        for (text, want) in [("bytes=0-0", Some(0..1)), ("bytes=5-", Some(5..10)), ("bytes=-3", Some(7..10)), ("bytes=0-99", Some(0..10)), ("bytes=-99", Some(0..10)), ("lines=1-2", None), ("bytes=0-1,3-4", None)] {
-            assert_eq!(byte_range(text, 10).unwrap(), want, "{text}");
-        }
-        for bad in ["bytes=10-", "bytes=5-4", "bytes=x-1", "bytes=", "bytes=-0"] {
-            assert!(byte_range(bad, 10).is_err(), "{bad}");
-        }
+    fn metadata_goes_into_a_header_and_comes_back() {
+        let value = json!({ "who": "Zoë 模 🦀", "tab": "\t\u{7f}" });
+        let text = ascii_json(&value);
+        assert!(text.is_ascii() && HeaderValue::try_from(&text).is_ok(), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 }

@@ -1,61 +1,91 @@
 //! `/v1/plugins`
 
-use super::body::{Input, Params};
-use super::problem::Problem;
-use super::work::Wants;
+use super::answer::{self, Wants};
+use super::body::{Input, Names, Params};
+use super::problem::Answer;
+use super::time::When;
 use crate::app::App;
-use axum::extract::{Path, State};
-use axum::response::Response;
-use axum::{Extension, Json};
+use axum::Extension;
+use axum::extract::State;
+use axum::http::HeaderMap;
 use serde::Deserialize;
-use serde_json::{Value, json};
-use shiphold_runtime::{PluginStatus, RunOptions};
-use shiphold_storage::plugins::Run;
-use shiphold_storage::{Caller, Scope};
+use serde_json::json;
+use shiphold_runtime::RunOptions;
+use shiphold_storage::{Caller, Error, Scope};
 use std::sync::Arc;
 
-type Answer<T> = Result<Json<T>, Problem>;
-type Door = (State<Arc<App>>, Extension<Caller>);
+type Host = (State<Arc<App>>, Extension<Caller>);
 
-pub(super) async fn list((State(app), Extension(caller)): Door) -> Answer<Vec<PluginStatus>> {
+/// Runs of a history when the caller names no number.
+const RUNS_DEFAULT: u64 = 20;
+
+pub(super) async fn list((State(app), Extension(caller)): Host) -> Answer {
     caller.require(Scope::Read, "list plugins")?;
     let plugins = app.plugins().await?.clone();
-    Ok(Json(super::blocking(move || plugins.list(&caller)).await?))
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RunInput {
-    dry_run: bool,
-    confirm: bool,
-    now: Value,
-}
-
-pub(super) async fn run((State(app), Extension(caller)): Door, Path(name): Path<String>, wants: Wants, Input(i): Input<RunInput>) -> Result<Response, Problem> {
-    let options = RunOptions { dry_run: i.dry_run, confirm: i.confirm, now_ns: super::when("now", &i.now)?, trigger: "operator".into() };
-    let plugins = app.plugins().await?.clone();
-    Ok(wants.run_async(async move { plugins.run(&caller, &name, options).await }).await)
+    answer::json(&app, move |_| plugins.list(&caller)).await
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct RunsParams {
+#[serde(deny_unknown_fields)]
+pub(super) struct Run {
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    confirm: bool,
+    now: Option<When>,
+}
+
+pub(super) async fn run(
+    (State(app), Extension(caller)): Host,
+    Names(name): Names<String>,
+    headers: HeaderMap,
+    Input(r): Input<Run>,
+) -> Answer {
+    caller.require(Scope::Admin, "run plugins")?;
+    let now_ns = r.now.map(|t| t.ns("now")).transpose()?;
+    let options =
+        RunOptions { dry_run: r.dry_run, confirm: r.confirm, now_ns, trigger: "operator".into() };
+    let plugins = app.plugins().await?.clone();
+    answer::work_async(Wants::of(&headers), async move { plugins.run(&caller, &name, options).await }).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Runs {
     limit: Option<u64>,
 }
 
-pub(super) async fn runs((State(app), Extension(caller)): Door, Path(name): Path<String>, Params(p): Params<RunsParams>) -> Answer<Vec<Run>> {
-    Ok(Json(super::blocking(move || app.layer.plugins().list(&caller, &name, p.limit.unwrap_or(20))).await?))
+pub(super) async fn runs(
+    (State(app), Extension(caller)): Host,
+    Names(name): Names<String>,
+    Params(r): Params<Runs>,
+) -> Answer {
+    answer::json(&app, move |layer| {
+        let runs = layer.plugins().list(&caller, &name, r.limit.unwrap_or(RUNS_DEFAULT))?;
+        // The history of a plugin that left the manifest stays readable.
+        if runs.is_empty() && !layer.manifest().plugins.contains_key(&name) {
+            return Err(Error::not_found(format!("there is no plugin `{}`", name.escape_debug()))
+                .hint("`shiphold plugins list` shows those of the manifest"));
+        }
+        Ok(runs)
+    })
+    .await
 }
 
-pub(super) async fn enable(door: Door, path: Path<String>) -> Answer<Value> {
-    switch(door, path, true).await
+pub(super) async fn enable(host: Host, name: Names<String>) -> Answer {
+    switch(host, name, true).await
 }
 
-pub(super) async fn disable(door: Door, path: Path<String>) -> Answer<Value> {
-    switch(door, path, false).await
+pub(super) async fn disable(host: Host, name: Names<String>) -> Answer {
+    switch(host, name, false).await
 }
 
-async fn switch((State(app), Extension(caller)): Door, Path(name): Path<String>, on: bool) -> Answer<Value> {
+async fn switch((State(app), Extension(caller)): Host, Names(name): Names<String>, enabled: bool) -> Answer {
+    caller.require(Scope::Admin, "enable or disable plugins")?;
     let plugins = app.plugins().await?.clone();
-    super::blocking(move || plugins.set_enabled(&caller, &name, on)).await?;
-    Ok(Json(json!({ "enabled": on })))
+    answer::json(&app, move |_| {
+        plugins.set_enabled(&caller, &name, enabled)?;
+        Ok(json!({ "name": name, "enabled": enabled }))
+    })
+    .await
 }

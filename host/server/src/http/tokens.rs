@@ -1,43 +1,52 @@
 //! `/v1/tokens`
 
-use super::body::Input;
-use super::problem::Problem;
+use super::answer;
+use super::body::{Input, Names};
+use super::problem::Answer;
+use super::time::When;
 use crate::app::App;
-use axum::extract::{Path, State};
-use axum::{Extension, Json};
+use axum::Extension;
+use axum::extract::State;
 use serde::Deserialize;
-use serde_json::{Value, json};
-use shiphold_storage::tokens::TokenInfo;
-use shiphold_storage::{Caller, Error, Scope};
+use serde_json::json;
+use shiphold_storage::{Caller, Scope};
 use std::sync::Arc;
 
-type Answer<T> = Result<Json<T>, Problem>;
-type Door = (State<Arc<App>>, Extension<Caller>);
+type Host = (State<Arc<App>>, Extension<Caller>);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CreateInput {
+pub(super) struct Create {
     name: String,
+    #[serde(default = "write")]
     scope: Scope,
-    #[serde(default)]
-    expires: Value,
+    expires: Option<When>,
 }
 
-pub(super) async fn create((State(app), Extension(caller)): Door, Input(i): Input<CreateInput>) -> Answer<Value> {
-    let expires = super::when("expires", &i.expires)?;
-    let (info, secret) = super::blocking(move || app.layer.tokens().create(&caller, &i.name, i.scope, expires)).await?;
-    let mut value = serde_json::to_value(&info).map_err(|e| Error::internal(format!("writing the answer: {e}")))?;
-    if let Some(map) = value.as_object_mut() {
-        map.insert("token".into(), secret.into());
-    }
-    Ok(Json(value))
+fn write() -> Scope {
+    Scope::Write
 }
 
-pub(super) async fn list((State(app), Extension(caller)): Door) -> Answer<Vec<TokenInfo>> {
-    Ok(Json(super::blocking(move || app.layer.tokens().list(&caller)).await?))
+pub(super) async fn list((State(app), Extension(caller)): Host) -> Answer {
+    answer::json(&app, move |layer| layer.tokens().list(&caller)).await
 }
 
-pub(super) async fn revoke((State(app), Extension(caller)): Door, Path(name): Path<String>) -> Answer<Value> {
-    super::blocking(move || app.layer.tokens().revoke(&caller, &name)).await?;
-    Ok(Json(json!({ "revoked": true })))
+pub(super) async fn create((State(app), Extension(caller)): Host, Input(c): Input<Create>) -> Answer {
+    let expires = c.expires.map(|t| t.ns("expires")).transpose()?;
+    answer::created(&app, move |layer| {
+        let (info, secret) = layer.tokens().create(&caller, &c.name, c.scope, expires)?;
+        Ok(json!({
+            "token": secret, "name": info.name, "scope": info.scope,
+            "created_at": info.created_at, "expires_at": info.expires_at,
+        }))
+    })
+    .await
+}
+
+pub(super) async fn revoke((State(app), Extension(caller)): Host, Names(name): Names<String>) -> Answer {
+    answer::json(&app, move |layer| {
+        layer.tokens().revoke(&caller, &name)?;
+        Ok(json!({ "name": name, "revoked": true }))
+    })
+    .await
 }
