@@ -6,6 +6,8 @@ pub mod influx;
 pub mod kinds;
 pub mod line_protocol;
 pub mod model;
+#[cfg(any(test, feature = "testing"))]
+pub mod model_engine;
 pub mod query;
 pub mod store;
 
