@@ -1,5 +1,7 @@
 //! Time series: one small trait, two engines, one executor.
 
+#[cfg(test)]
+mod conformance;
 pub mod csv_import;
 pub mod embedded;
 pub mod influx;

@@ -7,6 +7,7 @@
 pub mod crash;
 mod disk;
 mod faults;
+pub mod influxd;
 mod locks;
 mod vfs;
 
