@@ -9,8 +9,12 @@ mod disk;
 mod faults;
 pub mod influxd;
 mod locks;
+pub mod series;
 mod vfs;
+mod vfs_file;
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod structured_tests;
 #[cfg(test)]
