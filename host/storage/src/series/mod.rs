@@ -1,11 +1,15 @@
 //! Time series: one small trait, two engines, one executor.
 
+#[cfg(test)]
+mod conformance;
 pub mod csv_import;
 pub mod embedded;
 pub mod influx;
 pub mod kinds;
 pub mod line_protocol;
 pub mod model;
+#[cfg(any(test, feature = "testing"))]
+pub mod model_engine;
 pub mod query;
 pub mod store;
 
