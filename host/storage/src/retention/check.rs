@@ -8,6 +8,7 @@ use crate::layer::DataLayer;
 use crate::series::kinds::{Kind, Timeframe, rollup_measurement, timeframe_of};
 use crate::series::model::TIME_MIN_NS;
 use crate::series::{Budget, Selector, SeriesInfo, SeriesKey, TimeRange};
+use chrono_tz::Tz::UTC;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -15,6 +16,8 @@ use std::time::Instant;
 pub const ACTIONS_MAX: usize = 1_000_000;
 /// The least age of what may be dropped, for kinds that `safety.keep_at_least` does not name, and for files.
 pub const KEEP_DEFAULT: std::time::Duration = std::time::Duration::from_secs(86_400);
+/// Rounding down to a whole bar of every rollup ends after so many rounds.
+const ROUNDS_MAX: u32 = 1_000;
 /// Counting the rows of a plan may take so many times `limits.query_time`.
 const COUNT_QUERY_TIMES: u32 = 20;
 
@@ -68,7 +71,7 @@ impl<'a> View<'a> {
                 self.source(caller, key, *before)?;
                 let (timeframe, target) = target_of(key, timeframe)?;
                 grants::write_series(caller, &target)?;
-                *before = timeframe.floor(*before);
+                *before = timeframe.floor(*before, UTC);
                 planned.advance(key, &target.measurement, *before);
                 Ok(Some(target.to_string()))
             }
@@ -171,16 +174,24 @@ impl<'a> View<'a> {
             if planned.targets.contains(&(key.clone(), measurement.into()))
                 || self.infos.contains_key(&target)
             {
-                let timeframe = timeframe_of(measurement)
-                    .ok_or_else(|| Error::corrupt(format!("retention_marks names `{measurement}`")))?;
+                let timeframe = timeframe_in(measurement)?;
                 rollups.push((timeframe, target, until));
             }
         }
+        let whole =
+            |t: i64| rollups.iter().map(|(timeframe, _, _)| timeframe.floor(t, UTC)).min().unwrap_or(t);
         let mut effective = before;
-        // Coarser ones may round further down than finer ones, and then these have to round again.
-        for _ in 0..=rollups.len() {
-            effective =
-                rollups.iter().map(|(t, _, _)| t.floor(effective)).min().unwrap_or(effective).min(effective);
+        // Weeks and months rarely begin together: rounding for one may ask for rounding for the other again.
+        let mut rounds = 0;
+        while whole(effective) < effective {
+            effective = whole(effective);
+            rounds += 1;
+            if rounds > ROUNDS_MAX {
+                return Err(Error::invalid(format!(
+                    "no time before {} begins a bar of every rollup of {key}",
+                    shown(before)
+                )));
+            }
         }
         if let Some((_, target, until)) = rollups.iter().find(|(_, _, until)| *until < effective) {
             return Err(Error::invalid(format!(
@@ -253,23 +264,29 @@ fn identity(action: &Action) -> (u8, Option<SeriesKey>, String) {
 
 /// The series that a rollup goes to.
 pub(super) fn target_of(key: &SeriesKey, timeframe: &str) -> Result<(Timeframe, SeriesKey)> {
-    let parsed: Timeframe = Timeframe::parse(timeframe)?;
-    let kind = Kind::of(&key.measurement);
-    let measurement = match kind {
-        Kind::Tick | Kind::Bar => rollup_measurement(&key.measurement, parsed),
-        _ => None,
+    let parsed: Timeframe = timeframe.parse()?;
+    let measurement = match Kind::of(&key.measurement) {
+        Kind::Tick | Kind::Bar => rollup_measurement(&key.measurement, timeframe),
+        _ => {
+            return Err(Error::invalid(format!(
+                "{key} holds no ticks or bars: it cannot be rolled up into bars"
+            )));
+        }
     };
     let measurement = measurement.ok_or_else(|| {
-        Error::invalid(format!("{key} holds no ticks or bars: it cannot be rolled up into bars"))
+        let own = timeframe_of(&key.measurement).unwrap_or("its own timeframe");
+        Error::invalid(format!(
+            "{key} cannot be rolled up: whole bars of {own} do not fill a longer bar of {timeframe}"
+        ))
     })?;
-    if kind == Kind::Bar {
-        let own = timeframe_of(&key.measurement)
-            .ok_or_else(|| Error::invalid(format!("{key} names no timeframe")))?;
-        if parsed.ns() <= own.ns() || parsed.ns() % own.ns() != 0 {
-            return Err(Error::invalid(format!("bars of {own} cannot be rolled up into bars of {parsed}")));
-        }
-    }
     Ok((parsed, SeriesKey { measurement, ..key.clone() }))
+}
+
+/// The timeframe of a rollup's measurement.
+pub(super) fn timeframe_in(measurement: &str) -> Result<Timeframe> {
+    timeframe_of(measurement)
+        .and_then(|t| t.parse().ok())
+        .ok_or_else(|| Error::corrupt(format!("retention_marks names `{measurement}`, which is no rollup")))
 }
 
 fn shown(ns: i64) -> String {

@@ -1,7 +1,7 @@
 //! Doing what a plan says, a step after another. Each step is durable and recorded before the next begins; a process that
 //! dies in between leaves a store in which the same plan can be run again.
 
-use super::check::{View, target_of};
+use super::check::{View, target_of, timeframe_in};
 use super::marks::{self, Marks, archive_target};
 use super::{Action, CheckedPlan, PlanReport, archive, rollup};
 use crate::audit::{Audit, Entry};
@@ -9,7 +9,6 @@ use crate::caller::Caller;
 use crate::disk::Level;
 use crate::error::{Error, Result};
 use crate::layer::DataLayer;
-use crate::series::kinds::timeframe_of;
 use crate::series::model::TIME_MIN_NS;
 use crate::series::{Budget, Selector, SeriesKey, TimeRange};
 use serde_json::{Value, json};
@@ -129,8 +128,7 @@ impl Run<'_> {
     }
 
     fn downsample(&self, key: &SeriesKey, measurement: &str, before: i64) -> Result<rollup::Rolled> {
-        let timeframe = timeframe_of(measurement)
-            .ok_or_else(|| Error::corrupt(format!("`{measurement}` is no rollup")))?;
+        let timeframe = timeframe_in(measurement)?;
         let target = SeriesKey { measurement: measurement.into(), ..key.clone() };
         let dropped = self.marks(key)?.dropped_until;
         let rolled =

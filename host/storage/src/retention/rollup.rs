@@ -10,12 +10,13 @@ use crate::series::query::resample_bars;
 use crate::series::{
     Budget, Column, Frame, FrameStream, SeriesEngine, SeriesKey, TimeRange, Values, WriteBatch,
 };
+use chrono_tz::Tz::UTC;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Buckets that are rolled, compared and written at once.
-const BUCKETS_PER_SLICE: i64 = 4_096;
+const BUCKETS_PER_SLICE: usize = 4_096;
 
 /// What a rollup read and wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -58,8 +59,15 @@ pub(super) fn roll(
     let whole_from = dropped.map_or(TIME_MIN_NS, |d| ceil(timeframe, d));
     let mut from = TIME_MIN_NS;
     while let Some(first) = first_time(engine, key, TimeRange { start: from, end: until }, &budget)? {
-        let start = timeframe.floor(first);
-        let mut end = start.saturating_add(timeframe.ns().saturating_mul(BUCKETS_PER_SLICE)).min(until);
+        let start = timeframe.floor(first, UTC);
+        let mut end = start;
+        for _ in 0..BUCKETS_PER_SLICE {
+            end = timeframe.next(end, UTC);
+            if end >= until {
+                end = until;
+                break;
+            }
+        }
         let late = start < whole_from;
         if late {
             end = end.min(whole_from);
@@ -96,8 +104,7 @@ pub(super) fn roll(
 }
 
 fn ceil(timeframe: Timeframe, t: i64) -> i64 {
-    let floor = timeframe.floor(t);
-    if floor == t { t } else { floor.saturating_add(timeframe.ns()) }
+    if timeframe.floor(t, UTC) == t { t } else { timeframe.next(t, UTC) }
 }
 
 fn counted(stream: FrameStream, rows: Arc<AtomicU64>) -> FrameStream {

@@ -166,7 +166,7 @@ fn parse_cell_time(text: &str, zone: Tz) -> Option<i64> {
         };
         return n.checked_mul(unit);
     }
-    parse_time(text, zone).or_else(|| parse_time(&american(text)?, zone))
+    parse_time("time", text, zone).ok().or_else(|| parse_time("time", &american(text)?, zone).ok())
 }
 
 /// `1/31/1999`, as spreadsheets and American exchanges write it, month first.

@@ -95,7 +95,7 @@ impl SeriesStore {
         }
         check_bucket(bucket)?;
         self.disk.writable()?;
-        let batch = line_protocol::parse(bucket, body, precision, now_ns())?;
+        let batch = line_protocol::parse_typed(bucket, body, precision, now_ns(), self.limits.write_rows)?;
         if batch.series.is_empty() {
             return Ok(WriteReport::default());
         }
@@ -155,8 +155,8 @@ impl SeriesStore {
     /// import can be run twice. After an error the rows before it are stored: the message says how many.
     pub fn import_csv(&self, caller: &Caller, input: &mut dyn Read, options: &CsvImport, progress: &mut dyn FnMut(u64)) -> Result<WriteReport> {
         caller.require(Scope::Write, "import bars")?;
-        let timeframe = kinds::Timeframe::parse(&options.timeframe)?;
-        let zone = query::parse_zone(options.timezone.as_deref())?;
+        let timeframe: kinds::Timeframe = options.timeframe.parse()?;
+        let zone = kinds::zone("timezone", options.timezone.as_deref())?;
         if options.symbol.is_empty() {
             return Err(Error::invalid("the bars need a symbol").hint("name it with --symbol"));
         }

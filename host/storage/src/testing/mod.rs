@@ -7,6 +7,7 @@
 pub mod crash;
 mod disk;
 mod faults;
+pub mod influxd;
 mod locks;
 pub mod series;
 mod vfs;
@@ -22,4 +23,3 @@ mod vfs_tests;
 pub use disk::{Disk, FileId, Loss};
 pub use faults::{Fault, Faults, Verdict};
 pub use vfs::FaultVfs;
-pub mod influxd;

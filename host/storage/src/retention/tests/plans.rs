@@ -217,3 +217,23 @@ fn a_rollup_that_cannot_be_stored_stops_the_plan_before_the_drop() {
     assert!(e.message().contains("step 1 of 2"), "{e:?}");
     assert_eq!(s.rows("tick.A").len(), 3 * 144);
 }
+
+#[test]
+fn weeks_and_months_are_rounded_to_a_day_that_begins_both() {
+    let s = Store::new();
+    let days = 2_000;
+    let columns = ["open", "high", "low", "close"].map(|n| Column::float(n, vec![1.0; days])).into();
+    s.put("bar.1d.A", Frame { times: (0..days as i64).map(|i| START + i * DAY).collect(), columns });
+    let before = START + 1_900 * DAY + HOUR;
+    let plan = s.check(vec![
+        down("bar.1d.A", "1w", before),
+        down("bar.1d.A", "1mo", before),
+        drop_before("bar.1d.A", before),
+    ]);
+    assert!(plan.is_allowed(), "{plan:#?}");
+    let Action::DropBefore { before: rounded, .. } = plan.steps[2].action else { panic!() };
+    let day = chrono::DateTime::from_timestamp_nanos(rounded);
+    assert_eq!(day.format("%A %d %H:%M:%S").to_string(), "Monday 01 00:00:00", "{day}");
+    s.r().execute(&s.plugin, &plan, &mut |_| ()).unwrap();
+    assert_eq!(s.rows("bar.1d.A")[0].0, rounded);
+}

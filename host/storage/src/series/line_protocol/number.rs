@@ -1,90 +1,122 @@
-//! Numbers of line protocol. A short decimal is parsed exactly without the general algorithm: a mantissa below 2⁵³
-//! and a power of ten up to 10²² are both exact floats, so one division rounds once, which is what `str::parse` gives.
+//! Numbers of line protocol: exact, and quick for the short decimals of prices.
 
-use super::{Parsed, Why};
+use super::rows::Cell;
+use std::borrow::Cow;
 
-const POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21,
-    1e22,
-];
-/// Integers below this are exact floats.
+pub(super) const INVALID_NUMBER: &str = "invalid number";
+pub(super) const INVALID_FLOAT: &str = "invalid float";
+pub(super) const INVALID_BOOLEAN: &str = "invalid boolean";
+
+/// Decimal digits that always fit a `u64`.
+const U64_DIGITS: usize = 19;
+/// Decimal digits that always fit an `i64`.
+const I64_DIGITS: usize = 18;
+/// Whole numbers up to here are floats without rounding.
 const EXACT_MAX: u64 = 1 << 53;
-/// Digits of a mantissa that cannot overflow.
-const DIGITS_MAX: usize = 18;
 
-/// A float, or an integer with its suffix `i` or `u`.
-pub(super) fn parse(text: &[u8]) -> Result<Parsed<'_>, Why> {
-    if let Some(v) = short_decimal(text) {
-        return Ok(Parsed::Float(v));
+/// Powers of ten that are floats without rounding.
+const POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
+];
+
+/// Reads the number that begins at `at` and says where it ends, if it is a short one: an integer that surely
+/// fits, or a decimal whose digits and power of ten are both exact, so that one division rounds right.
+pub(super) fn short<'a>(bytes: &[u8], at: usize) -> Option<(Cell<'a>, usize)> {
+    let mut i = at;
+    let negative = bytes.get(i) == Some(&b'-');
+    i += usize::from(negative);
+    let first = i;
+    let mut digits: u64 = 0;
+    while let Some(d) = digit(bytes, i) {
+        digits = digits.wrapping_mul(10).wrapping_add(d);
+        i += 1;
     }
-    let all = std::str::from_utf8(text).map_err(|_| Why::from("invalid number"))?;
-    let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
-    if let Some(t) = all.strip_suffix('i') {
-        if !digits(t.strip_prefix(['-', '+']).unwrap_or(t)) {
-            return Err("invalid number".into());
+    let whole = i - first;
+    match bytes.get(i) {
+        Some(b'.') => {
+            i += 1;
+            let point = i;
+            while let Some(d) = digit(bytes, i) {
+                digits = digits.wrapping_mul(10).wrapping_add(d);
+                i += 1;
+            }
+            let decimals = i - point;
+            if whole + decimals == 0 || whole + decimals > U64_DIGITS || digits > EXACT_MAX {
+                return None;
+            }
+            let value = digits as f64 / POWERS.get(decimals)?;
+            Some((Cell::Float(if negative { -value } else { value }), i))
         }
-        return t.parse().map(Parsed::Integer).map_err(|_| format!("unable to parse integer {t}: strconv.ParseInt: parsing \"{t}\": value out of range").into());
-    }
-    if let Some(t) = all.strip_suffix('u') {
-        if !digits(t) {
-            return Err("invalid number".into());
+        Some(b'i') if (1..=I64_DIGITS).contains(&whole) => {
+            let value = i64::try_from(digits).ok()?;
+            Some((Cell::Integer(if negative { -value } else { value }), i + 1))
         }
-        return t.parse().map(Parsed::Unsigned).map_err(|_| format!("unable to parse unsigned {t}: strconv.ParseUint: parsing \"{t}\": value out of range").into());
-    }
-    // `str::parse` also takes `inf` and `nan`, which cannot be stored.
-    let plain = all.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'));
-    match all.parse::<f64>() {
-        Ok(v) if plain && v.is_finite() => Ok(Parsed::Float(v)),
-        Ok(_) if plain => Err("invalid float".into()),
-        _ => Err("invalid number".into()),
+        Some(b'u') if (1..=U64_DIGITS).contains(&whole) && !negative => Some((Cell::Unsigned(digits), i + 1)),
+        _ if (1..=U64_DIGITS).contains(&whole) && digits <= EXACT_MAX => {
+            let value = digits as f64;
+            Some((Cell::Float(if negative { -value } else { value }), i))
+        }
+        _ => None,
     }
 }
 
-/// `-12.34`: no exponent, few digits.
-fn short_decimal(text: &[u8]) -> Option<f64> {
-    let (negative, rest) = match text.split_first() {
-        Some((b'-', rest)) => (true, rest),
-        _ => (false, text),
-    };
-    if rest.is_empty() || rest.len() > DIGITS_MAX + 1 {
-        return None;
-    }
-    let mut mantissa = 0_u64;
-    let mut point = None;
-    for (i, b) in rest.iter().enumerate() {
-        match b {
-            b'0'..=b'9' => mantissa = mantissa * 10 + u64::from(b - b'0'),
-            b'.' if point.is_none() => point = Some(i),
-            _ => return None,
-        }
-    }
-    let digits = rest.len() - usize::from(point.is_some());
-    if digits == 0 || digits > DIGITS_MAX || mantissa >= EXACT_MAX {
-        return None;
-    }
-    let value = match point {
-        None => mantissa as f64,
-        Some(at) => mantissa as f64 / POWERS.get(rest.len() - at - 1)?,
-    };
-    Some(if negative { -value } else { value })
+fn digit(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10).map(u64::from)
 }
 
-/// An integer in the body's unit, as nanoseconds.
-pub(super) fn timestamp(text: &[u8], unit_ns: i64) -> Result<i64, Why> {
-    let (negative, digits) = match text.split_first() {
-        Some((b'-', rest)) => (true, rest),
-        _ => (false, text),
-    };
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err("bad timestamp".into());
+/// Reads a whole token as a number.
+pub(super) fn token<'a>(token: &[u8]) -> Result<Cell<'a>, Cow<'static, str>> {
+    if let Some((cell, end)) = short(token, 0) {
+        if end == token.len() {
+            return Ok(cell);
+        }
     }
-    let out = || Why::from(format!("time outside range {} - {}", super::TIME_MIN_NS, super::TIME_MAX_NS));
-    let mut value = 0_i64;
-    for b in digits {
-        value = value.checked_mul(10).and_then(|v| v.checked_add(i64::from(b - b'0'))).ok_or_else(out)?;
+    let number = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_digit) && !bytes.is_empty();
+    // Only digits, signs, points and exponents reach the parsers of the standard library, so this is ASCII.
+    let text = std::str::from_utf8(token).map_err(|_| INVALID_NUMBER)?;
+    let unsigned = token.strip_prefix(b"-").unwrap_or(token);
+    if let Some(digits) = unsigned.strip_suffix(b"i") {
+        let text = text.trim_end_matches('i');
+        return match text.parse() {
+            Ok(value) if number(digits) => Ok(Cell::Integer(value)),
+            Err(_) if number(digits) => Err(out_of_range("integer", "ParseInt", text)),
+            _ => Err(INVALID_NUMBER.into()),
+        };
     }
-    let value = if negative { -value } else { value };
-    value.checked_mul(unit_ns).ok_or_else(out)
+    if let Some(digits) = token.strip_suffix(b"u") {
+        let text = text.trim_end_matches('u');
+        return match text.parse() {
+            Ok(value) if number(digits) => Ok(Cell::Unsigned(value)),
+            Err(_) if number(digits) => Err(out_of_range("unsigned", "ParseUint", text)),
+            _ => Err(INVALID_NUMBER.into()),
+        };
+    }
+    let scientific = unsigned.iter().any(|b| matches!(b, b'e' | b'E'));
+    let plain = unsigned.iter().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
+    let begins = unsigned.first().is_some_and(|b| b.is_ascii_digit() || *b == b'.');
+    if !plain || !begins || unsigned.iter().filter(|b| **b == b'.').count() > 1 {
+        return Err(INVALID_NUMBER.into());
+    }
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(Cell::Float(value)),
+        Ok(_) => Err(INVALID_FLOAT.into()),
+        Err(_) if scientific => Err(INVALID_FLOAT.into()),
+        Err(_) => Err(INVALID_NUMBER.into()),
+    }
+}
+
+fn out_of_range(what: &str, parser: &str, text: &str) -> Cow<'static, str> {
+    format!("unable to parse {what} {text}: strconv.{parser}: parsing \"{text}\": value out of range").into()
+}
+
+/// Reads a whole token as a boolean.
+pub(super) fn boolean<'a>(token: &[u8]) -> Result<Cell<'a>, Cow<'static, str>> {
+    match token {
+        b"t" | b"T" | b"true" | b"True" | b"TRUE" => Ok(Cell::Boolean(true)),
+        b"f" | b"F" | b"false" | b"False" | b"FALSE" => Ok(Cell::Boolean(false)),
+        _ => Err(INVALID_BOOLEAN.into()),
+    }
 }
 
 #[cfg(test)]
@@ -92,41 +124,74 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    proptest! {
-        #[test]
-        fn short_decimals_are_what_the_general_algorithm_gives(digits in "-?[0-9]{1,17}(\\.[0-9]{0,8})?") {
-            if let Some(v) = short_decimal(digits.as_bytes()) {
-                prop_assert_eq!(v.to_bits(), digits.parse::<f64>().unwrap().to_bits(), "{}", digits);
-            }
-        }
-        #[test]
-        fn every_finite_float_reads_back(bits in any::<u64>()) {
-            let v = f64::from_bits(bits);
-            prop_assume!(v.is_finite());
-            let text = format!("{v:?}");
-            prop_assert_eq!(parse(text.as_bytes()), Ok(Parsed::Float(v)));
-            if v == 0.0 {
-                if let Ok(Parsed::Float(back)) = parse(text.as_bytes()) { prop_assert_eq!(back.to_bits(), v.to_bits()); }
-            }
+    fn float(text: &str) -> f64 {
+        match token(text.as_bytes()) {
+            Ok(Cell::Float(v)) => v,
+            other => panic!("{text}: {other:?}"),
         }
     }
 
     #[test]
-    fn edges() {
-        for (text, want) in [
-            ("-0", Parsed::Float(-0.0)), ("1.", Parsed::Float(1.0)), (".5", Parsed::Float(0.5)), ("1e3", Parsed::Float(1000.0)),
-            ("9007199254740993", Parsed::Float(9_007_199_254_740_992.0)), ("-9223372036854775808i", Parsed::Integer(i64::MIN)),
-            ("18446744073709551615u", Parsed::Unsigned(u64::MAX)),
+    fn what_is_no_number_says_why() {
+        for (text, why) in [
+            ("", INVALID_NUMBER),
+            ("-", INVALID_NUMBER),
+            (".", INVALID_NUMBER),
+            ("-.", INVALID_NUMBER),
+            ("1.1.1", INVALID_NUMBER),
+            ("1x", INVALID_NUMBER),
+            ("NaN", INVALID_NUMBER),
+            ("nan", INVALID_NUMBER),
+            ("-inf", INVALID_NUMBER),
+            ("1e400", INVALID_FLOAT),
+            ("1e", INVALID_FLOAT),
+            ("1i1", INVALID_NUMBER),
+            ("i", INVALID_NUMBER),
+            ("-i", INVALID_NUMBER),
+            ("1.5i", INVALID_NUMBER),
+            ("1ii", INVALID_NUMBER),
+            ("-1u", INVALID_NUMBER),
+            ("1uu", INVALID_NUMBER),
+            ("--1", INVALID_NUMBER),
+            ("1\u{e9}", INVALID_NUMBER),
         ] {
-            assert_eq!(parse(text.as_bytes()), Ok(want), "{text}");
+            assert_eq!(token(text.as_bytes()).unwrap_err(), why, "{text}");
         }
-        for bad in ["-", ".", "1.2.3", "1e", "NaN", "nan", "inf", "-inf", "1x", "1i2", "i", "-i", "-1u", "9223372036854775808i", "18446744073709551616u", "1e999", "0x1", "1_0"] {
-            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        for text in ["9223372036854775808i", "-9223372036854775809i", "18446744073709551616u"] {
+            assert!(token(text.as_bytes()).unwrap_err().contains("value out of range"), "{text}");
         }
-        assert_eq!(timestamp(b"-5", 1_000), Ok(-5_000));
-        for bad in ["", "-", "1.5", "9223372036854775808", "x"] {
-            assert!(timestamp(bad.as_bytes(), 1).is_err(), "{bad}");
+    }
+
+    #[test]
+    fn the_ends_of_the_ranges_are_read() {
+        assert_eq!(token(b"9223372036854775807i"), Ok(Cell::Integer(i64::MAX)));
+        assert_eq!(token(b"-9223372036854775808i"), Ok(Cell::Integer(i64::MIN)));
+        assert_eq!(token(b"18446744073709551615u"), Ok(Cell::Unsigned(u64::MAX)));
+        for text in ["1.", ".5", "-.5", "1e3", "1E-3", "1e+3", "007", "-0", "9007199254740993", "5e-324"] {
+            assert_eq!(float(text).to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
         }
-        assert!(timestamp(b"9223372036854775", 1_000_000).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn floats_are_those_of_the_standard_library(
+            text in "-?[0-9]{1,20}(\\.[0-9]{0,24})?([eE][+-]?[0-9]{1,2})?"
+        ) {
+            prop_assert_eq!(float(&text).to_bits(), text.parse::<f64>().unwrap().to_bits());
+        }
+
+        #[test]
+        fn prices_are_exact(cents in -10_000_000_i64..10_000_000, decimals in 0_usize..9) {
+            let text = format!("{:.decimals$}", cents as f64 / 100.0);
+            prop_assert_eq!(float(&text).to_bits(), text.parse::<f64>().unwrap().to_bits());
+            let shown = format!("{}", cents as f64 / 100.0);
+            prop_assert_eq!(float(&shown), cents as f64 / 100.0);
+        }
+
+        #[test]
+        fn no_token_panics(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
+            let _ = (token(&bytes), boolean(&bytes));
+        }
     }
 }

@@ -1,78 +1,61 @@
-//! Points in time and zones as a caller writes them.
+//! Times as people and programs write them.
 
+use super::ast::Time;
 use crate::error::{Error, Result};
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _};
+use crate::series::kinds::instant_of_local;
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 use chrono_tz::Tz;
-use serde::{Deserialize, Serialize};
 
-/// A point in time as a caller writes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Time {
-    /// Nanoseconds since the Unix epoch.
-    Ns(i64),
-    /// RFC 3339, `2024-01-02 13:30:05`, `2024-01-02 13:30` or `2024-01-02`; without an offset in the query's zone.
-    Text(String),
+/// Nanoseconds since the epoch of a text: RFC 3339; `2024-01-02`, `2024-01-02 13:30`, `2024-01-02 13:30:05.5` (also
+/// with a `T`) in `zone`; or nanoseconds. `place` is the key that the caller wrote it under.
+pub fn parse_time(place: &str, text: &str, zone: Tz) -> Result<i64> {
+    let text = text.trim();
+    let bad = || {
+        Error::invalid(format!("`{place}`: `{text}` is not a time")).hint(
+            "write RFC 3339 (`2024-01-02T13:30:00Z`), a date (`2024-01-02`), a date and a time (`2024-01-02 13:30`), \
+             or nanoseconds since the epoch",
+        )
+    };
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        return text.parse().map_err(|_| bad());
+    }
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return time.timestamp_nanos_opt().ok_or_else(|| {
+            Error::invalid(format!("`{place}`: `{text}` is outside the years 1678 to 2261 that can be stored"))
+        });
+    }
+    local(text).map(|t| instant_of_local(t, zone)).ok_or_else(bad)
+}
+
+/// A date, perhaps with a time of day, without an offset.
+pub(crate) fn local(text: &str) -> Option<NaiveDateTime> {
+    if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        return Some(date.and_time(NaiveTime::MIN));
+    }
+    ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"]
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
 }
 
 impl Time {
-    /// In nanoseconds; `key` names it in an error.
-    pub fn ns(&self, key: &str, zone: Tz) -> Result<i64> {
+    /// Nanoseconds since the epoch; see [`parse_time`].
+    pub fn resolve(&self, place: &str, zone: Tz) -> Result<i64> {
         match self {
             Self::Ns(ns) => Ok(*ns),
-            Self::Text(text) => parse(text, zone).ok_or_else(|| {
-                Error::invalid(format!("`{key}`: `{}` is not a time", text.escape_debug()))
-                    .hint("write RFC 3339 (2026-06-26T13:30:00Z), a date (2026-06-26), or nanoseconds since the epoch")
-            }),
+            Self::Text(text) => parse_time(place, text, zone),
         }
     }
 }
 
-/// `None` when it is no time, does not exist in the zone, or cannot be told in nanoseconds.
-pub(in crate::series) fn parse(text: &str, zone: Tz) -> Option<i64> {
-    let text = text.trim();
-    if let Ok(t) = DateTime::parse_from_rfc3339(text) {
-        return t.timestamp_nanos_opt();
-    }
-    let naive = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"]
-        .iter()
-        .find_map(|f| NaiveDateTime::parse_from_str(text, f).ok())
-        .or_else(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|d| d.and_time(NaiveTime::MIN)))?;
-    // Where clocks go back, the first of the two is meant.
-    zone.from_local_datetime(&naive).earliest()?.timestamp_nanos_opt()
-}
-
-/// An IANA zone; UTC without one.
-pub(in crate::series) fn zone(name: Option<&str>) -> Result<Tz> {
-    match name {
-        None => Ok(Tz::UTC),
-        Some(name) => name.parse().map_err(|_| {
-            Error::invalid(format!("`{}` is not a time zone", name.escape_debug())).hint("write an IANA name: America/New_York")
-        }),
+impl From<i64> for Time {
+    fn from(ns: i64) -> Self {
+        Self::Ns(ns)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times() {
-        let ny = zone(Some("America/New_York")).unwrap();
-        for (text, zone, want) in [
-            ("1970-01-01T00:00:01Z", Tz::UTC, Some(1_000_000_000)),
-            ("1970-01-01", Tz::UTC, Some(0)),
-            ("1970-01-01 00:01", Tz::UTC, Some(60_000_000_000)),
-            ("1970-01-01T00:00:00.5", Tz::UTC, Some(500_000_000)),
-            ("1970-01-01", ny, Some(5 * 3_600_000_000_000)),
-            ("2026-03-08 02:30", ny, None),
-            ("1970-13-01", Tz::UTC, None),
-            ("9999-01-01", Tz::UTC, None),
-            ("", Tz::UTC, None),
-            ("now", Tz::UTC, None),
-        ] {
-            assert_eq!(parse(text, zone), want, "{text}");
-        }
-        assert!(zone(Some("Mars/Olympus")).is_err());
+impl From<&str> for Time {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_string())
     }
 }
