@@ -1,6 +1,13 @@
 //! The only `bindgen!`: the host's side of `wit/`.
 
-#![allow(missing_docs, clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing
+)]
 
 wasmtime::component::bindgen!({
     path: "../../wit",

@@ -63,7 +63,9 @@ fn store(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> R
     // At each epoch the guest lets go of its thread, so that the deadline can end it.
     store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);
-    store.set_hostcall_fuel(usize::try_from(limits.reply.0).unwrap_or(usize::MAX).saturating_add(HOSTCALL_SPARE_BYTES));
+    store.set_hostcall_fuel(
+        usize::try_from(limits.reply.0).unwrap_or(usize::MAX).saturating_add(HOSTCALL_SPARE_BYTES),
+    );
     store.set_max_component_handles(limits.handles as usize);
     if let Some(fuel) = limits.fuel {
         store.set_fuel(fuel).map_err(|e| Error::internal(format!("metering fuel: {e:#}")))?;
@@ -75,7 +77,12 @@ fn store(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> R
 const HOSTCALL_SPARE_BYTES: usize = 64 << 10;
 
 /// Calls `plan` on a fresh instance.
-pub(crate) async fn plan(loaded: &Loaded, layer: &Arc<DataLayer>, summaries: Arc<Vec<Summary>>, now: i64) -> (Result<PlanResult>, Used) {
+pub(crate) async fn plan(
+    loaded: &Loaded,
+    layer: &Arc<DataLayer>,
+    summaries: Arc<Vec<Summary>>,
+    now: i64,
+) -> (Result<PlanResult>, Used) {
     let limits = &loaded.plugin.limits;
     let cancel = Arc::new(AtomicBool::new(false));
     let _cancel = CancelOnDrop(cancel.clone());
@@ -102,10 +109,16 @@ pub(crate) async fn plan(loaded: &Loaded, layer: &Arc<DataLayer>, summaries: Arc
             None => Error::new(Kind::Plugin, format!("plugin `{name}` trapped: {}", trap_text(&e)))
                 .hint("it is a fault of the plugin: its log is in `shiphold plugins runs NAME --log`"),
         }),
-        Ok(Ok(Err(said))) => Err(Error::new(Kind::Plugin, format!("plugin `{name}` refused: {}", cut(&said)))
-            .hint("it is the plugin's own answer; look at its configuration")),
-        Ok(Ok(Ok(plan))) if plan.actions.len() > limits.actions as usize => Err(Hit::Actions.error(name, limits)),
-        Ok(Ok(Ok(plan))) if size(&plan.actions) as u64 > limits.reply.0 => Err(Hit::Reply.error(name, limits)),
+        Ok(Ok(Err(said))) => {
+            Err(Error::new(Kind::Plugin, format!("plugin `{name}` refused: {}", cut(&said)))
+                .hint("it is the plugin's own answer; look at its configuration"))
+        }
+        Ok(Ok(Ok(plan))) if plan.actions.len() > limits.actions as usize => {
+            Err(Hit::Actions.error(name, limits))
+        }
+        Ok(Ok(Ok(plan))) if size(&plan.actions) as u64 > limits.reply.0 => {
+            Err(Hit::Reply.error(name, limits))
+        }
         Ok(Ok(Ok(plan))) => Ok(plan),
     };
     // A store whose call was cut off is dropped here, its fiber with it: nothing of it runs on.
@@ -129,13 +142,16 @@ fn known(e: &wasmtime::Error) -> Option<Hit> {
     if text.contains("fuel allocated for hostcalls") || text.contains("hostcall fuel") {
         return Some(Hit::Reply);
     }
-    (text.contains("component handles") || text.contains("handle limit") || text.contains("too many handles")).then_some(Hit::Handles)
+    (text.contains("component handles") || text.contains("handle limit") || text.contains("too many handles"))
+        .then_some(Hit::Handles)
 }
 
 fn trap_text(e: &wasmtime::Error) -> String {
-    let mut text = e.downcast_ref::<Trap>().map_or_else(|| cut(&e.root_cause().to_string()), |t| format!("{t}"));
+    let mut text =
+        e.downcast_ref::<Trap>().map_or_else(|| cut(&e.root_cause().to_string()), |t| format!("{t}"));
     if let Some(trace) = e.downcast_ref::<wasmtime::WasmBacktrace>() {
-        let names: Vec<&str> = trace.frames().iter().filter_map(wasmtime::FrameInfo::func_name).take(4).collect();
+        let names: Vec<&str> =
+            trace.frames().iter().filter_map(wasmtime::FrameInfo::func_name).take(4).collect();
         if !names.is_empty() {
             text.push_str(&format!(" in {}", cut(&names.join(" ← "))));
         }

@@ -40,30 +40,65 @@ pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(Str
     let bytes = read(&plugin.component).map_err(|e| one("component", &e))?;
     let digest = sha256(&bytes);
     if plugin.sha256.as_ref().is_some_and(|pin| *pin != digest) {
-        return Err(vec![(key("sha256"), format!("{} has the SHA-256 {digest}, not the pinned one: it was changed, or the pin is of another build", plugin.component.display()))]);
+        return Err(vec![(
+            key("sha256"),
+            format!(
+                "{} has the SHA-256 {digest}, not the pinned one: it was changed, or the pin is of another build",
+                plugin.component.display()
+            ),
+        )]);
     }
-    let inspection = inspect_bytes(&bytes).map_err(|e| one("component", &e.context(plugin.component.display())))?;
+    let inspection =
+        inspect_bytes(&bytes).map_err(|e| one("component", &e.context(plugin.component.display())))?;
     let mut problems = Vec::new();
     if inspection.world.as_deref() != Some(plugin.world.name()) {
-        let is = inspection.world.as_deref().map_or_else(|| "exports none of the worlds of shiphold:host".into(), |w| format!("is a `{w}`"));
-        problems.push((key("world"), format!("{} {is}; the manifest says `{}`", plugin.component.display(), plugin.world.name())));
+        let is = inspection
+            .world
+            .as_deref()
+            .map_or_else(|| "exports none of the worlds of shiphold:host".into(), |w| format!("is a `{w}`"));
+        problems.push((
+            key("world"),
+            format!("{} {is}; the manifest says `{}`", plugin.component.display(), plugin.world.name()),
+        ));
     }
     if plugin.world != World::RetentionPolicy {
-        problems.push((key("world"), format!("this version runs plugins of the world `retention-policy` only, not `{}`", plugin.world.name())));
+        problems.push((
+            key("world"),
+            format!(
+                "this version runs plugins of the world `retention-policy` only, not `{}`",
+                plugin.world.name()
+            ),
+        ));
     }
     let Some(descriptor) = inspection.plugin.clone() else {
-        problems.push((key("component"), format!("{} carries no plugin.toml: nothing says what it asks for (docs/plugins.md)", plugin.component.display())));
+        problems.push((
+            key("component"),
+            format!(
+                "{} carries no plugin.toml: nothing says what it asks for (docs/plugins.md)",
+                plugin.component.display()
+            ),
+        ));
         return Err(problems);
     };
     if descriptor.world != plugin.world.name() {
-        problems.push((key("world"), format!("the component's plugin.toml says `{}`, the manifest `{}`", descriptor.world, plugin.world.name())));
+        problems.push((
+            key("world"),
+            format!(
+                "the component's plugin.toml says `{}`, the manifest `{}`",
+                descriptor.world,
+                plugin.world.name()
+            ),
+        ));
     }
     let asked = descriptor.asked();
     let grants = Grants::intersect(&asked, &plugin.grants);
-    problems.extend(not_granted(&inspection.imports, &grants, &asked).into_iter().map(|p| (key("grants"), p)));
-    problems.extend(schema::validate(&descriptor.config, &plugin.config).into_iter().map(|p| match p.split_once(": ") {
-        Some((at, text)) => (key(&format!("config.{at}")), text.to_string()),
-        None => (key("config"), p),
+    problems
+        .extend(not_granted(&inspection.imports, &grants, &asked).into_iter().map(|p| (key("grants"), p)));
+    problems.extend(schema::validate(&descriptor.config, &plugin.config).into_iter().map(|p| {
+        match p.split_once(": ") {
+            Some((at, text)) => (key(&format!("config.{at}")), text.to_string()),
+            None => (key("config"), p),
+        }
     }));
     if problems.is_empty() { Ok(Examined { bytes, inspection, descriptor, grants }) } else { Err(problems) }
 }
@@ -120,7 +155,18 @@ mod tests {
 
     #[test]
     fn imports_beyond_the_grants_are_all_listed() {
-        let names: Vec<String> = ["shiphold:host/types@0.1.0", "shiphold:host/log@0.1.0", "shiphold:host/clock@0.1.0", "shiphold:host/random@0.1.0", "shiphold:host/series@0.1.0", "shiphold:host/http@0.1.0", "wasi:io/poll@0.2.0", "other:x/y"].map(String::from).into();
+        let names: Vec<String> = [
+            "shiphold:host/types@0.1.0",
+            "shiphold:host/log@0.1.0",
+            "shiphold:host/clock@0.1.0",
+            "shiphold:host/random@0.1.0",
+            "shiphold:host/series@0.1.0",
+            "shiphold:host/http@0.1.0",
+            "wasi:io/poll@0.2.0",
+            "other:x/y",
+        ]
+        .map(String::from)
+        .into();
         let asked = Grants { clock: true, ..Grants::default() };
         let said = not_granted(&names, &Grants::default(), &asked);
         assert_eq!(said.len(), 6, "{said:#?}");

@@ -34,11 +34,14 @@ impl std::fmt::Debug for Loaded {
 /// Checks, compiles (or finds in the cache) and links a plugin of the manifest.
 pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &Compiler) -> Result<Loaded> {
     let (examining, fuel) = (plugin.clone(), plugin.limits.fuel.is_some());
-    let Examined { bytes, inspection, descriptor, grants } = tokio::task::spawn_blocking(move || examine_or_error(&examining))
-        .await
-        .map_err(|e| Error::internal(format!("looking at plugin `{}`: {e}", plugin.name)))??;
+    let Examined { bytes, inspection, descriptor, grants } =
+        tokio::task::spawn_blocking(move || examine_or_error(&examining))
+            .await
+            .map_err(|e| Error::internal(format!("looking at plugin `{}`: {e}", plugin.name)))??;
     let ticked = engines.get(fuel)?;
-    let (component, compiled) = compile::load(&ticked, fuel, &bytes, cache, compiler).await.map_err(|e| e.context(format!("plugin `{}`", plugin.name)))?;
+    let (component, compiled) = compile::load(&ticked, fuel, &bytes, cache, compiler)
+        .await
+        .map_err(|e| e.context(format!("plugin `{}`", plugin.name)))?;
     let wrong = |e: wasmtime::Error| {
         Error::invalid(format!("plugin `{}` does not fit this host: {e:#}", plugin.name))
             .hint("build it against the WIT package of this version")

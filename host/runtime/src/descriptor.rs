@@ -86,11 +86,17 @@ impl Descriptor {
     /// Parses the section's bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         if bytes.len() > DESCRIPTOR_BYTES_MAX {
-            return Err(Error::limit("the component's plugin.toml", format!("{DESCRIPTOR_BYTES_MAX} bytes"), "shorten it"));
+            return Err(Error::limit(
+                "the component's plugin.toml",
+                format!("{DESCRIPTOR_BYTES_MAX} bytes"),
+                "shorten it",
+            ));
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid("the component's plugin.toml is not UTF-8"))?;
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| Error::invalid("the component's plugin.toml is not UTF-8"))?;
         toml::from_str(text).map_err(|e| {
-            Error::invalid(format!("the component's plugin.toml: {}", e.message())).hint("docs/plugins.md describes it")
+            Error::invalid(format!("the component's plugin.toml: {}", e.message()))
+                .hint("docs/plugins.md describes it")
         })
     }
 
@@ -133,7 +139,13 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        for bad in [&b"\xff"[..], b"name = 1", b"name='a'\nversion='1'\nworld='w'\nextra=1", b"name='a'", &vec![b' '; DESCRIPTOR_BYTES_MAX + 1]] {
+        for bad in [
+            &b"\xff"[..],
+            b"name = 1",
+            b"name='a'\nversion='1'\nworld='w'\nextra=1",
+            b"name='a'",
+            &vec![b' '; DESCRIPTOR_BYTES_MAX + 1],
+        ] {
             assert!(Descriptor::parse(bad).is_err());
         }
         let mut long = b"name='a'\nversion='1'\nworld='w'\n".to_vec();

@@ -124,11 +124,13 @@ impl Engines {
                 if self.pool {
                     tracing::warn!("address space is short: plugin instances are made without a pool");
                 }
-                let engine = Engine::new(&config(fuel)).map_err(|e| Error::internal(format!("starting the plugin engine: {e:#}")))?;
+                let engine = Engine::new(&config(fuel))
+                    .map_err(|e| Error::internal(format!("starting the plugin engine: {e:#}")))?;
                 (engine, false)
             }
         };
-        let ticked = Arc::new(Ticked { engine, pooled, calls: AtomicUsize::new(0), ticking: AtomicBool::new(false) });
+        let ticked =
+            Arc::new(Ticked { engine, pooled, calls: AtomicUsize::new(0), ticking: AtomicBool::new(false) });
         Ok(slot.get_or_init(|| ticked).clone())
     }
 }

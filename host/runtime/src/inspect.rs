@@ -30,8 +30,9 @@ pub struct Inspection {
 /// Reads a file, at most [`COMPONENT_BYTES_MAX`] of it.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     let place = |e| {
-        Error::io(format!("component {}", path.display()), e)
-            .hint("build it first (`cargo xtask guests` builds the examples), or mend the path in shiphold.toml")
+        Error::io(format!("component {}", path.display()), e).hint(
+            "build it first (`cargo xtask guests` builds the examples), or mend the path in shiphold.toml",
+        )
     };
     let size = std::fs::metadata(path).map_err(place)?.len();
     if size > COMPONENT_BYTES_MAX {
@@ -85,7 +86,11 @@ pub(crate) fn inspect_bytes(bytes: &[u8]) -> Result<Inspection> {
                     return Err(Error::invalid(format!("it has two sections `{SECTION}`")));
                 }
                 if s.data().len() > DESCRIPTOR_BYTES_MAX {
-                    return Err(Error::limit("the component's plugin.toml", format!("{DESCRIPTOR_BYTES_MAX} bytes"), "shorten it"));
+                    return Err(Error::limit(
+                        "the component's plugin.toml",
+                        format!("{DESCRIPTOR_BYTES_MAX} bytes"),
+                        "shorten it",
+                    ));
                 }
                 plugin = Some(Descriptor::parse(s.data())?);
             }
@@ -98,7 +103,11 @@ pub(crate) fn inspect_bytes(bytes: &[u8]) -> Result<Inspection> {
     Validator::new_with_features(WasmFeatures::default()).validate_all(bytes).map_err(broken)?;
     let world = World::ALL
         .iter()
-        .find(|w| exports.iter().any(|e| e.strip_prefix("shiphold:host/").is_some_and(|n| n.split('@').next() == Some(w.name()))))
+        .find(|w| {
+            exports.iter().any(|e| {
+                e.strip_prefix("shiphold:host/").is_some_and(|n| n.split('@').next() == Some(w.name()))
+            })
+        })
         .map(|w| w.name().to_string());
     Ok(Inspection { world, size: bytes.len() as u64, sha256: sha256(bytes), imports, exports, plugin })
 }

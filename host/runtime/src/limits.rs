@@ -60,7 +60,12 @@ impl Limiter {
 }
 
 impl wasmtime::ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let all = self.memory.saturating_add(desired.saturating_sub(current));
         if all > self.memory_max {
             self.hit = Some(Hit::Memory);
@@ -71,7 +76,12 @@ impl wasmtime::ResourceLimiter for Limiter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let all = self.tables.saturating_add(desired.saturating_sub(current));
         if all > self.tables_max {
             self.hit = Some(Hit::TableEntries);
@@ -105,7 +115,15 @@ mod tests {
 
     #[test]
     fn errors_name_the_limit_its_value_and_the_key() {
-        for (hit, key) in [(Hit::Memory, "memory"), (Hit::TableEntries, "table_entries"), (Hit::Handles, "handles"), (Hit::Fuel, "fuel"), (Hit::Reply, "reply"), (Hit::Deadline, "deadline"), (Hit::Actions, "actions")] {
+        for (hit, key) in [
+            (Hit::Memory, "memory"),
+            (Hit::TableEntries, "table_entries"),
+            (Hit::Handles, "handles"),
+            (Hit::Fuel, "fuel"),
+            (Hit::Reply, "reply"),
+            (Hit::Deadline, "deadline"),
+            (Hit::Actions, "actions"),
+        ] {
             let e = hit.error("p", &PluginLimits::default());
             assert!(e.message().contains(&format!("limits.{key} = ")), "{e}");
             assert!(e.hint_text().unwrap().contains(&format!("plugins.p.limits.{key}")), "{e:?}");

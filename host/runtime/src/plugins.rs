@@ -117,9 +117,13 @@ impl Plugins {
             let loaded = if plugin.enabled {
                 load(&engines, plugin, &cache, compiler).await.map(Arc::new)
             } else {
-                Err(Error::denied(format!("plugin `{name}` is disabled in the manifest")).hint(format!("set `plugins.{name}.enabled = true` in shiphold.toml")))
+                Err(Error::denied(format!("plugin `{name}` is disabled in the manifest"))
+                    .hint(format!("set `plugins.{name}.enabled = true` in shiphold.toml")))
             };
-            slots.insert(name.clone(), Arc::new(Slot { plugin: plugin.clone(), loaded, busy: Mutex::new(()) }));
+            slots.insert(
+                name.clone(),
+                Arc::new(Slot { plugin: plugin.clone(), loaded, busy: Mutex::new(()) }),
+            );
         }
         Ok(Arc::new(Self { layer, slots }))
     }
@@ -127,8 +131,10 @@ impl Plugins {
     fn slot(&self, name: &str) -> Result<&Arc<Slot>> {
         self.slots.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.slots.keys().map(String::as_str).collect();
-            Error::not_found(format!("there is no plugin `{}`", name.escape_debug()))
-                .hint(format!("plugins of this manifest: {}; add [plugins.NAME] for another", known.join(", ")))
+            Error::not_found(format!("there is no plugin `{}`", name.escape_debug())).hint(format!(
+                "plugins of this manifest: {}; add [plugins.NAME] for another",
+                known.join(", ")
+            ))
         })
     }
 
@@ -147,13 +153,23 @@ impl Plugins {
                     sha256: loaded.map(|l| l.sha256.clone()),
                     enabled,
                     loaded: loaded.is_some(),
-                    error: slot.loaded.as_ref().err().filter(|_| slot.plugin.enabled).map(|e| e.message().to_string()),
+                    error: slot
+                        .loaded
+                        .as_ref()
+                        .err()
+                        .filter(|_| slot.plugin.enabled)
+                        .map(|e| e.message().to_string()),
                     schedule: slot.plugin.schedule.as_ref().map(|s| match s {
                         Schedule::Cron(line) => format!("{line} ({})", slot.plugin.timezone),
                         Schedule::Every(span) => format!("every {span}"),
                     }),
                     next_run_ns: slot.plugin.schedule.as_ref().filter(|_| enabled).and_then(|s| {
-                        schedule::next(s, &slot.plugin.timezone, state.last_due.unwrap_or_else(now_ns), now_ns())
+                        schedule::next(
+                            s,
+                            &slot.plugin.timezone,
+                            state.last_due.unwrap_or_else(now_ns),
+                            now_ns(),
+                        )
                     }),
                     failures: state.failures,
                     skipped: state.skipped,
@@ -168,7 +184,8 @@ impl Plugins {
         caller.require(Scope::Admin, "run plugins")?;
         let slot = self.slot(name)?;
         let Ok(_alone) = slot.busy.try_lock() else {
-            return Err(Error::new(Kind::Busy, format!("plugin `{name}` is running already")).hint(format!("`shiphold plugins runs {name}` shows its runs")));
+            return Err(Error::new(Kind::Busy, format!("plugin `{name}` is running already"))
+                .hint(format!("`shiphold plugins runs {name}` shows its runs")));
         };
         self.run_alone(slot, options).await
     }
@@ -183,7 +200,9 @@ impl Plugins {
             }
         };
         if !self.layer.plugins().state(name)?.enabled {
-            return Err(Error::denied(format!("plugin `{name}` is disabled")).hint(format!("`shiphold plugins runs {name}` shows why; `shiphold plugins enable {name}` enables it")));
+            return Err(Error::denied(format!("plugin `{name}` is disabled")).hint(format!(
+                "`shiphold plugins runs {name}` shows why; `shiphold plugins enable {name}` enables it"
+            )));
         }
         let run_id = self.layer.plugins().begin(name, &options.trigger, options.dry_run)?;
         let begin = Instant::now();
@@ -202,7 +221,8 @@ impl Plugins {
         let failures = self.layer.plugins().finish(run_id, &outcome)?;
         let most = slot.plugin.on_failure.disable_after;
         if done.is_err() && !options.dry_run && most > 0 && failures >= most {
-            let reason = format!("{failures} failed runs in a row: plugins.{name}.on_failure.disable_after = {most}");
+            let reason =
+                format!("{failures} failed runs in a row: plugins.{name}.on_failure.disable_after = {most}");
             tracing::error!(plugin = name, reason, "the plugin is disabled");
             self.layer.plugins().set_enabled(&Caller::Operator, name, false, &reason)?;
         }
@@ -222,7 +242,12 @@ impl Plugins {
     }
 
     /// Plan, check, execute; again while the policy has more to say.
-    async fn rounds(&self, loaded: &Arc<Loaded>, options: &RunOptions, used: &mut Used) -> Result<(CheckedPlan, Option<PlanReport>, bool)> {
+    async fn rounds(
+        &self,
+        loaded: &Arc<Loaded>,
+        options: &RunOptions,
+        used: &mut Used,
+    ) -> Result<(CheckedPlan, Option<PlanReport>, bool)> {
         let plugin = Caller::Plugin { name: loaded.plugin.name.clone(), grants: loaded.grants.clone() };
         let wall = options.now_ns.unwrap_or_else(now_ns);
         let mut whole: Option<CheckedPlan> = None;
@@ -265,8 +290,11 @@ impl Plugins {
                 return Ok((plan, (!options.dry_run).then_some(report), said.more && options.dry_run));
             }
         }
-        Err(Error::new(Kind::Plugin, format!("plugin `{}` has more to say after {ROUNDS_MAX} rounds", loaded.plugin.name))
-            .hint("what it said was executed; run it again, or mend it"))
+        Err(Error::new(
+            Kind::Plugin,
+            format!("plugin `{}` has more to say after {ROUNDS_MAX} rounds", loaded.plugin.name),
+        )
+        .hint("what it said was executed; run it again, or mend it"))
     }
 
     /// Lets a plugin run again, or keeps it from running; audited.
@@ -331,7 +359,12 @@ impl Plugins {
             match self.run_alone(slot, options).await {
                 Ok(_) => return,
                 // A disabled plugin is not a failure of this run.
-                Err(e) if e.kind() == Kind::Denied && !self.layer.plugins().state(name).is_ok_and(|s| s.enabled) => return,
+                Err(e)
+                    if e.kind() == Kind::Denied
+                        && !self.layer.plugins().state(name).is_ok_and(|s| s.enabled) =>
+                {
+                    return;
+                }
                 Err(e) => tracing::error!(plugin = name, attempt, error = ?e, "the run failed"),
             }
             if attempt < policy.retries {
@@ -343,7 +376,9 @@ impl Plugins {
 }
 
 async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(f).await.map_err(|e| Error::internal(format!("a storage call ended in a fault: {e}")))?
+    tokio::task::spawn_blocking(f)
+        .await
+        .map_err(|e| Error::internal(format!("a storage call ended in a fault: {e}")))?
 }
 
 /// The share of rows that a run may drop counts over all of its rounds.
@@ -375,8 +410,13 @@ fn refuse(plan: &CheckedPlan) -> Result<()> {
     if let Some(why) = &plan.needs_confirmation {
         reasons.push_str(&format!("\n  {why}"));
     }
-    Err(Error::denied(format!("the plan of `{}` is refused whole, for {} of its {} steps:\n  {reasons}", plan.plugin, refused.len(), plan.steps.len()))
-        .hint("look at it with --dry-run; grants and the safety floor stand in shiphold.toml"))
+    Err(Error::denied(format!(
+        "the plan of `{}` is refused whole, for {} of its {} steps:\n  {reasons}",
+        plan.plugin,
+        refused.len(),
+        plan.steps.len()
+    ))
+    .hint("look at it with --dry-run; grants and the safety floor stand in shiphold.toml"))
 }
 
 fn add(all: &mut PlanReport, one: &PlanReport) {

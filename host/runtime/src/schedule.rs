@@ -57,7 +57,10 @@ pub(crate) async fn follow(plugins: Arc<Plugins>, slot: Arc<Slot>, mut shutdown:
             let now = now_ns();
             note(now);
             if slot.plugin.catch_up {
-                tracing::info!(plugin = name, "runs were missed while the host was down: one of them runs now");
+                tracing::info!(
+                    plugin = name,
+                    "runs were missed while the host was down: one of them runs now"
+                );
                 start(&plugins, &slot, "catch-up");
             }
             now
@@ -132,7 +135,8 @@ mod tests {
     fn an_hour_that_does_not_exist_is_not_waited_for_in_vain() {
         // Clocks in New York go from 02:00 to 03:00 on 8 March 2026.
         let cron = Schedule::Cron("30 2 * * *".into());
-        let due = next(&cron, "America/New_York", ns("2026-03-08T06:00:00Z"), ns("2026-03-08T06:00:00Z")).unwrap();
+        let due =
+            next(&cron, "America/New_York", ns("2026-03-08T06:00:00Z"), ns("2026-03-08T06:00:00Z")).unwrap();
         assert!(due > ns("2026-03-08T06:00:00Z") && due <= ns("2026-03-09T06:30:00Z"), "{due}");
     }
 }

@@ -10,8 +10,20 @@ const DEPTH_MAX: usize = 32;
 /// Keywords that describe and do not check.
 const NOTES: [&str; 7] = ["description", "title", "default", "examples", "$schema", "$id", "$comment"];
 const RULES: [&str; 14] = [
-    "type", "properties", "required", "additionalProperties", "enum", "const", "minimum", "maximum", "minLength", "maxLength",
-    "items", "minItems", "maxItems", "uniqueItems",
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "enum",
+    "const",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "items",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
 ];
 
 /// Everything wrong with a value, as `key: problem`. Without a schema nothing is.
@@ -63,12 +75,14 @@ fn walk(schema: &Value, value: &Value, at: &str, depth: usize, out: &mut Vec<Str
     let bound = |key: &str| rules.get(key).and_then(Value::as_f64);
     if let Some(n) = value.as_f64() {
         if bound("minimum").is_some_and(|m| n < m) || bound("maximum").is_some_and(|m| n > m) {
-            let word = |key: &str, none: &str| rules.get(key).map_or_else(|| none.to_string(), Value::to_string);
+            let word =
+                |key: &str, none: &str| rules.get(key).map_or_else(|| none.to_string(), Value::to_string);
             say(format!("{value} is outside {} to {}", word("minimum", "…"), word("maximum", "…")));
         }
     }
     let count = |key: &str| rules.get(key).and_then(Value::as_u64);
-    let sized = |n: u64, min: &str, max: &str| count(min).is_some_and(|m| n < m) || count(max).is_some_and(|m| n > m);
+    let sized =
+        |n: u64, min: &str, max: &str| count(min).is_some_and(|m| n < m) || count(max).is_some_and(|m| n > m);
     if let Some(s) = value.as_str() {
         if sized(s.chars().count() as u64, "minLength", "maxLength") {
             say("has the wrong length".into());
@@ -93,11 +107,18 @@ fn walk(schema: &Value, value: &Value, at: &str, depth: usize, out: &mut Vec<Str
     }
 }
 
-fn object(rules: &Map<String, Value>, map: &Map<String, Value>, at: &str, depth: usize, out: &mut Vec<String>) {
+fn object(
+    rules: &Map<String, Value>,
+    map: &Map<String, Value>,
+    at: &str,
+    depth: usize,
+    out: &mut Vec<String>,
+) {
     let below = |key: &str| if at.is_empty() { key.to_string() } else { format!("{at}.{key}") };
     let none = Map::new();
     let properties = rules.get("properties").and_then(Value::as_object).unwrap_or(&none);
-    for key in rules.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+    for key in rules.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    {
         if !map.contains_key(key) {
             out.push(format!("{}: is missing", below(key)));
         }

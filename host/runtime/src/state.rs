@@ -49,7 +49,10 @@ impl State {
     }
 
     /// A storage call: on a thread made for blocking, and awaited, so that the deadline can end the wait.
-    pub(crate) fn blocking<T: Send + 'static, F: FnOnce(&DataLayer, &Caller, &Budget) -> Result<T> + Send + 'static>(
+    pub(crate) fn blocking<
+        T: Send + 'static,
+        F: FnOnce(&DataLayer, &Caller, &Budget) -> Result<T> + Send + 'static,
+    >(
         &self,
         f: F,
     ) -> impl Future<Output = wasmtime::Result<Result<T>>> + Send + use<T, F> {
@@ -80,7 +83,10 @@ impl State {
     pub(crate) fn take_log(&mut self) -> Vec<String> {
         let mut log = std::mem::take(&mut self.log);
         if self.log_more > 0 {
-            log.push(format!("… {} more lines were not kept: limits.log_lines = {}", self.log_more, self.limits.log_lines));
+            log.push(format!(
+                "… {} more lines were not kept: limits.log_lines = {}",
+                self.log_more, self.limits.log_lines
+            ));
         }
         log
     }
@@ -96,7 +102,14 @@ pub(crate) fn to_guest(e: &Error) -> crate::bindings::shiphold::host::types::Err
         Kind::Conflict | Kind::PartialWrite => Code::Conflict,
         Kind::Timeout | Kind::Cancelled => Code::Timeout,
         Kind::Invalid | Kind::Incompatible => Code::Invalid,
-        Kind::Busy | Kind::ReadOnly | Kind::Full | Kind::Corrupt | Kind::Unavailable | Kind::Io | Kind::Plugin | Kind::Internal => Code::Unavailable,
+        Kind::Busy
+        | Kind::ReadOnly
+        | Kind::Full
+        | Kind::Corrupt
+        | Kind::Unavailable
+        | Kind::Io
+        | Kind::Plugin
+        | Kind::Internal => Code::Unavailable,
     };
     let message = e.hint_text().map_or_else(|| e.message().to_string(), |h| format!("{} ({h})", e.message()));
     Guest { code, message }

@@ -5,7 +5,11 @@ use shiphold_storage::series::{Column, Frame, SeriesKey, Values};
 use shiphold_storage::{Error, Result};
 
 pub(super) fn key_to_guest(key: &SeriesKey) -> wit::SeriesKey {
-    wit::SeriesKey { bucket: key.bucket.clone(), measurement: key.measurement.clone(), tags: key.tags.clone() }
+    wit::SeriesKey {
+        bucket: key.bucket.clone(),
+        measurement: key.measurement.clone(),
+        tags: key.tags.clone(),
+    }
 }
 
 pub(super) fn key_from_guest(key: wit::SeriesKey) -> Result<SeriesKey> {

@@ -17,9 +17,15 @@ impl clock::Host for State {
 impl random::Host for State {
     async fn bytes(&mut self, count: u32) -> wasmtime::Result<Result<Vec<u8>, Guest>> {
         if count > RANDOM_BYTES_MAX {
-            return Ok(Err(to_guest(&Error::limit(format!("{count} random bytes"), RANDOM_BYTES_MAX, "ask for fewer at once"))));
+            return Ok(Err(to_guest(&Error::limit(
+                format!("{count} random bytes"),
+                RANDOM_BYTES_MAX,
+                "ask for fewer at once",
+            ))));
         }
         let mut out = vec![0; count as usize];
-        Ok(getrandom::fill(&mut out).map(|()| out).map_err(|e| to_guest(&Error::new(Kind::Io, format!("no random bytes: {e}")))))
+        Ok(getrandom::fill(&mut out)
+            .map(|()| out)
+            .map_err(|e| to_guest(&Error::new(Kind::Io, format!("no random bytes: {e}")))))
     }
 }

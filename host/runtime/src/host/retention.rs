@@ -27,7 +27,11 @@ impl Cursor {
 impl wit::Host for State {}
 
 impl wit::HostCursor for State {
-    async fn next(&mut self, cursor: Resource<Cursor>, count_max: u32) -> wasmtime::Result<Vec<wit::Summary>> {
+    async fn next(
+        &mut self,
+        cursor: Resource<Cursor>,
+        count_max: u32,
+    ) -> wasmtime::Result<Vec<wit::Summary>> {
         let c = self.table.get_mut(&cursor)?;
         let to = c.at.saturating_add(count_max.clamp(1, STEP_MAX) as usize).min(c.all.len());
         let part = c.all.get(c.at..to).unwrap_or(&[]).iter().map(to_guest).collect();
@@ -75,7 +79,9 @@ const ACTION_BYTES: usize = 64;
 /// Bytes that a plan gives back.
 pub(crate) fn size(actions: &[wit::Action]) -> usize {
     let key = |k: &crate::bindings::shiphold::host::types::SeriesKey| {
-        k.bucket.len() + k.measurement.len() + k.tags.iter().map(|(a, b)| a.len() + b.len() + 16).sum::<usize>()
+        k.bucket.len()
+            + k.measurement.len()
+            + k.tags.iter().map(|(a, b)| a.len() + b.len() + 16).sum::<usize>()
     };
     actions
         .iter()
@@ -96,9 +102,17 @@ pub(crate) fn from_guest(actions: Vec<wit::Action>) -> Result<Vec<Action>> {
         .into_iter()
         .map(|a| {
             Ok(match a {
-                wit::Action::Downsample(d) => Action::Downsample { key: key_from_guest(d.key)?, timeframe: d.timeframe, before: d.before },
-                wit::Action::Archive(a) => Action::Archive { key: key_from_guest(a.key)?, store: a.store, before: a.before },
-                wit::Action::DropBefore(d) => Action::DropBefore { key: key_from_guest(d.key)?, before: d.before },
+                wit::Action::Downsample(d) => Action::Downsample {
+                    key: key_from_guest(d.key)?,
+                    timeframe: d.timeframe,
+                    before: d.before,
+                },
+                wit::Action::Archive(a) => {
+                    Action::Archive { key: key_from_guest(a.key)?, store: a.store, before: a.before }
+                }
+                wit::Action::DropBefore(d) => {
+                    Action::DropBefore { key: key_from_guest(d.key)?, before: d.before }
+                }
                 wit::Action::DropFile(f) => Action::DropFile { store: f.store, path: f.path },
             })
         })

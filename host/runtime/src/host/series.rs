@@ -2,7 +2,9 @@
 
 use super::convert::{frame_from_guest, frame_to_guest, key_from_guest, key_to_guest};
 use crate::bindings::shiphold::host::series::{Host, HostScan, SeriesInfo};
-use crate::bindings::shiphold::host::types::{Error as Guest, Frame as GuestFrame, SeriesKey as GuestKey, TimeRange as GuestRange};
+use crate::bindings::shiphold::host::types::{
+    Error as Guest, Frame as GuestFrame, SeriesKey as GuestKey, TimeRange as GuestRange,
+};
 use crate::state::{State, to_guest};
 use shiphold_storage::series::{Column, Frame, FrameStream, Selector, TimeRange, Values, WriteBatch};
 use shiphold_storage::{Error, Result};
@@ -21,11 +23,20 @@ pub struct Scan {
 }
 
 impl Host for State {
-    async fn list(&mut self, bucket: String, measurement: String, after: Option<GuestKey>, limit: u32) -> wasmtime::Result<Result<Vec<SeriesInfo>, Guest>> {
+    async fn list(
+        &mut self,
+        bucket: String,
+        measurement: String,
+        after: Option<GuestKey>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Vec<SeriesInfo>, Guest>> {
         let listed = self
             .blocking(move |layer, caller, _| {
                 let after = after.map(key_from_guest).transpose()?;
-                let all = layer.series().list(caller, &Selector { bucket: Some(bucket), measurement: Some(measurement), tags: Vec::new() })?;
+                let all = layer.series().list(
+                    caller,
+                    &Selector { bucket: Some(bucket), measurement: Some(measurement), tags: Vec::new() },
+                )?;
                 Ok(all
                     .into_iter()
                     .filter(|s| after.as_ref().is_none_or(|a| s.key > *a))
@@ -43,12 +54,23 @@ impl Host for State {
         Ok(listed.map_err(|e| to_guest(&e)))
     }
 
-    async fn open_scan(&mut self, key: GuestKey, range: GuestRange, fields: Vec<String>) -> wasmtime::Result<Result<Resource<Scan>, Guest>> {
+    async fn open_scan(
+        &mut self,
+        key: GuestKey,
+        range: GuestRange,
+        fields: Vec<String>,
+    ) -> wasmtime::Result<Result<Resource<Scan>, Guest>> {
         let opened = self
             .blocking(move |layer, caller, budget| {
                 let key = key_from_guest(key)?;
                 let range = TimeRange::new(range.start, range.end)?;
-                layer.series().scan(caller, &key, range, (!fields.is_empty()).then_some(fields.as_slice()), budget)
+                layer.series().scan(
+                    caller,
+                    &key,
+                    range,
+                    (!fields.is_empty()).then_some(fields.as_slice()),
+                    budget,
+                )
             })
             .await?;
         match opened {
@@ -64,7 +86,10 @@ impl Host for State {
                 let report = layer.series().write(caller, batch)?;
                 match report.conflicts.first() {
                     None => Ok(report.written),
-                    Some(c) => Err(Error::conflict(format!("{} rows were refused: `{}` is a {}, not a {}", report.dropped, c.field, c.have, c.got))),
+                    Some(c) => Err(Error::conflict(format!(
+                        "{} rows were refused: `{}` is a {}, not a {}",
+                        report.dropped, c.field, c.have, c.got
+                    ))),
                 }
             })
             .await?;
@@ -73,7 +98,11 @@ impl Host for State {
 }
 
 impl HostScan for State {
-    async fn next(&mut self, scan: Resource<Scan>, rows_max: u32) -> wasmtime::Result<Result<Option<GuestFrame>, Guest>> {
+    async fn next(
+        &mut self,
+        scan: Resource<Scan>,
+        rows_max: u32,
+    ) -> wasmtime::Result<Result<Option<GuestFrame>, Guest>> {
         let wanted = (rows_max as usize).clamp(1, ROWS_MAX);
         let s = self.table.get_mut(&scan)?;
         if s.pending.is_none() {

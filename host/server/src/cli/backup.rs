@@ -26,7 +26,11 @@ pub(crate) enum Verb {
 }
 
 /// `check` and `restore` work on folders that no host owns.
-pub(crate) async fn run_without_host(verb: &Verb, manifest: &Manifest, out: &Output) -> Result<Option<ExitCode>, Failure> {
+pub(crate) async fn run_without_host(
+    verb: &Verb,
+    manifest: &Manifest,
+    out: &Output,
+) -> Result<Option<ExitCode>, Failure> {
     let bar = out.progress("reading");
     let moved = bar.clone();
     let mut progress = move |done: u64, total: u64| {

@@ -10,7 +10,8 @@ use std::process::ExitCode;
 pub(crate) fn run(path: &Path, out: &Output) -> Result<ExitCode, Failure> {
     let wrong = |f: Failure| Failure { exit: 2, ..f };
     let text = Manifest::read(path).map_err(|e| wrong(e.into()))?;
-    let absolute = std::path::absolute(path).map_err(|e| wrong(Failure::plain(format!("{}: {e}", path.display()))))?;
+    let absolute =
+        std::path::absolute(path).map_err(|e| wrong(Failure::plain(format!("{}: {e}", path.display()))))?;
     let problems: Vec<Problem> = match Manifest::parse(&text, &absolute) {
         Err(problems) => problems.problems,
         Ok(manifest) => shiphold_runtime::check(&manifest)

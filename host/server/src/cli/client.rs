@@ -74,8 +74,9 @@ impl Client {
             },
             Self::Socket(path) => {
                 let stream = UnixStream::connect(path).await.map_err(|e| lost(&e))?;
-                let (mut sender, connection) =
-                    hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| lost(&e))?;
+                let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                    .await
+                    .map_err(|e| lost(&e))?;
                 tokio::spawn(connection);
                 sender.send_request(request).await.map_err(|e| lost(&e))?.map(Body::new)
             }
@@ -101,7 +102,12 @@ impl Client {
         self.json(Method::POST, path, Some(body)).await
     }
 
-    pub(crate) async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    pub(crate) async fn json(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
         let answer = self.send(request(method, path, body, "application/json")?).await?;
         if answer.status() == StatusCode::NO_CONTENT {
             return Ok(Value::Null);
@@ -117,12 +123,24 @@ impl Client {
     }
 
     /// Long work: shows its progress and gives its result.
-    pub(crate) async fn work(&self, path: &str, body: &Value, out: &Output, what: &str) -> Result<Value, Failure> {
+    pub(crate) async fn work(
+        &self,
+        path: &str,
+        body: &Value,
+        out: &Output,
+        what: &str,
+    ) -> Result<Value, Failure> {
         self.watch(request(Method::POST, path, Some(body), "application/x-ndjson")?, out, what).await
     }
 
     /// Long work that a file is sent to.
-    pub(crate) async fn work_with_file(&self, path: &str, file: &Path, out: &Output, what: &str) -> Result<Value, Failure> {
+    pub(crate) async fn work_with_file(
+        &self,
+        path: &str,
+        file: &Path,
+        out: &Output,
+        what: &str,
+    ) -> Result<Value, Failure> {
         let body = file_body(file).await?;
         let request = Request::builder()
             .method(Method::POST)
@@ -164,7 +182,10 @@ impl Client {
             last = Some(value);
         }
         bar.finish_and_clear();
-        last.ok_or_else(|| Failure::plain("the host ended the exchange before the work was done").hinted("look at the host's log, then run it again: every job may be run twice"))
+        last.ok_or_else(|| {
+            Failure::plain("the host ended the exchange before the work was done")
+                .hinted("look at the host's log, then run it again: every job may be run twice")
+        })
     }
 }
 
@@ -180,7 +201,8 @@ fn event(line: &[u8], bar: &indicatif::ProgressBar) -> Result<Option<Value>, Fai
     if line.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    let value: Value = serde_json::from_slice(line).map_err(|e| Failure::plain(format!("the host answered what is not JSON: {e}")))?;
+    let value: Value = serde_json::from_slice(line)
+        .map_err(|e| Failure::plain(format!("the host answered what is not JSON: {e}")))?;
     if let Some(problem) = value.get("error") {
         bar.finish_and_clear();
         return Err(Failure::problem(problem));
@@ -202,10 +224,21 @@ fn event(line: &[u8], bar: &indicatif::ProgressBar) -> Result<Option<Value>, Fai
 }
 
 /// A request with or without JSON.
-pub(crate) fn request(method: Method, path: &str, body: Option<&Value>, accept: &str) -> Result<Request<Body>, Failure> {
-    let builder = Request::builder().method(method).uri(path).header(header::HOST, "localhost").header(header::ACCEPT, accept);
+pub(crate) fn request(
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+    accept: &str,
+) -> Result<Request<Body>, Failure> {
+    let builder = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "localhost")
+        .header(header::ACCEPT, accept);
     match body {
-        Some(json) => builder.header(header::CONTENT_TYPE, "application/json").body(Body::from(json.to_string())),
+        Some(json) => {
+            builder.header(header::CONTENT_TYPE, "application/json").body(Body::from(json.to_string()))
+        }
         None => builder.body(Body::empty()),
     }
     .map_err(|e| Failure::usage(format!("`{path}` is no address: {e}"), "give shorter names"))
@@ -214,9 +247,9 @@ pub(crate) fn request(method: Method, path: &str, body: Option<&Value>, accept: 
 /// A file as a body, read as it is sent.
 pub(crate) async fn file_body(path: &Path) -> Result<Body, Failure> {
     use tokio::io::AsyncReadExt as _;
-    let file = tokio::fs::File::open(path)
-        .await
-        .map_err(|e| Failure::usage(format!("{}: {e}", path.display()), "name a file that exists and can be read"))?;
+    let file = tokio::fs::File::open(path).await.map_err(|e| {
+        Failure::usage(format!("{}: {e}", path.display()), "name a file that exists and can be read")
+    })?;
     let stream = futures_util::stream::unfold(Some(file), |file| async {
         let mut file = file?;
         let mut part = vec![0; 256 << 10];
@@ -235,7 +268,8 @@ pub(crate) async fn file_body(path: &Path) -> Result<Body, Failure> {
 /// The JSON of an answer.
 pub(crate) async fn body_json(answer: Response<Body>) -> Result<Value, Failure> {
     let body = collect(answer.into_body()).await?;
-    serde_json::from_slice(&body).map_err(|e| Failure::plain(format!("the host answered what is not JSON: {e}")))
+    serde_json::from_slice(&body)
+        .map_err(|e| Failure::plain(format!("the host answered what is not JSON: {e}")))
 }
 
 async fn collect(body: Body) -> Result<Vec<u8>, Failure> {
@@ -293,7 +327,10 @@ mod tests {
         let bar = indicatif::ProgressBar::hidden();
         assert_eq!(event(b"{\"progress\":{\"done\":1,\"total\":2}}", &bar).unwrap(), None);
         assert_eq!(event(b"{\"result\":{\"x\":1}}", &bar).unwrap(), Some(serde_json::json!({ "x": 1 })));
-        assert_eq!(event(b"{\"error\":{\"code\":\"busy\",\"detail\":\"d\"}}", &bar).unwrap_err().code, "busy");
+        assert_eq!(
+            event(b"{\"error\":{\"code\":\"busy\",\"detail\":\"d\"}}", &bar).unwrap_err().code,
+            "busy"
+        );
         assert!(event(b"nonsense", &bar).is_err());
         assert_eq!(event(b"\n", &bar).unwrap(), None);
     }

@@ -65,38 +65,93 @@ pub(crate) enum Verb {
 }
 
 pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<ExitCode, Failure> {
-    let content = |store: &str, name: &str| format!("/v1/files/{}/content/{}", segment(store), segments(name));
+    let content =
+        |store: &str, name: &str| format!("/v1/files/{}/content/{}", segment(store), segments(name));
     match verb {
         Verb::List { store: None, .. } => {
             let v = client.get("/v1/files").await?;
-            out.list(&v, &[("store", "store"), ("kind", "kind"), ("versions", "versions"), ("objects", "objects"), ("bytes", "bytes"), ("quota", "quota_bytes")], "this manifest has no file stores: add [files.NAME]");
+            out.list(
+                &v,
+                &[
+                    ("store", "store"),
+                    ("kind", "kind"),
+                    ("versions", "versions"),
+                    ("objects", "objects"),
+                    ("bytes", "bytes"),
+                    ("quota", "quota_bytes"),
+                ],
+                "this manifest has no file stores: add [files.NAME]",
+            );
         }
         Verb::List { store: Some(store), prefix, after, limit } => {
             let query = [("prefix", Some(prefix)), ("after", after), ("limit", Some(limit.to_string()))];
             let v = client.get(&with_query(&format!("/v1/files/{}", segment(&store)), &query)).await?;
-            out.list(&v, &[("name", "path"), ("version", "version"), ("bytes", "size"), ("created", "created_at"), ("by", "created_by"), ("blake3", "blake3")], "no files there");
+            out.list(
+                &v,
+                &[
+                    ("name", "path"),
+                    ("version", "version"),
+                    ("bytes", "size"),
+                    ("created", "created_at"),
+                    ("by", "created_by"),
+                    ("blake3", "blake3"),
+                ],
+                "no files there",
+            );
         }
         Verb::Put { store, name, file, media_type, metadata } => {
             let metadata = metadata.map(|m| super::skills::parse_json("--metadata", &m)).transpose()?;
-            let mut builder = Request::builder().method(Method::PUT).uri(content(&store, &name)).header(header::HOST, "localhost");
+            let mut builder = Request::builder()
+                .method(Method::PUT)
+                .uri(content(&store, &name))
+                .header(header::HOST, "localhost");
             if let Some(t) = media_type {
                 builder = builder.header(header::CONTENT_TYPE, t);
             }
             if let Some(m) = metadata {
                 builder = builder.header("x-shiphold-metadata", m.to_string());
             }
-            let request = builder
-                .body(file_body(&file).await?)
-                .map_err(|e| Failure::usage(format!("`{name}` cannot be sent: {e}"), "write type/date/name"))?;
+            let request = builder.body(file_body(&file).await?).map_err(|e| {
+                Failure::usage(format!("`{name}` cannot be sent: {e}"), "write type/date/name")
+            })?;
             let answer = client.send(request).await?;
             let v = super::client::body_json(answer).await?;
-            let text = |k: &str| v.get(k).map(|x| x.as_str().map_or_else(|| x.to_string(), str::to_string)).unwrap_or_default();
-            out.done(&v, format!("{store}/{name} version {} ({} bytes, blake3 {})", text("version"), text("size"), text("blake3")));
+            let text = |k: &str| {
+                v.get(k).map(|x| x.as_str().map_or_else(|| x.to_string(), str::to_string)).unwrap_or_default()
+            };
+            out.done(
+                &v,
+                format!(
+                    "{store}/{name} version {} ({} bytes, blake3 {})",
+                    text("version"),
+                    text("size"),
+                    text("blake3")
+                ),
+            );
         }
-        Verb::Get { store, name, version, output } => get(client, &with_query(&content(&store, &name), &[("version", version.map(|v| v.to_string()))]), output.as_deref()).await?,
+        Verb::Get { store, name, version, output } => {
+            get(
+                client,
+                &with_query(&content(&store, &name), &[("version", version.map(|v| v.to_string()))]),
+                output.as_deref(),
+            )
+            .await?
+        }
         Verb::Versions { store, name } => {
-            let v = client.get(&with_query(&format!("/v1/files/{}/versions", segment(&store)), &[("path", Some(name))])).await?;
-            out.list(&v, &[("version", "version"), ("bytes", "size"), ("created", "created_at"), ("by", "created_by"), ("blake3", "blake3")], "none");
+            let v = client
+                .get(&with_query(&format!("/v1/files/{}/versions", segment(&store)), &[("path", Some(name))]))
+                .await?;
+            out.list(
+                &v,
+                &[
+                    ("version", "version"),
+                    ("bytes", "size"),
+                    ("created", "created_at"),
+                    ("by", "created_by"),
+                    ("blake3", "blake3"),
+                ],
+                "none",
+            );
         }
         Verb::Delete { store, name, purge, yes } => {
             if purge {
@@ -107,24 +162,53 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
             out.done(&v, format!("{store}/{name} is {}", if purge { "purged" } else { "deleted" }));
         }
         Verb::Gc { store } => {
-            let v = client.work(&format!("/v1/files/{}/gc", segment(&store)), &json!({}), out, "collecting").await?;
-            out.done(&v, format!("{} objects removed, {} bytes", v.get("removed").unwrap_or(&Value::Null), v.get("bytes").unwrap_or(&Value::Null)));
+            let v = client
+                .work(&format!("/v1/files/{}/gc", segment(&store)), &json!({}), out, "collecting")
+                .await?;
+            out.done(
+                &v,
+                format!(
+                    "{} objects removed, {} bytes",
+                    v.get("removed").unwrap_or(&Value::Null),
+                    v.get("bytes").unwrap_or(&Value::Null)
+                ),
+            );
         }
         Verb::Verify { store } => {
             let stores: Vec<String> = match store {
                 Some(s) => vec![s],
-                None => client.get("/v1/files").await?.as_array().into_iter().flatten().filter_map(|s| Some(s.get("store")?.as_str()?.to_string())).collect(),
+                None => client
+                    .get("/v1/files")
+                    .await?
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|s| Some(s.get("store")?.as_str()?.to_string()))
+                    .collect(),
             };
             let mut all = Vec::new();
             let mut faults = 0;
             for store in stores {
-                let v = client.work(&format!("/v1/files/{}/verify", segment(&store)), &json!({}), out, "hashing").await?;
+                let v = client
+                    .work(&format!("/v1/files/{}/verify", segment(&store)), &json!({}), out, "hashing")
+                    .await?;
                 let found = v.get("faults").and_then(Value::as_array).cloned().unwrap_or_default();
                 if !out.json {
-                    out.line(format!("{store}: {} objects, {} bytes, {} faults, {} orphans", v.get("objects").unwrap_or(&Value::Null), v.get("bytes").unwrap_or(&Value::Null), found.len(), v.get("orphans").unwrap_or(&Value::Null)));
+                    out.line(format!(
+                        "{store}: {} objects, {} bytes, {} faults, {} orphans",
+                        v.get("objects").unwrap_or(&Value::Null),
+                        v.get("bytes").unwrap_or(&Value::Null),
+                        found.len(),
+                        v.get("orphans").unwrap_or(&Value::Null)
+                    ));
                     for f in &found {
                         let text = |k: &str| f.get(k).and_then(Value::as_str).unwrap_or_default();
-                        out.line(format!("  {}: {} (needed by {})", text("blake3"), text("problem"), f.get("files").unwrap_or(&Value::Null)));
+                        out.line(format!(
+                            "  {}: {} (needed by {})",
+                            text("blake3"),
+                            text("problem"),
+                            f.get("files").unwrap_or(&Value::Null)
+                        ));
                     }
                 }
                 faults += found.len();

@@ -17,7 +17,12 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
 
 /// A file's text, or standard input for `-`.
 pub(crate) fn text(path: &Path) -> Result<String, Failure> {
-    let wrong = |e: std::io::Error| Failure::usage(format!("{}: {e}", path.display()), "name a UTF-8 file that exists, or `-` for standard input");
+    let wrong = |e: std::io::Error| {
+        Failure::usage(
+            format!("{}: {e}", path.display()),
+            "name a UTF-8 file that exists, or `-` for standard input",
+        )
+    };
     let mut out = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin().take(FILE_BYTES_MAX + 1).read_to_string(&mut out)
@@ -45,7 +50,9 @@ pub(crate) fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
     eprint!("{question}? [y/N] ");
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|e| Failure::plain(format!("reading the answer: {e}")))?;
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|e| Failure::plain(format!("reading the answer: {e}")))?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }

@@ -32,7 +32,14 @@ use std::process::ExitCode;
 #[command(name = "shiphold", version, propagate_version = true, max_term_width = 110)]
 pub(crate) struct Cli {
     /// The manifest; docs/manifest.md describes every key
-    #[arg(long, short = 'm', global = true, env = "SHIPHOLD_MANIFEST", default_value = "shiphold.toml", value_name = "FILE")]
+    #[arg(
+        long,
+        short = 'm',
+        global = true,
+        env = "SHIPHOLD_MANIFEST",
+        default_value = "shiphold.toml",
+        value_name = "FILE"
+    )]
     manifest: PathBuf,
     /// Print JSON for programs instead of tables for people
     #[arg(long, global = true)]

@@ -35,7 +35,10 @@ impl Failure {
         Self {
             exit: 1,
             code: text("code").unwrap_or_else(|| "internal".into()),
-            message: text("detail").or_else(|| text("message")).or_else(|| text("title")).unwrap_or_else(|| problem.to_string()),
+            message: text("detail")
+                .or_else(|| text("message"))
+                .or_else(|| text("title"))
+                .unwrap_or_else(|| problem.to_string()),
             hint: text("hint"),
         }
     }
@@ -43,7 +46,12 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(e: Error) -> Self {
-        Self { exit: 1, code: e.code().into(), message: e.message().into(), hint: e.hint_text().map(str::to_string) }
+        Self {
+            exit: 1,
+            code: e.code().into(),
+            message: e.message().into(),
+            hint: e.hint_text().map(str::to_string),
+        }
     }
 }
 
@@ -97,8 +105,10 @@ impl Output {
             return self.line(empty);
         }
         let heads: Vec<&str> = columns.iter().map(|c| c.0).collect();
-        let rows: Vec<Vec<String>> =
-            rows.iter().map(|row| columns.iter().map(|(_, path)| cell(path, field(row, path))).collect()).collect();
+        let rows: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| columns.iter().map(|(_, path)| cell(path, field(row, path))).collect())
+            .collect();
         self.table(&heads, &rows);
     }
 
@@ -110,7 +120,8 @@ impl Output {
             table.add_row(row);
         }
         for (i, column) in table.column_iter_mut().enumerate() {
-            let numeric = rows.iter().all(|r| r.get(i).is_none_or(|c| c.is_empty() || c.parse::<f64>().is_ok()));
+            let numeric =
+                rows.iter().all(|r| r.get(i).is_none_or(|c| c.is_empty() || c.parse::<f64>().is_ok()));
             if numeric {
                 column.set_cell_alignment(CellAlignment::Right);
             }
@@ -138,7 +149,9 @@ impl Output {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::no_length().with_message(what.to_string());
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {wide_bar} {human_pos}/{human_len} {elapsed}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{spinner} {msg} {wide_bar} {human_pos}/{human_len} {elapsed}")
+        {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(120));
@@ -153,7 +166,10 @@ fn field<'v>(row: &'v Value, path: &str) -> &'v Value {
 /// Fields that hold nanoseconds since the epoch, by their names.
 fn is_time(key: &str) -> bool {
     let key = key.rsplit('.').next().unwrap_or(key);
-    key.ends_with("_at") || key.ends_with("_time") || key.ends_with("_ns") || matches!(key, "time" | "last_due" | "last_used" | "now" | "period_start" | "period_end")
+    key.ends_with("_at")
+        || key.ends_with("_time")
+        || key.ends_with("_ns")
+        || matches!(key, "time" | "last_due" | "last_used" | "now" | "period_start" | "period_end")
 }
 
 fn cell(key: &str, value: &Value) -> String {
@@ -206,6 +222,9 @@ mod tests {
     #[test]
     fn a_problem_document_becomes_a_sentence_and_a_hint() {
         let f = Failure::problem(&json!({ "code": "denied", "title": "t", "detail": "no", "hint": "ask" }));
-        assert_eq!((f.code.as_str(), f.message.as_str(), f.hint.as_deref(), f.exit), ("denied", "no", Some("ask"), 1));
+        assert_eq!(
+            (f.code.as_str(), f.message.as_str(), f.hint.as_deref(), f.exit),
+            ("denied", "no", Some("ask"), 1)
+        );
     }
 }

@@ -49,7 +49,21 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
     match verb {
         Verb::List => {
             let v = client.get("/v1/plugins").await?;
-            out.list(&v, &[("name", "name"), ("world", "world"), ("version", "version"), ("enabled", "enabled"), ("loaded", "loaded"), ("schedule", "schedule"), ("next run", "next_run_ns"), ("failures", "failures"), ("error", "error")], "this manifest has no plugins: add [plugins.NAME]");
+            out.list(
+                &v,
+                &[
+                    ("name", "name"),
+                    ("world", "world"),
+                    ("version", "version"),
+                    ("enabled", "enabled"),
+                    ("loaded", "loaded"),
+                    ("schedule", "schedule"),
+                    ("next run", "next_run_ns"),
+                    ("failures", "failures"),
+                    ("error", "error"),
+                ],
+                "this manifest has no plugins: add [plugins.NAME]",
+            );
         }
         Verb::Run { name, dry_run, confirm, now } => {
             let body = json!({ "dry_run": dry_run, "confirm": confirm, "now": now });
@@ -57,12 +71,32 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
             if out.json { out.json(&v) } else { report(&v, out) }
         }
         Verb::Runs { name, limit, log } => {
-            let v = client.get(&with_query(&at(&name, "runs"), &[("limit", Some(limit.to_string()))])).await?;
-            out.list(&v, &[("run", "id"), ("started", "started_at"), ("trigger", "trigger"), ("dry", "dry_run"), ("state", "state"), ("ms", "duration_ms"), ("memory", "memory_peak_bytes"), ("actions", "actions"), ("error", "error")], "it did not run yet");
+            let v =
+                client.get(&with_query(&at(&name, "runs"), &[("limit", Some(limit.to_string()))])).await?;
+            out.list(
+                &v,
+                &[
+                    ("run", "id"),
+                    ("started", "started_at"),
+                    ("trigger", "trigger"),
+                    ("dry", "dry_run"),
+                    ("state", "state"),
+                    ("ms", "duration_ms"),
+                    ("memory", "memory_peak_bytes"),
+                    ("actions", "actions"),
+                    ("error", "error"),
+                ],
+                "it did not run yet",
+            );
             if log && !out.json {
                 for run in v.as_array().into_iter().flatten() {
                     out.line(format!("\nrun {}:", run.get("id").unwrap_or(&Value::Null)));
-                    run.get("log").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).for_each(|l| out.line(format!("  {l}")));
+                    run.get("log")
+                        .and_then(Value::as_array)
+                        .into_iter()
+                        .flatten()
+                        .filter_map(Value::as_str)
+                        .for_each(|l| out.line(format!("  {l}")));
                 }
             }
         }
@@ -82,7 +116,12 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
 
 /// The plan as a table, then what was done.
 fn report(v: &Value, out: &Output) {
-    let text = |v: &Value, k: &str| v.get(k).filter(|x| !x.is_null()).map(|x| x.as_str().map_or_else(|| x.to_string(), str::to_string)).unwrap_or_default();
+    let text = |v: &Value, k: &str| {
+        v.get(k)
+            .filter(|x| !x.is_null())
+            .map(|x| x.as_str().map_or_else(|| x.to_string(), str::to_string))
+            .unwrap_or_default()
+    };
     let plan = v.get("plan").unwrap_or(&Value::Null);
     let steps: Vec<&Value> = plan.get("steps").and_then(Value::as_array).into_iter().flatten().collect();
     let rows: Vec<Vec<String>> = steps
@@ -106,7 +145,12 @@ fn report(v: &Value, out: &Output) {
         None => out.line(format!("dry run: {share}; nothing was changed")),
         Some(r) => out.line(format!(
             "{} rows rolled up into {} bars, {} rows archived, {} rows and {} files dropped in {} ms",
-            text(r, "rolled_up_rows"), text(r, "rollup_bars"), text(r, "archived_rows"), text(r, "dropped_rows"), text(r, "dropped_files"), text(v, "duration_ms")
+            text(r, "rolled_up_rows"),
+            text(r, "rollup_bars"),
+            text(r, "archived_rows"),
+            text(r, "dropped_rows"),
+            text(r, "dropped_files"),
+            text(v, "duration_ms")
         )),
     }
 }

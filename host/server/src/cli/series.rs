@@ -139,22 +139,51 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
         }
         Verb::Query(q) => query(q, client, out).await?,
         Verb::Import { file, symbol, timeframe, bucket, timezone } => {
-            let path = with_query("/v1/series/import", &[("symbol", Some(symbol.clone())), ("timeframe", Some(timeframe.clone())), ("bucket", bucket), ("timezone", timezone)]);
+            let path = with_query(
+                "/v1/series/import",
+                &[
+                    ("symbol", Some(symbol.clone())),
+                    ("timeframe", Some(timeframe.clone())),
+                    ("bucket", bucket),
+                    ("timezone", timezone),
+                ],
+            );
             let begin = std::time::Instant::now();
             let v = client.work_with_file(&path, &file, out, "importing").await?;
             let rows = number(&v, "written");
-            out.done(&v, format!("{rows} bars of {symbol} ({timeframe}) imported from {} in {:.2} s", file.display(), begin.elapsed().as_secs_f64()));
+            out.done(
+                &v,
+                format!(
+                    "{rows} bars of {symbol} ({timeframe}) imported from {} in {:.2} s",
+                    file.display(),
+                    begin.elapsed().as_secs_f64()
+                ),
+            );
         }
         Verb::Write { file, bucket, precision } => {
             let path = with_query("/v1/series/write", &[("bucket", bucket), ("precision", Some(precision))]);
             let v = client.json_text(&path, input::text(&file)?).await?;
-            out.done(&v, format!("{} rows written, {} refused", number(&v, "written"), number(&v, "dropped")));
+            out.done(
+                &v,
+                format!("{} rows written, {} refused", number(&v, "written"), number(&v, "dropped")),
+            );
         }
         Verb::Delete { choice, start, end, yes } => {
             if choice.measurement.is_none() && choice.tags.is_empty() {
-                return Err(Failure::usage("nothing says which series to delete from", "name them with --measurement; '*' means every one"));
+                return Err(Failure::usage(
+                    "nothing says which series to delete from",
+                    "name them with --measurement; '*' means every one",
+                ));
             }
-            input::confirm(yes, &format!("delete rows of {} from {} to {}", choice.measurement.as_deref().unwrap_or("*"), start.as_deref().unwrap_or("the beginning"), end.as_deref().unwrap_or("the end")))?;
+            input::confirm(
+                yes,
+                &format!(
+                    "delete rows of {} from {} to {}",
+                    choice.measurement.as_deref().unwrap_or("*"),
+                    start.as_deref().unwrap_or("the beginning"),
+                    end.as_deref().unwrap_or("the end")
+                ),
+            )?;
             let mut body = choice.selector();
             if let Some(map) = body.as_object_mut() {
                 map.insert("start".into(), when(start.as_ref()));
@@ -171,7 +200,16 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
         }
         Verb::Compact => {
             let v = client.work("/v1/series/compact", &json!({}), out, "compacting").await?;
-            out.done(&v, format!("{} chunks became {}; {} bytes became {}", number(&v, "chunks_before"), number(&v, "chunks_after"), number(&v, "bytes_before"), number(&v, "bytes_after")));
+            out.done(
+                &v,
+                format!(
+                    "{} chunks became {}; {} bytes became {}",
+                    number(&v, "chunks_before"),
+                    number(&v, "chunks_after"),
+                    number(&v, "bytes_before"),
+                    number(&v, "bytes_after")
+                ),
+            );
         }
         Verb::Verify => {
             let v = client.work("/v1/series/verify", &json!({}), out, "reading").await?;
@@ -190,7 +228,10 @@ fn number(v: &Value, key: &str) -> u64 {
 
 async fn query(q: Query, client: &Client, out: &Output) -> Result<(), Failure> {
     let Some(measurement) = q.choice.measurement else {
-        return Err(Failure::usage("nothing says what to ask for", "name it with --measurement; `shiphold series list` shows what there is"));
+        return Err(Failure::usage(
+            "nothing says what to ask for",
+            "name it with --measurement; `shiphold series list` shows what there is",
+        ));
     };
     let window = q.window.map(|every| json!({ "every": every, "aggregates": q.aggregates }));
     let body = json!({
@@ -205,7 +246,8 @@ async fn query(q: Query, client: &Client, out: &Output) -> Result<(), Failure> {
         return Ok(());
     }
     let columns: Vec<&Value> = v.get("columns").and_then(Value::as_array).into_iter().flatten().collect();
-    let heads: Vec<&str> = columns.iter().map(|c| c.get("name").and_then(Value::as_str).unwrap_or_default()).collect();
+    let heads: Vec<&str> =
+        columns.iter().map(|c| c.get("name").and_then(Value::as_str).unwrap_or_default()).collect();
     let rows = usize::try_from(number(&v, "rows")).unwrap_or(0);
     let table: Vec<Vec<String>> = (0..rows)
         .map(|r| {
@@ -252,7 +294,13 @@ fn list(v: &Value, out: &Output) {
         .flatten()
         .map(|s| {
             let (bucket, name) = key(s);
-            let fields: Vec<&str> = s.get("fields").and_then(Value::as_array).into_iter().flatten().filter_map(|f| f.get(0)?.as_str()).collect();
+            let fields: Vec<&str> = s
+                .get("fields")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|f| f.get(0)?.as_str())
+                .collect();
             let shown = if fields.len() > 6 { format!("{} fields", fields.len()) } else { fields.join(" ") };
             vec![bucket, name, number(s, "rows").to_string(), span(s, "min_time"), span(s, "max_time"), shown]
         })
@@ -268,9 +316,18 @@ fn latest(v: &Value, out: &Output) {
     for series in v.as_array().into_iter().flatten() {
         let (bucket, name) = key(series);
         for f in series.get("fields").and_then(Value::as_array).into_iter().flatten() {
-            let value = f.get("value").map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string)).unwrap_or_default();
+            let value = f
+                .get("value")
+                .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string))
+                .unwrap_or_default();
             let at = f.get("time").and_then(Value::as_i64).map(time).unwrap_or_default();
-            rows.push(vec![bucket.clone(), name.clone(), f.get("name").and_then(Value::as_str).unwrap_or_default().into(), value, at]);
+            rows.push(vec![
+                bucket.clone(),
+                name.clone(),
+                f.get("name").and_then(Value::as_str).unwrap_or_default().into(),
+                value,
+                at,
+            ]);
         }
     }
     if rows.is_empty() {

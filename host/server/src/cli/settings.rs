@@ -42,10 +42,12 @@ fn expectation(text: Option<&str>) -> Result<Value, Failure> {
     match text {
         None => Ok(json!("any")),
         Some("absent") => Ok(json!("absent")),
-        Some(n) => n
-            .parse::<u64>()
-            .map(|n| json!({ "revision": n }))
-            .map_err(|_| Failure::usage(format!("`{n}` is no revision"), "give a number from `settings get --json`, or `absent`")),
+        Some(n) => n.parse::<u64>().map(|n| json!({ "revision": n })).map_err(|_| {
+            Failure::usage(
+                format!("`{n}` is no revision"),
+                "give a number from `settings get --json`, or `absent`",
+            )
+        }),
     }
 }
 
@@ -63,7 +65,17 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
         }
         Verb::List { namespace: Some(namespace) } => {
             let v = client.get(&format!("/v1/settings/{}", segment(&namespace))).await?;
-            out.list(&v, &[("key", "key"), ("value", "value"), ("revision", "revision"), ("changed", "changed_at"), ("by", "changed_by")], "no settings there");
+            out.list(
+                &v,
+                &[
+                    ("key", "key"),
+                    ("value", "value"),
+                    ("revision", "revision"),
+                    ("changed", "changed_at"),
+                    ("by", "changed_by"),
+                ],
+                "no settings there",
+            );
         }
         Verb::Get { namespace, key } => {
             let v = client.get(&at(&namespace, &key)).await?;
@@ -74,7 +86,10 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
             let value = parse_json("the value", &value).unwrap_or(Value::String(value));
             let body = json!({ "value": value, "expect": expectation(expect.as_deref())? });
             let v = client.json(Method::PUT, &at(&namespace, &key), Some(&body)).await?;
-            out.done(&v, format!("{namespace}/{key} is at revision {}", v.get("revision").unwrap_or(&Value::Null)));
+            out.done(
+                &v,
+                format!("{namespace}/{key} is at revision {}", v.get("revision").unwrap_or(&Value::Null)),
+            );
         }
         Verb::Delete { namespace, key, expect } => {
             let body = json!({ "expect": expectation(expect.as_deref())? });
@@ -82,8 +97,22 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
             out.done(&v, format!("{namespace}/{key} is deleted"));
         }
         Verb::History { namespace, key, limit } => {
-            let v = client.get(&with_query(&format!("{}/history", at(&namespace, &key)), &[("limit", Some(limit.to_string()))])).await?;
-            out.list(&v, &[("revision", "revision"), ("value", "value"), ("changed", "changed_at"), ("by", "changed_by")], "it never had a value");
+            let v = client
+                .get(&with_query(
+                    &format!("{}/history", at(&namespace, &key)),
+                    &[("limit", Some(limit.to_string()))],
+                ))
+                .await?;
+            out.list(
+                &v,
+                &[
+                    ("revision", "revision"),
+                    ("value", "value"),
+                    ("changed", "changed_at"),
+                    ("by", "changed_by"),
+                ],
+                "it never had a value",
+            );
         }
     }
     Ok(())

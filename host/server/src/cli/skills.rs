@@ -98,28 +98,75 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
             out.done(&v, format!("{}@{} is stored and current", word(&v, "name"), word(&v, "version")));
         }
         Verb::Get { name, version, code } => {
-            let v = client.get(&with_query(&format!("/v1/skills/{}", segment(&name)), &[("version", version)])).await?;
+            let v = client
+                .get(&with_query(&format!("/v1/skills/{}", segment(&name)), &[("version", version)]))
+                .await?;
             if code && !out.json { out.line(word(&v, "code").trim_end()) } else { out.object(&v) }
         }
         Verb::List { tag, language, after, limit } => {
-            let query = [("tag", tag), ("language", language), ("after", after), ("limit", Some(limit.to_string()))];
+            let query =
+                [("tag", tag), ("language", language), ("after", after), ("limit", Some(limit.to_string()))];
             let v = client.get(&with_query("/v1/skills", &query)).await?;
-            out.list(&v, &[("name", "name"), ("version", "version"), ("language", "language"), ("versions", "versions"), ("tags", "tags"), ("description", "description")], "no skills yet: `shiphold skills put` stores one");
+            out.list(
+                &v,
+                &[
+                    ("name", "name"),
+                    ("version", "version"),
+                    ("language", "language"),
+                    ("versions", "versions"),
+                    ("tags", "tags"),
+                    ("description", "description"),
+                ],
+                "no skills yet: `shiphold skills put` stores one",
+            );
         }
         Verb::Versions { name } => {
             let v = client.get(&format!("/v1/skills/{}/versions", segment(&name))).await?;
-            out.list(&v, &[("version", "version"), ("current", "current"), ("created", "created_at"), ("by", "created_by"), ("hash", "hash")], "none");
+            out.list(
+                &v,
+                &[
+                    ("version", "version"),
+                    ("current", "current"),
+                    ("created", "created_at"),
+                    ("by", "created_by"),
+                    ("hash", "hash"),
+                ],
+                "none",
+            );
         }
         Verb::Search { text, tags, language, limit } => {
-            let v = client.post("/v1/skills/search", &json!({ "text": text, "tags": tags, "language": language, "limit": limit })).await?;
-            out.list(&v, &[("name", "name"), ("version", "version"), ("score", "score"), ("text", "parts.text"), ("typo", "parts.typo"), ("tag", "parts.tag"), ("description", "description")], "nothing found");
+            let v = client
+                .post(
+                    "/v1/skills/search",
+                    &json!({ "text": text, "tags": tags, "language": language, "limit": limit }),
+                )
+                .await?;
+            out.list(
+                &v,
+                &[
+                    ("name", "name"),
+                    ("version", "version"),
+                    ("score", "score"),
+                    ("text", "parts.text"),
+                    ("typo", "parts.typo"),
+                    ("tag", "parts.tag"),
+                    ("description", "description"),
+                ],
+                "nothing found",
+            );
         }
         Verb::Resolve { name } => {
             let v = client.get(&format!("/v1/skills/{}/resolve", segment(&name))).await?;
-            out.list(&v, &[("name", "name"), ("version", "version"), ("wanted by", "wanted_by")], "nothing to load");
+            out.list(
+                &v,
+                &[("name", "name"), ("version", "version"), ("wanted by", "wanted_by")],
+                "nothing to load",
+            );
         }
         Verb::Rollback { name, version } => {
-            let v = client.post(&format!("/v1/skills/{}/rollback", segment(&name)), &json!({ "version": version })).await?;
+            let v = client
+                .post(&format!("/v1/skills/{}/rollback", segment(&name)), &json!({ "version": version }))
+                .await?;
             out.done(&v, format!("{name}@{version} is current"));
         }
         Verb::Performance { name, record, version } => {
@@ -130,7 +177,20 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
                 out.done(&v, "recorded");
             } else {
                 let v = client.get(&path).await?;
-                out.list(&v, &[("version", "version"), ("from", "period_start"), ("to", "period_end"), ("returns", "returns"), ("sharpe", "sharpe"), ("win rate", "win_rate"), ("drawdown", "max_drawdown"), ("samples", "samples")], "nothing recorded yet");
+                out.list(
+                    &v,
+                    &[
+                        ("version", "version"),
+                        ("from", "period_start"),
+                        ("to", "period_end"),
+                        ("returns", "returns"),
+                        ("sharpe", "sharpe"),
+                        ("win rate", "win_rate"),
+                        ("drawdown", "max_drawdown"),
+                        ("samples", "samples"),
+                    ],
+                    "nothing recorded yet",
+                );
             }
         }
     }
@@ -142,5 +202,10 @@ pub(super) fn word<'v>(value: &'v Value, key: &str) -> &'v str {
 }
 
 pub(super) fn parse_json(what: &str, text: &str) -> Result<Value, Failure> {
-    serde_json::from_str(text).map_err(|e| Failure::usage(format!("{what} is not JSON: {e}"), "quote strings inside the shell's quotes: '\"text\"'"))
+    serde_json::from_str(text).map_err(|e| {
+        Failure::usage(
+            format!("{what} is not JSON: {e}"),
+            "quote strings inside the shell's quotes: '\"text\"'",
+        )
+    })
 }

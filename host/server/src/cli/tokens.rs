@@ -27,12 +27,24 @@ pub(crate) enum Verb {
 pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(), Failure> {
     match verb {
         Verb::Create { name, scope, expires } => {
-            let v = client.post("/v1/tokens", &json!({ "name": name, "scope": scope, "expires": expires })).await?;
+            let v = client
+                .post("/v1/tokens", &json!({ "name": name, "scope": scope, "expires": expires }))
+                .await?;
             out.done(&v, format!("{}\nKeep it: it is not shown again. Use it as `Authorization: Bearer …` or InfluxDB's `Token …`.", word(&v, "token")));
         }
         Verb::List => {
             let v = client.get("/v1/tokens").await?;
-            out.list(&v, &[("name", "name"), ("scope", "scope"), ("created", "created_at"), ("expires", "expires_at"), ("last used", "last_used_at")], "no tokens yet: `shiphold tokens create NAME --scope write`");
+            out.list(
+                &v,
+                &[
+                    ("name", "name"),
+                    ("scope", "scope"),
+                    ("created", "created_at"),
+                    ("expires", "expires_at"),
+                    ("last used", "last_used_at"),
+                ],
+                "no tokens yet: `shiphold tokens create NAME --scope write`",
+            );
         }
         Verb::Revoke { name } => {
             let v = client.json(Method::DELETE, &format!("/v1/tokens/{}", segment(&name)), None).await?;

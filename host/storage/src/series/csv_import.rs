@@ -45,7 +45,8 @@ pub fn read_bars(input: &mut dyn Read, zone: Tz, give: &mut dyn FnMut(Frame) -> 
         give(pending.take(&columns))?;
     }
     if rows == 0 {
-        return Err(Error::invalid("the file has no rows below its header").hint("the first line names the columns: date,open,high,low,close,volume"));
+        return Err(Error::invalid("the file has no rows below its header")
+            .hint("the first line names the columns: date,open,high,low,close,volume"));
     }
     Ok(rows)
 }
@@ -54,7 +55,8 @@ fn unreadable(e: &csv::Error) -> Error {
     let place = e.position().map_or_else(String::new, |p| format!("line {}: ", p.line()));
     match e.kind() {
         csv::ErrorKind::Io(io) => Error::new(Kind::Io, format!("{place}the file cannot be read: {io}")),
-        _ => Error::invalid(format!("{place}{e}")).hint("every line has as many columns as the header; text with commas stands in quotes"),
+        _ => Error::invalid(format!("{place}{e}"))
+            .hint("every line has as many columns as the header; text with commas stands in quotes"),
     }
 }
 
@@ -66,22 +68,29 @@ struct Columns {
 
 impl Columns {
     fn find(header: &csv::StringRecord) -> Result<Self> {
-        let found = || header.iter().map(|h| format!("`{}`", h.escape_debug())).collect::<Vec<_>>().join(", ");
+        let found =
+            || header.iter().map(|h| format!("`{}`", h.escape_debug())).collect::<Vec<_>>().join(", ");
         if header.len() > COLUMNS_MAX {
             return Err(Error::limit("the number of columns", COLUMNS_MAX, "import a file of bars"));
         }
         // A byte order mark is no part of a name.
-        let names: Vec<String> = header.iter().map(|h| h.trim_start_matches('\u{feff}').to_lowercase()).collect();
+        let names: Vec<String> =
+            header.iter().map(|h| h.trim_start_matches('\u{feff}').to_lowercase()).collect();
         let position = |known: &[&str]| names.iter().position(|n| known.contains(&n.as_str()));
         let Some(time) = position(&TIME_NAMES) else {
             return Err(Error::invalid(format!("no column with the time; the file has {}", found()))
                 .hint(format!("name it one of: {}", TIME_NAMES.join(", "))));
         };
-        let fields: Vec<(usize, &'static str)> = FIELDS.iter().filter_map(|(field, known)| Some((position(known)?, *field))).collect();
+        let fields: Vec<(usize, &'static str)> =
+            FIELDS.iter().filter_map(|(field, known)| Some((position(known)?, *field))).collect();
         let missing: Vec<&str> = NEEDED.into_iter().filter(|n| !fields.iter().any(|(_, f)| f == n)).collect();
         if !missing.is_empty() {
-            return Err(Error::invalid(format!("no column {}; the file has {}", missing.join(", "), found()))
-                .hint("a bar needs the columns open, high, low and close"));
+            return Err(Error::invalid(format!(
+                "no column {}; the file has {}",
+                missing.join(", "),
+                found()
+            ))
+            .hint("a bar needs the columns open, high, low and close"));
         }
         Ok(Self { time, fields })
     }
@@ -96,14 +105,29 @@ struct Pending {
 impl Pending {
     fn new(columns: &Columns) -> Self {
         let empty = || columns.fields.iter().map(|_| Vec::new());
-        Self { times: Vec::new(), values: empty().collect(), valid: columns.fields.iter().map(|_| Vec::new()).collect() }
+        Self {
+            times: Vec::new(),
+            values: empty().collect(),
+            valid: columns.fields.iter().map(|_| Vec::new()).collect(),
+        }
     }
 
-    fn push(&mut self, columns: &Columns, header: &csv::StringRecord, record: &csv::StringRecord, line: u64, zone: Tz) -> Result<()> {
+    fn push(
+        &mut self,
+        columns: &Columns,
+        header: &csv::StringRecord,
+        record: &csv::StringRecord,
+        line: u64,
+        zone: Tz,
+    ) -> Result<()> {
         let cell = |at: usize| record.get(at).unwrap_or_default();
         let wrong = |at: usize, what: &str, hint: &str| {
             let name = header.get(at).unwrap_or_default();
-            Error::invalid(format!("line {line}, column `{name}`: `{}` is not {what}", cell(at).escape_debug())).hint(hint.to_string())
+            Error::invalid(format!(
+                "line {line}, column `{name}`: `{}` is not {what}",
+                cell(at).escape_debug()
+            ))
+            .hint(hint.to_string())
         };
         let time = parse_cell_time(cell(columns.time), zone)
             .ok_or_else(|| wrong(columns.time, "a time", "write a date (2026-06-26, or 6/26/2026 with the month first), RFC 3339, or seconds since the epoch"))?;
@@ -113,12 +137,9 @@ impl Pending {
             let needed = NEEDED.iter().position(|n| n == field);
             let value = match text {
                 "" if needed.is_none() => None,
-                text => Some(
-                    text.parse::<f64>()
-                        .ok()
-                        .filter(|v| v.is_finite())
-                        .ok_or_else(|| wrong(*at, "a number", "write numbers with a point and without separators: 1234.56"))?,
-                ),
+                text => Some(text.parse::<f64>().ok().filter(|v| v.is_finite()).ok_or_else(|| {
+                    wrong(*at, "a number", "write numbers with a point and without separators: 1234.56")
+                })?),
             };
             if let (Some(v), Some(place)) = (value, needed.and_then(|n| bar.get_mut(n))) {
                 *place = Some(v);
@@ -175,7 +196,8 @@ fn american(text: &str) -> Option<String> {
     let (month, day, year) = (parts.next()?, parts.next()?, parts.next()?);
     let number = |t: &str, most: u32| t.parse::<u32>().ok().filter(|n| (1..=most).contains(n));
     let (month, day) = (number(month, 12)?, number(day, 31)?);
-    (year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit())).then(|| format!("{year}-{month:02}-{day:02}"))
+    (year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| format!("{year}-{month:02}-{day:02}"))
 }
 
 #[cfg(test)]
@@ -214,7 +236,10 @@ mod tests {
     #[test]
     fn errors_name_the_place() {
         for (text, words) in [
-            ("Date,Open,High,Low,Close\n2024-01-02,1,2,0.5,1.5\n2024-01-03,1,two,0.5,1.5\n", &["line 3", "High", "two"][..]),
+            (
+                "Date,Open,High,Low,Close\n2024-01-02,1,2,0.5,1.5\n2024-01-03,1,two,0.5,1.5\n",
+                &["line 3", "High", "two"][..],
+            ),
             ("Date,Open,High,Low,Shut\n2024-01-02,1,2,0.5,1.5\n", &["close", "`Shut`"]),
             ("Open,High,Low,Close\n1,1,1,1\n", &["time", "`Open`"]),
             ("Date,Open,High,Low,Close\nsoon,1,2,0.5,1.5\n", &["line 2", "Date", "soon"]),
@@ -232,7 +257,15 @@ mod tests {
 
     #[test]
     fn epochs_by_their_size() {
-        for (text, want) in [("0", 0), ("1719408600", 1_719_408_600_000_000_000), ("1719408600000", 1_719_408_600_000_000_000), ("1719408600000000", 1_719_408_600_000_000_000), ("1719408600000000000", 1_719_408_600_000_000_000), ("1/4/1999", 915_408_000_000_000_000), ("12/31/2018", 1_546_214_400_000_000_000)] {
+        for (text, want) in [
+            ("0", 0),
+            ("1719408600", 1_719_408_600_000_000_000),
+            ("1719408600000", 1_719_408_600_000_000_000),
+            ("1719408600000000", 1_719_408_600_000_000_000),
+            ("1719408600000000000", 1_719_408_600_000_000_000),
+            ("1/4/1999", 915_408_000_000_000_000),
+            ("12/31/2018", 1_546_214_400_000_000_000),
+        ] {
             assert_eq!(parse_cell_time(text, Tz::UTC), Some(want), "{text}");
         }
         for bad in ["31/1/1999", "1/32/1999", "2/30/1999", "1/1/99", "1/1/1999/1", "//", "0/1/1999"] {

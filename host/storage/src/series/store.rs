@@ -3,8 +3,8 @@
 use super::line_protocol::{self, Precision};
 use super::query::{self, Query, Table};
 use super::{
-    Budget, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest, Selector, SeriesEngine, SeriesInfo, SeriesKey,
-    TimeRange, WriteBatch, WriteReport, csv_import, kinds,
+    Budget, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest, Selector,
+    SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport, csv_import, kinds,
 };
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
@@ -43,7 +43,12 @@ pub struct SeriesStore {
 }
 
 impl SeriesStore {
-    pub fn new(engine: Arc<dyn SeriesEngine>, manifest: &Manifest, disk: Arc<DiskGuard>, audit: Arc<Audit>) -> Self {
+    pub fn new(
+        engine: Arc<dyn SeriesEngine>,
+        manifest: &Manifest,
+        disk: Arc<DiskGuard>,
+        audit: Arc<Audit>,
+    ) -> Self {
         Self { engine, limits: manifest.limits.clone(), bucket: manifest.series.bucket.clone(), disk, audit }
     }
 
@@ -72,23 +77,37 @@ impl SeriesStore {
     /// Refuses rows of a plugin at times that are taken.
     fn only_adds(&self, caller: &Caller, key: &SeriesKey, frame: &Frame) -> Result<()> {
         let Caller::Plugin { name, grants } = caller else { return Ok(()) };
-        let (Some(first), Some(last)) = (frame.times.iter().min(), frame.times.iter().max()) else { return Ok(()) };
+        let (Some(first), Some(last)) = (frame.times.iter().min(), frame.times.iter().max()) else {
+            return Ok(());
+        };
         if grants.overwrite {
             return Ok(());
         }
         let new: BTreeSet<i64> = frame.times.iter().copied().collect();
         let budget = self.budget(&Budget::default());
-        for there in self.engine.scan(key, TimeRange { start: *first, end: last.saturating_add(1) }, None, &budget)? {
+        for there in
+            self.engine.scan(key, TimeRange { start: *first, end: last.saturating_add(1) }, None, &budget)?
+        {
             if let Some(time) = there?.times.iter().find(|t| new.contains(t)) {
-                return Err(Error::conflict(format!("plugin `{name}` may only add, and `{key}` has a row at {time} ns"))
-                    .hint("set `grants.overwrite = true` of the plugin in shiphold.toml if it may replace rows"));
+                return Err(Error::conflict(format!(
+                    "plugin `{name}` may only add, and `{key}` has a row at {time} ns"
+                ))
+                .hint(
+                    "set `grants.overwrite = true` of the plugin in shiphold.toml if it may replace rows",
+                ));
             }
         }
         Ok(())
     }
 
     /// Line protocol; maps lines to typed measurements (docs/line-protocol.md).
-    pub fn write_lines(&self, caller: &Caller, bucket: &str, body: &[u8], precision: Precision) -> Result<WriteReport> {
+    pub fn write_lines(
+        &self,
+        caller: &Caller,
+        bucket: &str,
+        body: &[u8],
+        precision: Precision,
+    ) -> Result<WriteReport> {
         // Before any work is done for someone who may not write at all.
         if !matches!(caller, Caller::Plugin { .. }) {
             caller.require(Scope::Write, "write series")?;
@@ -116,7 +135,14 @@ impl SeriesStore {
         Budget { deadline: Some(given.deadline.map_or(own, |d| d.min(own))), ..given.clone() }
     }
 
-    pub fn scan(&self, caller: &Caller, key: &SeriesKey, range: TimeRange, fields: Option<&[String]>, budget: &Budget) -> Result<FrameStream> {
+    pub fn scan(
+        &self,
+        caller: &Caller,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        budget: &Budget,
+    ) -> Result<FrameStream> {
         caller.may_read_series(&key.bucket, &key.measurement)?;
         self.engine.scan(key, range, fields, &self.budget(budget))
     }
@@ -138,14 +164,22 @@ impl SeriesStore {
     }
 
     fn may_look(&self, caller: &Caller) -> Result<()> {
-        if matches!(caller, Caller::Plugin { .. }) { Ok(()) } else { caller.require(Scope::Read, "read series") }
+        if matches!(caller, Caller::Plugin { .. }) {
+            Ok(())
+        } else {
+            caller.require(Scope::Read, "read series")
+        }
     }
 
     /// Admin; audited; allowed on a read-only disk.
     pub fn delete(&self, caller: &Caller, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
         caller.require(Scope::Admin, "delete series")?;
         let report = self.disk.make_room(|| self.engine.delete(selector, range))?;
-        let object = format!("series:{}/{}", selector.bucket.as_deref().unwrap_or("*"), selector.measurement.as_deref().unwrap_or("*"));
+        let object = format!(
+            "series:{}/{}",
+            selector.bucket.as_deref().unwrap_or("*"),
+            selector.measurement.as_deref().unwrap_or("*")
+        );
         let detail = json!({ "tags": selector.tags, "start": range.start, "end": range.end, "series": report.series, "rows": report.rows });
         self.audit.record(&Entry::new(caller, "series.delete", object).detail(detail))?;
         Ok(report)
@@ -153,7 +187,13 @@ impl SeriesStore {
 
     /// Bars of one symbol from a CSV file; `progress` gets rows so far. Times that are there already are replaced, so an
     /// import can be run twice. After an error the rows before it are stored: the message says how many.
-    pub fn import_csv(&self, caller: &Caller, input: &mut dyn Read, options: &CsvImport, progress: &mut dyn FnMut(u64)) -> Result<WriteReport> {
+    pub fn import_csv(
+        &self,
+        caller: &Caller,
+        input: &mut dyn Read,
+        options: &CsvImport,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<WriteReport> {
         caller.require(Scope::Write, "import bars")?;
         let timeframe: kinds::Timeframe = options.timeframe.parse()?;
         let zone = kinds::zone("timezone", options.timezone.as_deref())?;
@@ -202,12 +242,17 @@ impl SeriesStore {
 }
 
 fn check_bucket(bucket: &str) -> Result<()> {
-    let ok = (1..=BUCKET_BYTES_MAX).contains(&bucket.len()) && !bucket.starts_with('_') && !bucket.chars().any(char::is_control);
+    let ok = (1..=BUCKET_BYTES_MAX).contains(&bucket.len())
+        && !bucket.starts_with('_')
+        && !bucket.chars().any(char::is_control);
     if ok {
         return Ok(());
     }
-    Err(Error::new(Kind::Invalid, format!("`{}` is not a name of a bucket", bucket.escape_debug()))
-        .hint(format!("use 1 to {BUCKET_BYTES_MAX} bytes, no control characters, and no underscore at the beginning")))
+    Err(Error::new(Kind::Invalid, format!("`{}` is not a name of a bucket", bucket.escape_debug())).hint(
+        format!(
+            "use 1 to {BUCKET_BYTES_MAX} bytes, no control characters, and no underscore at the beginning"
+        ),
+    ))
 }
 
 #[cfg(test)]
@@ -222,7 +267,9 @@ mod tests {
     fn store(toml: &str) -> (tempfile::TempDir, SeriesStore) {
         let dir = tempfile::tempdir().unwrap();
         let manifest = Manifest::parse(toml, &dir.path().join("shiphold.toml")).unwrap();
-        let db = Arc::new(Database::open(&dir.path().join("a.db"), Options::default(), crate::schema::MIGRATIONS).unwrap());
+        let db = Arc::new(
+            Database::open(&dir.path().join("a.db"), Options::default(), crate::schema::MIGRATIONS).unwrap(),
+        );
         let limits = crate::manifest::Disk {
             warn_below: crate::units::ByteSize(0),
             read_only_below: crate::units::ByteSize(0),
@@ -234,19 +281,38 @@ mod tests {
 
     fn plugin(read: &[&str], write: &[&str], overwrite: bool) -> Caller {
         let list = |l: &[&str]| l.iter().map(|s| (*s).into()).collect();
-        Caller::Plugin { name: "p".into(), grants: Arc::new(Grants { series_read: list(read), series_write: list(write), overwrite, ..Grants::default() }) }
+        Caller::Plugin {
+            name: "p".into(),
+            grants: Arc::new(Grants {
+                series_read: list(read),
+                series_write: list(write),
+                overwrite,
+                ..Grants::default()
+            }),
+        }
     }
 
     #[test]
     fn lines_in_and_rows_out() {
         let (_dir, s) = store("");
-        let r = s.write_lines(&OP, "market", b"bar,symbol=A,timeframe=1m open=1,high=2,low=1,close=2,volume=5 60", Precision::S).unwrap();
+        let r = s
+            .write_lines(
+                &OP,
+                "market",
+                b"bar,symbol=A,timeframe=1m open=1,high=2,low=1,close=2,volume=5 60",
+                Precision::S,
+            )
+            .unwrap();
         assert_eq!((r.written, r.dropped), (1, 0));
         let q = Query { measurement: "bar.1m.A".into(), ..Query::default() };
         assert_eq!(s.query(&OP, &q, &Budget::default()).unwrap().frame.times, [60_000_000_000]);
         assert_eq!(s.write_lines(&OP, "market", b"# nothing", Precision::S).unwrap(), WriteReport::default());
         for bad in ["", "_internal", "a\nb", &"b".repeat(BUCKET_BYTES_MAX + 1)] {
-            assert_eq!(s.write_lines(&OP, bad, b"m v=1", Precision::S).unwrap_err().kind(), Kind::Invalid, "{bad}");
+            assert_eq!(
+                s.write_lines(&OP, bad, b"m v=1", Precision::S).unwrap_err().kind(),
+                Kind::Invalid,
+                "{bad}"
+            );
         }
         assert!(s.write_lines(&OP, &"b".repeat(BUCKET_BYTES_MAX), b"m v=1", Precision::S).is_ok());
     }
@@ -264,9 +330,15 @@ mod tests {
     fn scopes_and_grants() {
         let (_dir, s) = store("");
         let token = |scope| Caller::Token { id: 1, name: "t".into(), scope };
-        assert_eq!(s.write_lines(&token(Scope::Read), "market", b"m v=1", Precision::Ns).unwrap_err().kind(), Kind::Denied);
+        assert_eq!(
+            s.write_lines(&token(Scope::Read), "market", b"m v=1", Precision::Ns).unwrap_err().kind(),
+            Kind::Denied
+        );
         s.write_lines(&token(Scope::Write), "market", b"m v=1 1\nn v=1 1", Precision::Ns).unwrap();
-        assert_eq!(s.delete(&token(Scope::Write), &Selector::default(), TimeRange::ALL).unwrap_err().kind(), Kind::Denied);
+        assert_eq!(
+            s.delete(&token(Scope::Write), &Selector::default(), TimeRange::ALL).unwrap_err().kind(),
+            Kind::Denied
+        );
         let p = plugin(&["market/m"], &["market/out"], false);
         assert_eq!(s.list(&p, &Selector::default()).unwrap().len(), 1);
         assert_eq!(s.latest(&p, &Selector::default()).unwrap().len(), 1);
@@ -275,7 +347,10 @@ mod tests {
         assert_eq!(s.write_lines(&p, "market", b"m v=2 2", Precision::Ns).unwrap_err().kind(), Kind::Denied);
         s.write_lines(&p, "market", b"out v=1 1", Precision::Ns).unwrap();
         s.write_lines(&p, "market", b"out v=1 2", Precision::Ns).unwrap();
-        assert_eq!(s.write_lines(&p, "market", b"out v=9 2", Precision::Ns).unwrap_err().kind(), Kind::Conflict);
+        assert_eq!(
+            s.write_lines(&p, "market", b"out v=9 2", Precision::Ns).unwrap_err().kind(),
+            Kind::Conflict
+        );
         s.write_lines(&plugin(&[], &["market/out"], true), "market", b"out v=9 2", Precision::Ns).unwrap();
     }
 
@@ -292,10 +367,13 @@ mod tests {
     #[test]
     fn real_bars_are_imported_whole_and_twice() {
         let (_dir, s) = store("");
-        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/trader/data/sp500.csv");
-        let options = CsvImport { bucket: None, symbol: "SPX".into(), timeframe: "24h".into(), timezone: None };
+        let file =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/trader/data/sp500.csv");
+        let options =
+            CsvImport { bucket: None, symbol: "SPX".into(), timeframe: "24h".into(), timezone: None };
         for _ in 0..2 {
-            let r = s.import_csv(&OP, &mut std::fs::File::open(&file).unwrap(), &options, &mut |_| {}).unwrap();
+            let r =
+                s.import_csv(&OP, &mut std::fs::File::open(&file).unwrap(), &options, &mut |_| {}).unwrap();
             assert_eq!((r.written, r.dropped), (5_031, 0));
         }
         let l = s.list(&OP, &Selector::default()).unwrap();

@@ -75,9 +75,7 @@ impl Kind {
 
 /// The timeframe of a bar's measurement: `1m` of `bar.1m.AAPL`. `None` for every other kind.
 pub fn timeframe_of(measurement: &str) -> Option<&str> {
-    (Kind::of(measurement) == Kind::Bar)
-        .then(|| measurement.split('.').nth(1))
-        .flatten()
+    (Kind::of(measurement) == Kind::Bar).then(|| measurement.split('.').nth(1)).flatten()
 }
 
 /// The symbol of a bar's, tick's or book's measurement. `None` for every other kind.

@@ -96,13 +96,33 @@ fn rollups_have_names_only_where_they_make_sense() {
 
 #[test]
 fn timeframes_are_read_and_shown() {
-    for text in ["1s", "5s", "1m", "5m", "15m", "1h", "4h", "12h", "1d", "1w", "1mo", "3mo", "43200s", "1000d"] {
+    for text in
+        ["1s", "5s", "1m", "5m", "15m", "1h", "4h", "12h", "1d", "1w", "1mo", "3mo", "43200s", "1000d"]
+    {
         assert_eq!(tf(text).to_string(), text);
-        assert_eq!(serde_json::from_str::<Timeframe>(&serde_json::to_string(&tf(text)).unwrap()).unwrap(), tf(text));
+        assert_eq!(
+            serde_json::from_str::<Timeframe>(&serde_json::to_string(&tf(text)).unwrap()).unwrap(),
+            tf(text)
+        );
     }
     for text in [
-        "", "1", "m", "0m", "01m", "7h", "24h", "86400s", "1001d", "1 m", "-1m", "1M", "1y", "1.5h", "99999999999s",
-        "1min", "4294967295d",
+        "",
+        "1",
+        "m",
+        "0m",
+        "01m",
+        "7h",
+        "24h",
+        "86400s",
+        "1001d",
+        "1 m",
+        "-1m",
+        "1M",
+        "1y",
+        "1.5h",
+        "99999999999s",
+        "1min",
+        "4294967295d",
     ] {
         let e = text.parse::<Timeframe>().unwrap_err();
         assert!(e.hint_text().is_some() && e.kind() == crate::Kind::Invalid, "{text}: {e}");

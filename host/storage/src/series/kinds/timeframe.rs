@@ -105,9 +105,11 @@ impl Timeframe {
             }
             None => match (self.unit, zone) {
                 (Unit::Day, Tz::UTC) => fixed(time, DAY_NS.saturating_mul(i64::from(self.count)), 0),
-                (Unit::Week, Tz::UTC) => {
-                    fixed(time, (7 * DAY_NS).saturating_mul(i64::from(self.count)), MONDAY_SHIFT_DAYS * DAY_NS)
-                }
+                (Unit::Week, Tz::UTC) => fixed(
+                    time,
+                    (7 * DAY_NS).saturating_mul(i64::from(self.count)),
+                    MONDAY_SHIFT_DAYS * DAY_NS,
+                ),
                 _ => self.calendar_bar(time, zone),
             },
         };
@@ -186,11 +188,9 @@ impl FromStr for Timeframe {
         };
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
-        let unit = Unit::ALL
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .map(|(_, u)| *u)
-            .ok_or_else(|| bad(if unit.is_empty() { "the unit is missing" } else { "the unit is unknown" }))?;
+        let unit = Unit::ALL.iter().find(|(name, _)| *name == unit).map(|(_, u)| *u).ok_or_else(|| {
+            bad(if unit.is_empty() { "the unit is missing" } else { "the unit is unknown" })
+        })?;
         let count: u32 = number.parse().map_err(|_| bad("the number is missing or too large"))?;
         // One spelling for one name: `01m` would be another measurement than `1m`.
         if count == 0 || number.starts_with('0') {
