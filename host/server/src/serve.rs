@@ -46,7 +46,8 @@ pub(crate) fn run(manifest: Manifest) -> Result<()> {
 }
 
 async fn serve(layer: Arc<DataLayer>, begin: Instant) -> Result<()> {
-    let mut ends = Ends { int: listen_for(SignalKind::interrupt())?, term: listen_for(SignalKind::terminate())? };
+    let mut ends =
+        Ends { int: listen_for(SignalKind::interrupt())?, term: listen_for(SignalKind::terminate())? };
     let app = App::new(layer)?;
     let manifest = app.layer.manifest();
     let tcp = match manifest.http.enabled {
@@ -104,7 +105,9 @@ async fn serve(layer: Arc<DataLayer>, begin: Instant) -> Result<()> {
     let closing = tokio::task::spawn_blocking(move || layer.close());
     match tokio::time::timeout(CLOSE_WAIT_MAX, closing).await {
         Ok(Ok(Ok(()))) => tracing::info!("ended"),
-        Ok(Ok(Err(e))) => tracing::warn!(error = ?e, "the stores did not close well; the next start mends it"),
+        Ok(Ok(Err(e))) => {
+            tracing::warn!(error = ?e, "the stores did not close well; the next start mends it")
+        }
         Ok(Err(e)) => tracing::error!(error = %e, "closing the stores ended in a panic"),
         Err(_) => tracing::warn!("the stores are busy and were not closed; the next start reads their logs"),
     }
@@ -152,7 +155,11 @@ async fn plugins(app: Arc<App>, stopped: watch::Receiver<bool>) {
             for p in list {
                 match p.error {
                     Some(error) => {
-                        tracing::error!(plugin = p.name, error, "a plugin is not loaded; the host goes on without it");
+                        tracing::error!(
+                            plugin = p.name,
+                            error,
+                            "a plugin is not loaded; the host goes on without it"
+                        );
                     }
                     None => tracing::debug!(plugin = p.name, "loaded"),
                 }

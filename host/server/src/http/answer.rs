@@ -60,7 +60,9 @@ pub(crate) async fn call<T: Send + 'static>(
 /// The work ended in a panic: the log has it, the client gets no more than that.
 pub(crate) fn broken(e: &dyn std::fmt::Display) -> Problem {
     tracing::error!(error = %e, "a request ended in a panic");
-    Error::internal("the request ended in a fault of the host").hint("look at the host's log and report it").into()
+    Error::internal("the request ended in a fault of the host")
+        .hint("look at the host's log and report it")
+        .into()
 }
 
 /// A storage call whose result is the answer, in JSON.
@@ -343,8 +345,13 @@ pub(crate) async fn work_async<T: Serialize + Send + 'static>(
     Ok(lines(receiver, task, guard))
 }
 
-fn lines(receiver: mpsc::Receiver<Part>, task: tokio::task::JoinHandle<()>, guard: CancelOnDrop) -> Response<Body> {
-    let parts = futures_util::stream::unfold(receiver, |mut r| async { r.recv().await.map(|part| (part, r)) });
+fn lines(
+    receiver: mpsc::Receiver<Part>,
+    task: tokio::task::JoinHandle<()>,
+    guard: CancelOnDrop,
+) -> Response<Body> {
+    let parts =
+        futures_util::stream::unfold(receiver, |mut r| async { r.recv().await.map(|part| (part, r)) });
     // When the work ended in a panic, nothing was sent: say so.
     let end = futures_util::stream::once(async move {
         let panicked = task.await.err().map(|e| Ok(last_line::<()>(Err(broken(&e)))));

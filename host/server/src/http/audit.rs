@@ -12,7 +12,10 @@ use std::sync::Arc;
 
 type Host = (State<Arc<App>>, Extension<Caller>);
 
-pub(super) async fn list((State(app), Extension(caller)): Host, Params(filter): Params<AuditFilter>) -> Answer {
+pub(super) async fn list(
+    (State(app), Extension(caller)): Host,
+    Params(filter): Params<AuditFilter>,
+) -> Answer {
     answer::json(&app, move |layer| layer.audit().list(&caller, &filter)).await
 }
 

@@ -195,10 +195,15 @@ impl Read for BodyReader {
         while self.rest.is_empty() {
             let next = self.runtime.block_on(async { timeout(SILENCE_MAX, self.body.frame()).await });
             match next {
-                Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the body did not come in time")),
+                Err(_) => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the body did not come in time"));
+                }
                 Ok(None) => return Ok(0),
                 Ok(Some(Err(e))) => {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("the body ended early: {e}")));
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        format!("the body ended early: {e}"),
+                    ));
                 }
                 Ok(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
@@ -258,15 +263,20 @@ mod tests {
     }
 
     fn pieces(pieces: &[&'static str]) -> Body {
-        let pieces: Vec<Result<Bytes, io::Error>> = pieces.iter().map(|p| Ok(Bytes::from_static(p.as_bytes()))).collect();
+        let pieces: Vec<Result<Bytes, io::Error>> =
+            pieces.iter().map(|p| Ok(Bytes::from_static(p.as_bytes()))).collect();
         Body::from_stream(futures_util::stream::iter(pieces))
     }
 
     #[tokio::test]
     async fn pieces_are_put_together_and_counted() {
-        let whole = Raw::read(&HeaderMap::new(), pieces(&["ab", "", "cd", "e"]), 5).await.unwrap().content().unwrap();
+        let whole =
+            Raw::read(&HeaderMap::new(), pieces(&["ab", "", "cd", "e"]), 5).await.unwrap().content().unwrap();
         assert_eq!(whole, "abcde");
-        assert_eq!(Raw::read(&HeaderMap::new(), pieces(&["ab", "cd", "e"]), 4).await.unwrap_err().status, 413);
+        assert_eq!(
+            Raw::read(&HeaderMap::new(), pieces(&["ab", "cd", "e"]), 4).await.unwrap_err().status,
+            413
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,8 @@ pub(super) fn write(out: &mut impl Write, table: &Table) -> Result<()> {
     let wrong = |e: csv::Error| Error::io("writing the answer", e.into());
     let mut csv = csv::Writer::from_writer(out);
     let columns = &table.frame.columns;
-    csv.write_record(std::iter::once("time").chain(columns.iter().map(|c| c.name.as_str()))).map_err(wrong)?;
+    csv.write_record(std::iter::once("time").chain(columns.iter().map(|c| c.name.as_str())))
+        .map_err(wrong)?;
     for (row, time) in table.frame.times.iter().enumerate() {
         csv.write_field(DateTime::from_timestamp_nanos(*time).to_rfc3339_opts(SecondsFormat::AutoSi, true))
             .map_err(wrong)?;

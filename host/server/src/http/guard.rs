@@ -60,12 +60,19 @@ pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     answer
 }
 
-async fn enter(gate: &Gate, route: &str, mut request: Request, next: Next) -> Result<Response<Body>, Problem> {
+async fn enter(
+    gate: &Gate,
+    route: &str,
+    mut request: Request,
+    next: Next,
+) -> Result<Response<Body>, Problem> {
     let app = &gate.app;
     let http = &app.layer.manifest().http;
-    let refused = |why| move |problem: Problem| {
-        app.counters.refused(why);
-        problem
+    let refused = |why| {
+        move |problem: Problem| {
+            app.counters.refused(why);
+            problem
+        }
     };
     let mut origin = None;
     if gate.door == Door::Tcp {
@@ -113,7 +120,9 @@ fn check_host(uri: &Uri, headers: &HeaderMap, http: &Http) -> Result<(), Problem
     let named: Vec<_> = headers.get_all(header::HOST).iter().collect();
     let (name, one) = match (uri.authority(), named.as_slice()) {
         // A target in absolute form wins over the header (RFC 9112), and both must be ours.
-        (Some(a), [h]) if h.as_bytes().eq_ignore_ascii_case(a.as_str().as_bytes()) => (a.as_str().to_string(), true),
+        (Some(a), [h]) if h.as_bytes().eq_ignore_ascii_case(a.as_str().as_bytes()) => {
+            (a.as_str().to_string(), true)
+        }
         (None, [h]) => (String::from_utf8_lossy(h.as_bytes()).into_owned(), true),
         (a, all) => (format!("{a:?} {all:?}"), false),
     };
@@ -352,7 +361,14 @@ mod tests {
         };
         assert_eq!(check(&[]), Ok(false));
         assert_eq!(check(&["https://ok.example"]), Ok(true));
-        for bad in ["https://evil.example", "null", "", "http://ok.example", "https://ok.example.evil", "https://ok.example:8443"] {
+        for bad in [
+            "https://evil.example",
+            "null",
+            "",
+            "http://ok.example",
+            "https://ok.example.evil",
+            "https://ok.example:8443",
+        ] {
             assert_eq!(check(&[bad]), Err(403), "{bad}");
         }
         assert_eq!(check(&["https://ok.example", "https://ok.example"]), Err(403));
@@ -365,7 +381,9 @@ mod tests {
         assert_eq!(of("bearer  abc ").as_deref(), Some("abc"));
         let longest = "x".repeat(SECRET_BYTES_MAX);
         assert_eq!(of(&format!("Bearer {longest}")), Some(longest.clone()));
-        for bad in ["Basic abc", "Token", "Token  ", "abc", "", "Bearer \u{e9}", &format!("Bearer {longest}x")] {
+        for bad in
+            ["Basic abc", "Token", "Token  ", "abc", "", "Bearer \u{e9}", &format!("Bearer {longest}x")]
+        {
             assert_eq!(of(bad), None, "{bad}");
         }
         let two = headers(&[(header::AUTHORIZATION, "Bearer a"), (header::AUTHORIZATION, "Bearer b")]);

@@ -18,7 +18,12 @@ pub(super) async fn show(State(app): State<Arc<App>>, Extension(caller): Extensi
         let mut t = Text::default();
         t.head("shiphold_build_info", "gauge", "The version that runs.");
         t.value("shiphold_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
-        t.one("shiphold_uptime_seconds", "gauge", "Since the host started.", app.started.elapsed().as_secs_f64());
+        t.one(
+            "shiphold_uptime_seconds",
+            "gauge",
+            "Since the host started.",
+            app.started.elapsed().as_secs_f64(),
+        );
         app.counters.write(&mut t);
         // A store that cannot answer must not take the other figures away.
         for part in [series, disk, files] {
@@ -42,7 +47,12 @@ fn series(layer: &DataLayer, t: &mut Text) -> Result<()> {
     for (name, kind, help, value) in [
         ("shiphold_series_series", "gauge", "Series.", s.series),
         ("shiphold_series_rows", "gauge", "Rows stored.", s.rows),
-        ("shiphold_series_head_rows", "gauge", "Rows in memory: durable in the log, not sealed yet.", s.head_rows),
+        (
+            "shiphold_series_head_rows",
+            "gauge",
+            "Rows in memory: durable in the log, not sealed yet.",
+            s.head_rows,
+        ),
         ("shiphold_series_head_bytes", "gauge", "Bytes of the rows in memory.", s.head_bytes),
         ("shiphold_series_chunks", "gauge", "Sealed chunks.", s.chunks),
         ("shiphold_series_chunk_bytes", "gauge", "Bytes of the sealed chunks.", s.chunk_bytes),
@@ -59,7 +69,12 @@ fn series(layer: &DataLayer, t: &mut Text) -> Result<()> {
 
 fn disk(layer: &DataLayer, t: &mut Text) -> Result<()> {
     let disk = layer.disk().state()?;
-    t.one("shiphold_disk_free_bytes", "gauge", "Free space of the data folder's disk.", disk.free_bytes as f64);
+    t.one(
+        "shiphold_disk_free_bytes",
+        "gauge",
+        "Free space of the data folder's disk.",
+        disk.free_bytes as f64,
+    );
     let level = match disk.level {
         Level::Ok => 0.0,
         Level::Warn => 1.0,
@@ -74,13 +89,14 @@ fn files(layer: &DataLayer, t: &mut Text) -> Result<()> {
     for (name, store) in &layer.manifest().files {
         stores.push((name, layer.files().stats(name)?, store.quota.0));
     }
-    let mut each = |name: &str, help: &str, value: &dyn Fn(&(_, shiphold_storage::files::FilesStats, u64)) -> u64| {
-        t.head(name, "gauge", help);
-        for s in &stores {
-            let store: &String = s.0;
-            t.value(name, &[("store", store)], value(s) as f64);
-        }
-    };
+    let mut each =
+        |name: &str, help: &str, value: &dyn Fn(&(_, shiphold_storage::files::FilesStats, u64)) -> u64| {
+            t.head(name, "gauge", help);
+            for s in &stores {
+                let store: &String = s.0;
+                t.value(name, &[("store", store)], value(s) as f64);
+            }
+        };
     each("shiphold_files_versions", "Versions in a file store.", &|s| s.1.versions);
     each("shiphold_files_objects", "Objects of a file store.", &|s| s.1.objects);
     each("shiphold_files_bytes", "Bytes of a file store's objects.", &|s| s.1.bytes);

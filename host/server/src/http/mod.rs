@@ -81,10 +81,7 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/v1/files", get(files::stores))
         .route("/v1/files/{store}", get(files::list))
         .route("/v1/files/{store}/versions", get(files::versions))
-        .route(
-            "/v1/files/{store}/content/{*path}",
-            get(files::content).put(files::put).delete(files::remove),
-        )
+        .route("/v1/files/{store}/content/{*path}", get(files::content).put(files::put).delete(files::remove))
         .route("/v1/files/{store}/gc", post(files::gc))
         .route("/v1/files/{store}/verify", post(files::verify))
         .route("/v1/plugins", get(plugins::list))

@@ -7,7 +7,8 @@ use std::ops::Range;
 /// The range that is asked for of `size` bytes. `None`: the whole. Several ranges, another unit and what cannot be
 /// read are answered with the whole, as the RFC allows.
 pub(super) fn asked(headers: &HeaderMap, size: u64) -> Result<Option<Range<u64>>, Problem> {
-    let Some(spec) = headers.get(header::RANGE).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("bytes="))
+    let Some(spec) =
+        headers.get(header::RANGE).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("bytes="))
     else {
         return Ok(None);
     };

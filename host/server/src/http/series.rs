@@ -38,7 +38,10 @@ pub(super) async fn list(host: Host, Params(choice): Params<Choice>) -> Answer {
     list_of(host, Input(choice.into())).await
 }
 
-pub(super) async fn list_of((State(app), Extension(caller)): Host, Input(selector): Input<Selector>) -> Answer {
+pub(super) async fn list_of(
+    (State(app), Extension(caller)): Host,
+    Input(selector): Input<Selector>,
+) -> Answer {
     answer::json(&app, move |layer| layer.series().list(&caller, &selector)).await
 }
 
@@ -46,7 +49,10 @@ pub(super) async fn latest(host: Host, Params(choice): Params<Choice>) -> Answer
     latest_of(host, Input(choice.into())).await
 }
 
-pub(super) async fn latest_of((State(app), Extension(caller)): Host, Input(selector): Input<Selector>) -> Answer {
+pub(super) async fn latest_of(
+    (State(app), Extension(caller)): Host,
+    Input(selector): Input<Selector>,
+) -> Answer {
     answer::json(&app, move |layer| layer.series().latest(&caller, &selector)).await
 }
 
@@ -112,5 +118,6 @@ pub(super) async fn compact((State(app), Extension(caller)): Host, headers: Head
 }
 
 pub(super) async fn verify((State(app), Extension(caller)): Host, headers: HeaderMap) -> Answer {
-    answer::work(&app, Wants::of(&headers), move |layer, budget, _| layer.series().verify(&caller, budget)).await
+    answer::work(&app, Wants::of(&headers), move |layer, budget, _| layer.series().verify(&caller, budget))
+        .await
 }

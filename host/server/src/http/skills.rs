@@ -26,7 +26,10 @@ pub(super) async fn put((State(app), Extension(caller)): Host, Input(new): Input
     answer::created(&app, move |layer| layer.skills().put(&caller, new)).await
 }
 
-pub(super) async fn list((State(app), Extension(caller)): Host, Params(filter): Params<SkillFilter>) -> Answer {
+pub(super) async fn list(
+    (State(app), Extension(caller)): Host,
+    Params(filter): Params<SkillFilter>,
+) -> Answer {
     answer::json(&app, move |layer| layer.skills().list(&caller, &filter)).await
 }
 
@@ -49,7 +52,10 @@ pub(super) async fn search(host: Host, Params(s): Params<Search>) -> Answer {
     search_of(host, Input(query)).await
 }
 
-pub(super) async fn search_of((State(app), Extension(caller)): Host, Input(query): Input<SkillQuery>) -> Answer {
+pub(super) async fn search_of(
+    (State(app), Extension(caller)): Host,
+    Input(query): Input<SkillQuery>,
+) -> Answer {
     answer::json(&app, move |layer| layer.skills().search(&caller, &query)).await
 }
 

@@ -35,9 +35,10 @@ fn precision(text: Option<&str>) -> Result<Precision, Problem> {
         Some("us" | "u") => Ok(Precision::Us),
         Some("ms") => Ok(Precision::Ms),
         Some("s") => Ok(Precision::S),
-        Some(other) => {
-            Err(Problem::invalid(format!("`{}` is not a precision: it is ns, us, ms or s", other.escape_debug())))
-        }
+        Some(other) => Err(Problem::invalid(format!(
+            "`{}` is not a precision: it is ns, us, ms or s",
+            other.escape_debug()
+        ))),
     }
 }
 
@@ -147,7 +148,9 @@ pub(super) async fn import(
     caller.require(Scope::Write, "series.write")?;
     let total = body.size_hint().exact().unwrap_or(0);
     if total > CSV_BYTES_MAX {
-        return Err(Error::limit("the CSV file", format!("{CSV_BYTES_MAX} bytes"), "import it in parts").into());
+        return Err(
+            Error::limit("the CSV file", format!("{CSV_BYTES_MAX} bytes"), "import it in parts").into()
+        );
     }
     let bytes = Arc::new(AtomicU64::new(0));
     let mut input = Counted { inner: BodyReader::new(body, CSV_BYTES_MAX), bytes: bytes.clone() };

@@ -63,8 +63,9 @@ impl Socket {
             Err(e) => return Err(place(e)),
         }
         let listener = UnixListener::bind(path).map_err(|e| match e.kind() {
-            io::ErrorKind::InvalidInput => place(e)
-                .hint("the path of a socket has at most 107 bytes: choose a shorter `host.data` in shiphold.toml"),
+            io::ErrorKind::InvalidInput => place(e).hint(
+                "the path of a socket has at most 107 bytes: choose a shorter `host.data` in shiphold.toml",
+            ),
             _ => place(e),
         })?;
         let file = SocketFile(path.to_path_buf());
