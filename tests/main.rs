@@ -1,5 +1,7 @@
 //! Scenarios through the binary, as an operator and a trader meet it. Each reads as a story.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // All of it is tests.
+
 mod support;
 
 mod backup;

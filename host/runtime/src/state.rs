@@ -49,11 +49,16 @@ impl State {
     }
 
     /// A storage call: on a thread made for blocking, and awaited, so that the deadline can end the wait.
-    pub(crate) async fn blocking<T: Send + 'static>(&self, f: impl FnOnce(&DataLayer, &Caller, &Budget) -> Result<T> + Send + 'static) -> wasmtime::Result<Result<T>> {
+    pub(crate) fn blocking<T: Send + 'static, F: FnOnce(&DataLayer, &Caller, &Budget) -> Result<T> + Send + 'static>(
+        &self,
+        f: F,
+    ) -> impl Future<Output = wasmtime::Result<Result<T>>> + Send + use<T, F> {
         let (layer, caller, budget) = (self.layer.clone(), self.caller.clone(), self.budget());
-        tokio::task::spawn_blocking(move || f(&layer, &caller, &budget))
-            .await
-            .map_err(|e| wasmtime::Error::msg(format!("a host call ended in a panic: {e}")))
+        async move {
+            tokio::task::spawn_blocking(move || f(&layer, &caller, &budget))
+                .await
+                .map_err(|e| wasmtime::Error::msg(format!("a host call ended in a panic: {e}")))
+        }
     }
 
     /// Keeps a line, at most `log_lines` of them.

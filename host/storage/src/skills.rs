@@ -12,3 +12,4 @@ pub use resolve::Resolved;
 pub use search::{ScoreParts, SkillHit, SkillQuery};
 pub use store::Skills;
 pub use types::{NewVersion, Performance, PerformanceRecord, SkillFilter, SkillSummary, SkillVersion};
+pub use semver::Version;

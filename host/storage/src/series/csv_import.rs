@@ -106,7 +106,7 @@ impl Pending {
             Error::invalid(format!("line {line}, column `{name}`: `{}` is not {what}", cell(at).escape_debug())).hint(hint.to_string())
         };
         let time = parse_cell_time(cell(columns.time), zone)
-            .ok_or_else(|| wrong(columns.time, "a time", "write a date (2026-06-26), RFC 3339, or seconds since the epoch"))?;
+            .ok_or_else(|| wrong(columns.time, "a time", "write a date (2026-06-26, or 6/26/2026 with the month first), RFC 3339, or seconds since the epoch"))?;
         let mut bar = [None::<f64>; 4];
         for (slot, (at, field)) in columns.fields.iter().enumerate() {
             let text = cell(*at);
@@ -166,7 +166,16 @@ fn parse_cell_time(text: &str, zone: Tz) -> Option<i64> {
         };
         return n.checked_mul(unit);
     }
-    parse_time(text, zone)
+    parse_time(text, zone).or_else(|| parse_time(&american(text)?, zone))
+}
+
+/// `1/31/1999`, as spreadsheets and American exchanges write it, month first.
+fn american(text: &str) -> Option<String> {
+    let mut parts = text.splitn(3, '/');
+    let (month, day, year) = (parts.next()?, parts.next()?, parts.next()?);
+    let number = |t: &str, most: u32| t.parse::<u32>().ok().filter(|n| (1..=most).contains(n));
+    let (month, day) = (number(month, 12)?, number(day, 31)?);
+    (year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit())).then(|| format!("{year}-{month:02}-{day:02}"))
 }
 
 #[cfg(test)]
@@ -223,8 +232,11 @@ mod tests {
 
     #[test]
     fn epochs_by_their_size() {
-        for (text, want) in [("0", 0), ("1719408600", 1_719_408_600_000_000_000), ("1719408600000", 1_719_408_600_000_000_000), ("1719408600000000", 1_719_408_600_000_000_000), ("1719408600000000000", 1_719_408_600_000_000_000)] {
+        for (text, want) in [("0", 0), ("1719408600", 1_719_408_600_000_000_000), ("1719408600000", 1_719_408_600_000_000_000), ("1719408600000000", 1_719_408_600_000_000_000), ("1719408600000000000", 1_719_408_600_000_000_000), ("1/4/1999", 915_408_000_000_000_000), ("12/31/2018", 1_546_214_400_000_000_000)] {
             assert_eq!(parse_cell_time(text, Tz::UTC), Some(want), "{text}");
+        }
+        for bad in ["31/1/1999", "1/32/1999", "2/30/1999", "1/1/99", "1/1/1999/1", "//", "0/1/1999"] {
+            assert_eq!(parse_cell_time(bad, Tz::UTC), None, "{bad}");
         }
     }
 }

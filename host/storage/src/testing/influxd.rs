@@ -32,7 +32,7 @@ impl Influxd {
     pub fn start() -> Self {
         let binary = std::env::var_os("SHIPHOLD_INFLUXD")
             .map(PathBuf::from)
-            .expect("SHIPHOLD_INFLUXD is not set: run `cargo xtask peers`, then `cargo xtask test influxd`");
+            .expect("SHIPHOLD_INFLUXD is not set: run `cargo xtask peers`, then `cargo xtask test --only influxd`");
         let mut random = [0_u8; 8];
         getrandom::fill(&mut random).expect("random bytes");
         let dir = std::env::temp_dir().join(format!("shiphold-influxd-{:016x}", u64::from_ne_bytes(random)));

@@ -160,12 +160,12 @@ fn refuse(
     for column in &frame.columns {
         let got = column.values.field_type();
         let Some(have) = fields.get(&column.name).copied().filter(|have| *have != got) else { continue };
-        let mut any = false;
         let rows = refused.get_or_insert_with(|| vec![false; frame.len()]);
-        for (row, flag) in rows.iter_mut().enumerate().filter(|(row, _)| column.is_valid(*row)) {
-            let _ = row;
-            *flag = true;
-            any = true;
+        let mut any = false;
+        for (row, flag) in rows.iter_mut().enumerate() {
+            if column.is_valid(row) {
+                (*flag, any) = (true, true);
+            }
         }
         if any {
             tell(column.name.clone(), have, got);
@@ -173,7 +173,7 @@ fn refuse(
     }
     for column in &frame.columns {
         let goes_out =
-            |row: usize| column.is_valid(row) && !refused.as_ref().is_some_and(|r| r.get(row) == Some(&true));
+            |row: usize| column.is_valid(row) && refused.as_ref().is_none_or(|r| r.get(row) != Some(&true));
         if !fields.contains_key(&column.name) && (0..frame.len()).any(goes_out) {
             fields.insert(column.name.clone(), column.values.field_type());
         }
