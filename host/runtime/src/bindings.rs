@@ -1,17 +1,21 @@
-//! The one place where WIT becomes Rust: world `host`, which has every import and every export. A plugin is linked
-//! against the interfaces of its grants only (see [`crate::linker`]), so a trait that no world of this version can
-//! reach needs no implementation.
+//! The only `bindgen!`: the host's side of `wit/`.
+
+#![allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing
+)]
 
 wasmtime::component::bindgen!({
     path: "../../wit",
-    world: "host",
+    world: "retention-policy-plugin",
     imports: { default: async | trappable },
     exports: { default: async },
     with: {
         "shiphold:host/series.scan": crate::host::series::Scan,
         "shiphold:host/retention-types.cursor": crate::host::retention::Cursor,
     },
-    trappable_error_type: { "shiphold:host/types.error" => crate::host::HostError },
-    require_store_data_send: true,
-    anyhow: true,
 });

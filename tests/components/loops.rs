@@ -1,0 +1,16 @@
+//! Never comes back.
+
+use hostile::{Cursor, Guest, PlanResult};
+
+struct Loops;
+
+impl Guest for Loops {
+    fn plan(_cursor: Cursor, now: i64) -> Result<PlanResult, String> {
+        let mut turns = now;
+        loop {
+            turns = std::hint::black_box(turns.wrapping_add(1));
+        }
+    }
+}
+
+hostile::export!(Loops);
