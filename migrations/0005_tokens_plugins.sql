@@ -34,13 +34,22 @@ CREATE TABLE plugin_runs(
 ) STRICT;
 CREATE INDEX plugin_runs_by_plugin ON plugin_runs(plugin, id);
 
--- How far raw rows have been rolled up into a target, and dropped. Times in nanoseconds.
+-- How far the raw rows of a series are in a target: a rollup (`bar.1h.AAPL`) or an archive (`archive:STORE`).
 CREATE TABLE retention_marks(
+    bucket           TEXT NOT NULL,
+    measurement      TEXT NOT NULL,
+    tags             TEXT NOT NULL CHECK (json_valid(tags)),
+    target           TEXT NOT NULL,
+    -- Rows before this time, in nanoseconds, are in the target.
+    rolled_until_ns  INTEGER NOT NULL,
+    PRIMARY KEY (bucket, measurement, tags, target)
+) STRICT, WITHOUT ROWID;
+
+-- How far raw rows have been dropped: what arrives before this time is late.
+CREATE TABLE retention_drops(
     bucket            TEXT NOT NULL,
     measurement       TEXT NOT NULL,
-    tags              TEXT NOT NULL,
-    target            TEXT NOT NULL,
-    rolled_until_ns   INTEGER NOT NULL,
+    tags              TEXT NOT NULL CHECK (json_valid(tags)),
     dropped_until_ns  INTEGER NOT NULL,
-    PRIMARY KEY (bucket, measurement, tags, target)
+    PRIMARY KEY (bucket, measurement, tags)
 ) STRICT, WITHOUT ROWID;

@@ -1,5 +1,7 @@
 //! Scenarios through the binary, as an operator and a trader meet it. Each reads as a story.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // All of it is tests.
+
 mod support;
 
 mod backup;
@@ -8,6 +10,7 @@ mod ingest;
 mod kill;
 mod main_job;
 mod plugins;
+mod recorded;
 mod surfaces;
 mod with_influxd;
 mod with_python;

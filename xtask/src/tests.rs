@@ -58,8 +58,12 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
     });
     report.step("xtask", || steps::must(&mut cargo(&["test", "--quiet", "-p", "xtask"])));
     // The storage crate is tested before anything of wasmtime is built.
-    report
-        .step("storage", || steps::must(&mut cargo(&["test", "--quiet", "-p", "shiphold-storage", "--lib"])));
+    let storage = |args: &[&str]| {
+        let mut command = cargo(&["test", "--quiet", "-p", "shiphold-storage", "--lib", "--"]);
+        command.args(args);
+        command
+    };
+    report.step("storage", || steps::must(&mut storage(&["--skip", "::influxd::"])));
     report.step("plugins", || {
         steps::must(&mut cargo(&["test", "--quiet", "--manifest-path", "plugins/Cargo.toml"]))
     });
@@ -84,7 +88,7 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
     let scenarios_of =
         |module: &str| cargo(&["test", "--quiet", "-p", "shiphold", "--test", "scenarios", "--", module]);
     report.part("influxd", influxd.is_some(), require, || {
-        steps::must(&mut cargo(&["test", "--quiet", "-p", "shiphold-storage", "--lib", "influxd"]))?;
+        steps::must(&mut storage(&["::influxd::"]))?;
         steps::must(&mut scenarios_of("with_influxd::"))
     });
     report.part("python", python.is_some(), require, || steps::must(&mut scenarios_of("with_python::")));

@@ -1,1 +1,23 @@
-//! placeholder
+//! The plugin host of Shiphold: loads WebAssembly components, gives them what was granted and no more, ends what
+//! exceeds a limit, and executes what a plugin proposes only after the data layer has checked it.
+
+mod bindings;
+mod call;
+mod check;
+pub mod compile;
+mod component;
+mod descriptor;
+mod engine;
+mod host;
+mod inspect;
+mod limits;
+mod plugins;
+mod schedule;
+mod schema;
+mod state;
+
+pub use check::check;
+pub use component::{Loaded, load};
+pub use engine::Engines;
+pub use inspect::{Inspection, inspect};
+pub use plugins::{PluginMetric, PluginStatus, Plugins, RunOptions, RunReport};

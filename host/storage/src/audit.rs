@@ -154,9 +154,10 @@ impl Audit {
         Ok(seq)
     }
 
-    /// Appends in a transaction of its own, for what happens outside this database.
+    /// Appends in a transaction of its own, for what happens outside this database; on a read-only disk too, for
+    /// deletions are recorded.
     pub fn record(&self, entry: &Entry) -> Result<i64> {
-        self.db.write(|tx| Self::append(tx, entry))
+        self.db.write_always(|tx| Self::append(tx, entry))
     }
 
     /// Entries, newest first.

@@ -173,7 +173,8 @@ impl From<rusqlite::Error> for Error {
             Some(C::DiskFull) => Kind::Full,
             Some(C::DatabaseCorrupt | C::NotADatabase) => Kind::Corrupt,
             Some(C::DatabaseBusy | C::DatabaseLocked) => Kind::Busy,
-            Some(C::SystemIoFailure) => Kind::Io,
+            // A file that cannot be made, also for want of room.
+            Some(C::SystemIoFailure | C::CannotOpen) => Kind::Io,
             Some(C::ReadOnly) => Kind::ReadOnly,
             Some(C::OperationInterrupted) => Kind::Timeout,
             Some(C::ConstraintViolation) => Kind::Conflict,

@@ -1,39 +1,45 @@
 //! The one door: HTTP, CLI and plugins all enter here, with a [`crate::Caller`].
 
+mod secret;
+mod verify;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub(crate) use secret::secret;
+pub use verify::VerifyReport;
+pub(crate) use verify::integrity;
+
 use crate::audit::Audit;
 use crate::backup::{BackupReport, Progress};
 use crate::caller::Caller;
-use crate::disk::DiskGuard;
+use crate::disk::{DiskGuard, FolderLock, Level};
 use crate::error::{Error, Result};
 use crate::files::FileStores;
-use crate::manifest::Manifest;
+use crate::manifest::{EngineKind, Manifest};
 use crate::plugins::PluginRuns;
 use crate::retention::Retention;
-use crate::series::SeriesStore;
+use crate::series::embedded::{EmbeddedEngine, EngineOptions};
+use crate::series::influx::InfluxEngine;
+use crate::series::{SeriesEngine, SeriesStore};
 use crate::settings::Settings;
 use crate::skills::Skills;
+use crate::sqlite::{Database, Options, Synchronous};
 use crate::tokens::Tokens;
-use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What `verify` looked at and found.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
-pub struct VerifyReport {
-    pub ok: bool,
-    pub databases: u64,
-    pub audit_entries: u64,
-    pub chunks: u64,
-    pub objects: u64,
-    /// Each names the object and what is wrong.
-    pub faults: Vec<crate::series::Fault>,
-}
+/// The file of the structured store in the data folder.
+pub const STRUCTURED_FILE: &str = "shiphold.db";
+/// The file of the embedded series engine in the data folder.
+pub const SERIES_FILE: &str = "series.db";
 
 /// All stores behind one type.
 #[derive(Debug)]
 pub struct DataLayer {
     manifest: Manifest,
     disk: Arc<DiskGuard>,
+    db: Arc<Database>,
     skills: Skills,
     settings: Settings,
     audit: Arc<Audit>,
@@ -41,13 +47,64 @@ pub struct DataLayer {
     files: FileStores,
     plugins: PluginRuns,
     series: SeriesStore,
+    /// The same engine as in `series`, where it is the one that keeps its data here.
+    embedded: Option<Arc<EmbeddedEngine>>,
+    /// One plan is executed at a time: two would count and drop the same rows.
+    retaining: std::sync::Mutex<()>,
+    /// The last field: it goes when everything else is closed.
+    _lock: FolderLock,
 }
 
 impl DataLayer {
     /// Takes the data folder's lock and opens the stores in order. [`crate::Kind::Busy`] if another process owns it.
-    pub fn open(_manifest: &Manifest) -> Result<Arc<Self>> {
-        Err(Error::internal("not written"))
+    pub fn open(manifest: &Manifest) -> Result<Arc<Self>> {
+        let lock = FolderLock::acquire(&manifest.host.data)?;
+        let disk = Arc::new(DiskGuard::new(&manifest.host.data, &manifest.disk));
+        Self::open_with(manifest, lock, disk, open_engine)
     }
+
+    /// Opens everything over an engine that `open_series` gives, and a given watch of the disk.
+    pub(crate) fn open_with(
+        manifest: &Manifest,
+        lock: FolderLock,
+        disk: Arc<DiskGuard>,
+        open_series: impl FnOnce(&Manifest) -> Result<OpenEngine>,
+    ) -> Result<Arc<Self>> {
+        if let Err(e) = disk.hold_reserve() {
+            // Without a reserve the host still works; on a full disk it must start, to make room.
+            tracing::warn!(error = %e, "no reserve could be held back");
+        }
+        let path = manifest.host.data.join(STRUCTURED_FILE);
+        let options = Options { readers: manifest.limits.readers, ..Options::default() };
+        let db = Arc::new(Database::open(&path, options, crate::schema::MIGRATIONS)?);
+        let guard = disk.clone();
+        let writable: crate::files::Writable = Arc::new(move || guard.writable());
+        db.set_guard(writable.clone());
+        let plugins = PluginRuns::new(db.clone());
+        let interrupted = plugins.mark_interrupted()?;
+        if interrupted > 0 {
+            tracing::warn!(runs = interrupted, "plugin runs were cut off when the host ended");
+        }
+        let audit = Arc::new(Audit::new(db.clone()));
+        let files = FileStores::open(&manifest.files, db.clone(), writable)?;
+        let OpenEngine { engine, embedded } = open_series(manifest)?;
+        Ok(Arc::new(Self {
+            series: SeriesStore::new(engine, manifest, disk.clone(), audit.clone()),
+            skills: Skills::new(db.clone()),
+            settings: Settings::new(db.clone()),
+            tokens: Tokens::new(db.clone()),
+            manifest: manifest.clone(),
+            disk,
+            db,
+            audit,
+            files,
+            plugins,
+            embedded,
+            retaining: std::sync::Mutex::default(),
+            _lock: lock,
+        }))
+    }
+
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -78,24 +135,99 @@ impl DataLayer {
     pub fn retention(&self) -> Retention<'_> {
         Retention { layer: self }
     }
-    /// Exports everything at one instant into a new folder `to`. Admin.
-    pub fn export(&self, _caller: &Caller, _to: &Path, _progress: Progress<'_>) -> Result<BackupReport> {
-        Err(Error::internal("not written"))
+    /// The structured store's file.
+    pub(crate) fn database(&self) -> &Arc<Database> {
+        &self.db
     }
-    /// Re-reads every store: `integrity_check`, chunks, objects, the audit chain.
-    pub fn verify(&self, _caller: &Caller, _progress: &mut dyn FnMut(&str)) -> Result<VerifyReport> {
-        Err(Error::internal("not written"))
+    /// Held while a plan is executed.
+    pub(crate) fn retaining(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.retaining.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+    /// The engine that keeps its data in the data folder, if it is that one.
+    pub(crate) fn embedded(&self) -> Option<&Arc<EmbeddedEngine>> {
+        self.embedded.as_ref()
+    }
+
+    /// Exports everything at one instant into a new folder `to`. Admin; audited.
+    pub fn export(&self, caller: &Caller, to: &Path, progress: Progress<'_>) -> Result<BackupReport> {
+        crate::backup::export(self, caller, to, progress)
+    }
+
+    /// Re-reads every store: `integrity_check`, chunks, objects, the audit chain. What is wrong is in the report, not
+    /// an error. Admin.
+    pub fn verify(&self, caller: &Caller, progress: &mut dyn FnMut(&str)) -> Result<VerifyReport> {
+        verify::run(self, caller, progress)
+    }
+
     /// Background work that is due: seal, compact, watermarks. Call it about once a second.
     pub fn maintain(&self) -> Result<()> {
-        Err(Error::internal("not written"))
+        // On a read-only disk nothing is written that could be left; retention compacts when it made room.
+        if self.disk.state()?.level == Level::ReadOnly {
+            return Ok(());
+        }
+        if let Some(engine) = &self.embedded {
+            engine.maintain()?;
+        }
+        self.disk.hold_reserve()
     }
-    /// The value of a secret of the manifest.
-    pub fn secret(&self, _name: &str) -> Result<String> {
-        Err(Error::internal("not written"))
+
+    /// The value of a secret of the manifest, without the newline at its end. Never written to a log.
+    pub fn secret(&self, name: &str) -> Result<String> {
+        secret(&self.manifest, name)
     }
+
     /// Seals nothing, moves the WALs into their files. The lock goes with the value.
     pub fn close(&self) -> Result<()> {
-        Err(Error::internal("not written"))
+        let engine = self.embedded.as_ref().map_or(Ok(()), |e| e.close());
+        self.db.checkpoint().and(engine)
     }
+}
+
+/// An engine, and the same one again if it keeps its data in the data folder.
+pub(crate) struct OpenEngine {
+    pub(crate) engine: Arc<dyn SeriesEngine>,
+    pub(crate) embedded: Option<Arc<EmbeddedEngine>>,
+}
+
+/// The engine that the manifest chooses.
+fn open_engine(manifest: &Manifest) -> Result<OpenEngine> {
+    match manifest.series.engine {
+        EngineKind::Embedded => {
+            let engine = Arc::new(open_embedded(&manifest.host.data.join(SERIES_FILE), Some(manifest))?);
+            Ok(OpenEngine { engine: engine.clone(), embedded: Some(engine) })
+        }
+        EngineKind::Influxdb2 => Ok(OpenEngine { engine: Arc::new(open_influx(manifest)?), embedded: None }),
+    }
+}
+
+/// The embedded engine over a file, with a manifest's bounds or the defaults.
+pub(crate) fn open_embedded(path: &Path, manifest: Option<&Manifest>) -> Result<EmbeddedEngine> {
+    let default;
+    let manifest = match manifest {
+        Some(m) => m,
+        None => {
+            default = Manifest::parse("", Path::new("/shiphold.toml"))
+                .map_err(|e| Error::internal(format!("the empty manifest is refused: {e}")))?;
+            &default
+        }
+    };
+    EmbeddedEngine::open(
+        path,
+        &manifest.series.embedded,
+        EngineOptions {
+            vfs: None,
+            synchronous: Synchronous::Full,
+            readers: manifest.limits.readers,
+            series_max: manifest.limits.series_max,
+        },
+    )
+}
+
+/// The InfluxDB engine of a manifest, with its secret.
+pub(crate) fn open_influx(manifest: &Manifest) -> Result<InfluxEngine> {
+    let settings =
+        manifest.series.influxdb2.as_ref().ok_or_else(|| {
+            Error::invalid("series.engine is `influxdb2`, but [series.influxdb2] is missing")
+        })?;
+    InfluxEngine::open(settings, secret(manifest, &settings.token)?)
 }

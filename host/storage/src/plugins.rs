@@ -67,7 +67,7 @@ impl Default for State {
     }
 }
 
-/// The plugins' part of a database.
+/// The plugins' part of a database. Written on a read-only disk too: retention runs as a plugin, and makes room.
 #[derive(Debug)]
 pub struct PluginRuns {
     db: Arc<Database>,
@@ -87,14 +87,14 @@ impl PluginRuns {
         if any.is_none() {
             return Ok(0);
         }
-        self.db.write(|tx| {
+        self.db.write_always(|tx| {
             Ok(tx.execute("UPDATE plugin_runs SET state = 'interrupted', error = 'the host ended during the run' WHERE state = 'running'", [])?)
         })
     }
 
     /// Notes that a run begins; its id.
     pub fn begin(&self, plugin: &str, trigger: &str, dry_run: bool) -> Result<i64> {
-        self.db.write(|tx| {
+        self.db.write_always(|tx| {
             tx.prepare_cached("INSERT INTO plugin_runs(plugin, trigger, dry_run, state, started_at) VALUES (?1, ?2, ?3, 'running', ?4)")?
                 .execute((plugin, trigger, dry_run, now_ns()))?;
             let id = tx.last_insert_rowid();
@@ -114,7 +114,7 @@ impl PluginRuns {
             log.push(format!("… {} more lines were not kept", outcome.log.len() - LOG_LINES_KEPT));
         }
         let int = |v: u64| i64::try_from(v).unwrap_or(i64::MAX);
-        self.db.write(|tx| {
+        self.db.write_always(|tx| {
             let changed = tx.execute(
                 "UPDATE plugin_runs SET state = ?2, error = ?3, duration_ms = ?4, memory_peak = ?5, fuel = ?6, actions = ?7, log = ?8
                  WHERE id = ?1 AND state = 'running'",
@@ -195,7 +195,7 @@ impl PluginRuns {
     /// Enables or disables a plugin, and forgets its failures; audited with the reason.
     pub fn set_enabled(&self, caller: &Caller, plugin: &str, enabled: bool, reason: &str) -> Result<()> {
         caller.require(Scope::Admin, "enable or disable plugins")?;
-        self.db.write(|tx| {
+        self.db.write_always(|tx| {
             tx.execute(
                 "INSERT INTO plugin_state(name, enabled) VALUES (?1, ?2) ON CONFLICT(name) DO UPDATE SET enabled = ?2, failures = 0",
                 (plugin, enabled),
@@ -208,7 +208,7 @@ impl PluginRuns {
 
     /// Notes when a scheduled run was due, for catching up after the host was down.
     pub fn set_last_due(&self, plugin: &str, due_ns: i64) -> Result<()> {
-        self.db.write(|tx| {
+        self.db.write_always(|tx| {
             tx.execute(
                 "INSERT INTO plugin_state(name, last_due) VALUES (?1, ?2) ON CONFLICT(name) DO UPDATE SET last_due = ?2",
                 (plugin, due_ns),
@@ -219,7 +219,7 @@ impl PluginRuns {
 
     /// Counts a scheduled run that did not start because another was going on.
     pub fn count_skipped(&self, plugin: &str) -> Result<()> {
-        self.db.write(|tx| {
+        self.db.write_always(|tx| {
             tx.execute(
                 "INSERT INTO plugin_state(name, skipped) VALUES (?1, 1) ON CONFLICT(name) DO UPDATE SET skipped = skipped + 1",
                 [plugin],

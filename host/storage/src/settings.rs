@@ -5,7 +5,7 @@ use crate::caller::{Caller, Scope};
 use crate::error::{Error, Result};
 use crate::schema::now_ns;
 use crate::sqlite::Database;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -100,17 +100,23 @@ impl Settings {
         caller.require(Scope::Write, "change settings")?;
         check_name("namespace", namespace)?;
         check_name("key", key)?;
-        self.db.write(|tx| {
+        let deletes = value.is_none();
+        let work = |tx: &Transaction<'_>| {
             let old = newest(tx, namespace, key)?;
             let there = old.as_ref().filter(|s| s.value.is_some());
             let revision = old.as_ref().map_or(0, |s| s.revision);
             match (expect, there) {
                 (Expect::Absent, Some(s)) => {
-                    return Err(Error::conflict(format!("setting `{namespace}/{key}` exists, at revision {}", s.revision)));
+                    return Err(Error::conflict(format!(
+                        "setting `{namespace}/{key}` exists, at revision {}",
+                        s.revision
+                    )));
                 }
                 (Expect::Revision(want), _) if want != revision => {
-                    return Err(Error::conflict(format!("setting `{namespace}/{key}` is at revision {revision}, not {want}"))
-                        .hint("read it again and decide anew"));
+                    return Err(Error::conflict(format!(
+                        "setting `{namespace}/{key}` is at revision {revision}, not {want}"
+                    ))
+                    .hint("read it again and decide anew"));
                 }
                 _ => {}
             }
@@ -135,7 +141,9 @@ impl Settings {
                 .detail(json!({ "revision": new.revision }));
             Audit::append(tx, &entry)?;
             Ok(new)
-        })
+        };
+        // A deletion is allowed on a read-only disk.
+        if deletes { self.db.write_always(work) } else { self.db.write(work) }
     }
 
     /// The keys of a namespace that have a value, in order.

@@ -10,5 +10,6 @@ mod tests;
 
 pub use resolve::Resolved;
 pub use search::{ScoreParts, SkillHit, SkillQuery};
+pub use semver::Version;
 pub use store::Skills;
 pub use types::{NewVersion, Performance, PerformanceRecord, SkillFilter, SkillSummary, SkillVersion};

@@ -105,7 +105,7 @@ impl Tokens {
     /// Takes a token away; from now on it opens nothing.
     pub fn revoke(&self, caller: &Caller, name: &str) -> Result<()> {
         caller.require(Scope::Admin, "revoke tokens")?;
-        self.db.write(|tx| {
+        self.db.write_always(|tx| {
             if tx.execute("DELETE FROM tokens WHERE name = ?1", [name])? == 0 {
                 return Err(Error::not_found(format!("there is no token `{name}`"))
                     .hint("`shiphold tokens list` shows them"));
@@ -134,9 +134,9 @@ impl Tokens {
         })?;
         let (id, name, scope, used) = found.ok_or_else(refused)?;
         if used.is_none_or(|t| now.saturating_sub(t) > USED_EVERY_NS) {
-            let noted = self
-                .db
-                .write(|tx| Ok(tx.execute("UPDATE tokens SET last_used_at = ?1 WHERE id = ?2", (now, id))?));
+            let noted = self.db.write_always(|tx| {
+                Ok(tx.execute("UPDATE tokens SET last_used_at = ?1 WHERE id = ?2", (now, id))?)
+            });
             if let Err(e) = noted {
                 // On a full disk a reader must still get in.
                 tracing::warn!(error = %e, token = name, "the use of a token could not be noted");

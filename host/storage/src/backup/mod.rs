@@ -1,9 +1,21 @@
-//! One instant of all stores as a plain folder, and back.
+//! One instant of all stores as a plain folder, and back. `docs/backup.md` describes the format.
 
-use crate::error::{Error, Result};
-use crate::manifest::Manifest;
+mod check;
+mod copy;
+mod export;
+mod format;
+pub(crate) mod lines;
+mod restore;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::check;
+pub(crate) use export::export;
+pub use format::{FORMAT, MANIFEST_BYTES_MAX, MANIFEST_FILE};
+pub use restore::restore;
+
 use serde::Serialize;
-use std::path::Path;
 
 /// What a backup holds, or what was restored.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -21,18 +33,9 @@ pub struct BackupReport {
     pub series_rows: u64,
     /// How long the writers stood still.
     pub barrier_us: u64,
+    /// What a person should know: a store that the manifest lacks.
+    pub warnings: Vec<String>,
 }
 
 /// Bytes done and bytes in all.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
-
-/// Re-reads a backup and compares every digest, `integrity_check` and the audit chain.
-pub fn check(_from: &Path, _progress: Progress<'_>) -> Result<BackupReport> {
-    Err(Error::internal("not written"))
-}
-
-/// Restores a backup into `data`, which must not exist, verified before it is moved into place. File stores of the
-/// manifest whose root lies elsewhere keep their root; the default roots are below `data`.
-pub fn restore(_from: &Path, _data: &Path, _manifest: Option<&Manifest>, _dry_run: bool, _progress: Progress<'_>) -> Result<BackupReport> {
-    Err(Error::internal("not written"))
-}

@@ -4,7 +4,7 @@
 
 use cap_fs_ext::{DirExt as _, FollowSymlinks, OpenOptionsFollowExt as _};
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
@@ -43,8 +43,7 @@ pub struct CapDisk {
 impl CapDisk {
     /// Opens (and makes) the store's folder, for its owner only.
     pub fn open(root: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+        make_folder(root)?;
         let dir = Dir::open_ambient_dir(root, ambient_authority())?;
         let folder = |name: &str| {
             match dir.create_dir(name) {
@@ -56,9 +55,6 @@ impl CapDisk {
         };
         let (objects, tmp) = (folder("objects")?, folder("tmp")?);
         sync_dir(&dir)?;
-        if let Some(parent) = root.parent() {
-            std::fs::File::open(parent)?.sync_all()?;
-        }
         Ok(Self { objects, tmp })
     }
 
@@ -67,12 +63,38 @@ impl CapDisk {
     }
 }
 
+/// Makes a folder and those above it that are missing, and makes each of them durable.
+fn make_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let above = path.parent().filter(|p| !p.as_os_str().is_empty());
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let Some(above) = above else { return Err(e) };
+            make_folder(above)?;
+            return make_folder(path);
+        }
+        // What is there was perhaps made by a process that died before it synced.
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
+    }
+    std::fs::File::open(above.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+const HASH_DIGITS: usize = 64;
+
+fn is_hash(name: &str) -> bool {
+    name.len() == HASH_DIGITS && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The folder of an object; refuses what is no hash, so that nothing else becomes a path.
 fn prefix(hash: &str) -> io::Result<&str> {
-    hash.get(..2).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a hash has 64 digits"))
+    let no_hash = || io::Error::new(io::ErrorKind::InvalidInput, "an object's name is 64 hexadecimal digits");
+    hash.get(..2).filter(|_| is_hash(hash)).ok_or_else(no_hash)
 }
 
 fn sync_dir(dir: &Dir) -> io::Result<()> {
-    dir.try_clone()?.into_std_file().sync_all()
+    // A `Dir` is a handle by path (O_PATH), which cannot be synced: open the folder itself.
+    dir.open(".")?.sync_all()
 }
 
 fn options(write: bool) -> OpenOptions {
@@ -80,7 +102,8 @@ fn options(write: bool) -> OpenOptions {
     if write {
         options.write(true).create_new(true);
     } else {
-        options.read(true);
+        // Opening a pipe that somebody put there must not wait for its other end.
+        options.read(true).custom_flags(libc::O_NONBLOCK);
     }
     options.follow(FollowSymlinks::No);
     options
@@ -111,7 +134,15 @@ impl ObjectDisk for CapDisk {
         self.tmp.remove_file(name)
     }
     fn list_tmp(&self) -> io::Result<Vec<String>> {
-        self.tmp.entries()?.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect()
+        let mut out = Vec::new();
+        for entry in self.tmp.entries()? {
+            let entry = entry?;
+            // Only what we could have written.
+            if let Some(name) = entry.file_name().to_str().filter(|_| !is_dir(&entry)) {
+                out.push(name.to_string());
+            }
+        }
+        Ok(out)
     }
     fn publish(&self, tmp: &str, hash: &str) -> io::Result<()> {
         match self.objects.create_dir(prefix(hash)?) {
@@ -138,16 +169,22 @@ impl ObjectDisk for CapDisk {
         let mut out = Vec::new();
         for folder in self.objects.entries()? {
             let folder = folder?;
-            if !folder.file_type()?.is_dir() {
-                continue;
-            }
-            for entry in folder.open_dir()?.entries()? {
+            let name = folder.file_name();
+            let Some(prefix) = name.to_str().filter(|n| n.len() == 2 && is_dir(&folder)) else { continue };
+            for entry in self.objects.open_dir_nofollow(prefix)?.entries()? {
                 let entry = entry?;
-                if let Some(name) = entry.file_name().to_str().filter(|n| n.len() == 64) {
+                // What does not stand in its own place is no object of ours.
+                if let Some(name) = entry.file_name().to_str().filter(|n| is_hash(n) && n.starts_with(prefix))
+                {
                     out.push((name.to_string(), entry.metadata()?.len()));
                 }
             }
         }
         Ok(out)
     }
+}
+
+/// A symlink is none, wherever it leads.
+fn is_dir(entry: &cap_std::fs::DirEntry) -> bool {
+    entry.file_type().is_ok_and(|t| t.is_dir())
 }

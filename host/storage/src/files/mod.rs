@@ -4,16 +4,24 @@
 //! with the version, its audit entry and all. What a row names is therefore on the disk; an object that no row names
 //! is garbage and costs room until `gc`.
 
+mod collect;
 mod disk;
 pub mod name;
+mod rows;
 mod store;
+mod stream;
+mod types;
 
+#[cfg(test)]
+mod crash_tests;
 #[cfg(test)]
 mod fault_disk;
 #[cfg(test)]
 mod tests;
 
 pub use disk::{CapDisk, ObjectDisk, ObjectRead, TmpFile};
-pub use store::{
-    FileStat, FileStores, FileVersion, FilesFault, FilesStats, FilesVerify, GcReport, PutOptions, StoreConfig, Writable, as_error,
+pub use store::FileStores;
+pub use types::{
+    FileStat, FileVersion, FilesFault, FilesStats, FilesVerify, GcReport, MEDIA_TYPE_BYTES_MAX,
+    METADATA_BYTES_MAX, PAGE_MAX, PutOptions, StoreConfig, Writable, as_error,
 };

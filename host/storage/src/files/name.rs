@@ -9,8 +9,8 @@ pub const PART_BYTES_MAX: usize = 255;
 
 /// Names that are devices on Windows, with any extension.
 const DEVICES: [&str; 22] = [
-    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1", "lpt2", "lpt3", "lpt4",
-    "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
+    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9",
+    "lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
 ];
 
 /// Refuses a name with the reason.
@@ -38,8 +38,12 @@ pub fn check(name: &str) -> Result<()> {
         match part {
             "" => return refuse("a part of it is empty"),
             "." | ".." => return refuse("`.` and `..` are not allowed"),
-            p if p.len() > PART_BYTES_MAX => return refuse(&format!("a part of it has more than {PART_BYTES_MAX} bytes")),
-            p if p.ends_with('.') || p.ends_with(' ') || p.starts_with(' ') => return refuse("a part of it begins or ends with a space, or ends with a dot"),
+            p if p.len() > PART_BYTES_MAX => {
+                return refuse(&format!("a part of it has more than {PART_BYTES_MAX} bytes"));
+            }
+            p if p.ends_with('.') || p.ends_with(' ') || p.starts_with(' ') => {
+                return refuse("a part of it begins or ends with a space, or ends with a dot");
+            }
             p if DEVICES.contains(&p.split('.').next().unwrap_or_default().to_lowercase().as_str()) => {
                 return refuse("a part of it is the name of a device");
             }
@@ -54,9 +58,10 @@ pub fn fold(name: &str) -> String {
     name.nfkc().collect::<String>().to_lowercase().nfkc().collect()
 }
 
-/// Zero-width and direction-changing characters: they make two names look alike.
+/// Zero-width and direction-changing characters, which make two names look alike, and what is no character at all.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}')
+    let none = u32::from(c) & 0xfffe == 0xfffe || matches!(c, '\u{fdd0}'..='\u{fdef}');
+    none || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}')
 }
 
 #[cfg(test)]
@@ -65,7 +70,15 @@ mod tests {
 
     #[test]
     fn good_names() {
-        for name in ["a", "momentum/2026-06-26/weights.bin", "größe/模型.bin", "a b/c", ".hidden", "console.log", "a..b"] {
+        for name in [
+            "a",
+            "momentum/2026-06-26/weights.bin",
+            "größe/模型.bin",
+            "a b/c",
+            ".hidden",
+            "console.log",
+            "a..b",
+        ] {
             check(name).unwrap();
         }
         check(&format!("{}/{}", "a".repeat(PART_BYTES_MAX), "b".repeat(PART_BYTES_MAX))).unwrap();
@@ -74,8 +87,32 @@ mod tests {
     #[test]
     fn bad_names() {
         for name in [
-            "", "/etc/passwd", "..", "../a", "a/../b", "a/..", "./a", "a//b", "a/", "a\\b", "C:/x", "a\0b", "a\nb", "CON", "nul.txt", "x/Com1.log",
-            "a.", "a ", " a", "a/ b", "e\u{301}", "a\u{202e}b", "a\u{200b}b", "\u{feff}a",
+            "",
+            "/etc/passwd",
+            "..",
+            "../a",
+            "a/../b",
+            "a/..",
+            "./a",
+            "a//b",
+            "a/",
+            "a\\b",
+            "C:/x",
+            "a\0b",
+            "a\nb",
+            "CON",
+            "nul.txt",
+            "x/Com1.log",
+            "a.",
+            "a ",
+            " a",
+            "a/ b",
+            "e\u{301}",
+            "a\u{202e}b",
+            "a\u{200b}b",
+            "\u{feff}a",
+            "a\u{10ffff}",
+            "\u{fdd0}",
         ] {
             assert!(check(name).is_err(), "{name:?}");
         }

@@ -56,8 +56,14 @@ const SIZE_MAX: ByteSize = ByteSize(1 << 50);
 impl Manifest {
     /// Reads the manifest at `path`. Relative paths in it start from its folder.
     pub fn load(path: &Path) -> Result<Self> {
+        let text = Self::read(path)?;
         let absolute = std::path::absolute(path).map_err(|e| Error::io(path.display(), e))?;
-        let size = std::fs::metadata(&absolute)
+        Self::parse(&text, &absolute).map_err(Error::from)
+    }
+
+    /// The text of the manifest at `path`, at most [`MANIFEST_BYTES_MAX`] of it.
+    pub fn read(path: &Path) -> Result<String> {
+        let size = std::fs::metadata(path)
             .map_err(|e| {
                 Error::io(format!("manifest {}", path.display()), e).hint(
                     "name it with `--manifest PATH`; examples/trader/shiphold.toml is one to start from",
@@ -70,16 +76,34 @@ impl Manifest {
                 format!("the manifest {} has {size} bytes, more than {MANIFEST_BYTES_MAX}", path.display()),
             ));
         }
-        let bytes =
-            std::fs::read(&absolute).map_err(|e| Error::io(format!("manifest {}", path.display()), e))?;
-        let text = String::from_utf8(bytes).map_err(|e| {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(format!("manifest {}", path.display()), e))?;
+        String::from_utf8(bytes).map_err(|e| {
             Error::invalid(format!(
                 "the manifest {} is not UTF-8 (byte {})",
                 path.display(),
                 e.utf8_error().valid_up_to()
             ))
-        })?;
-        Self::parse(&text, &absolute).map_err(Error::from)
+        })
+    }
+
+    /// The line of a dotted key in a manifest's text: of its nearest part that stands there, 1 at worst.
+    pub fn line_of(text: &str, key: &str) -> usize {
+        let (document, _) = toml::de::DeTable::parse_recoverable(text);
+        let mut table = Some(document.get_ref());
+        let mut at = 0;
+        for part in key.split('.') {
+            let Some((name, value)) =
+                table.and_then(|t| t.iter().find(|(k, _)| k.get_ref().as_ref() == part))
+            else {
+                break;
+            };
+            at = name.span().start;
+            table = match value.get_ref() {
+                toml::de::DeValue::Table(t) => Some(t),
+                _ => None,
+            };
+        }
+        1 + text.bytes().take(at).filter(|b| *b == b'\n').count()
     }
 
     /// Checks the text of a manifest that stands (or would stand) at the absolute `path`.

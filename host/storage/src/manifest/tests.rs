@@ -215,3 +215,18 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn keys_have_lines() {
+    let text = "[host]\nname = \"a\"\n\n[plugins.p]\ncomponent = \"x\"\n[plugins.p.config]\ndays = 1\n";
+    for (key, line) in [
+        ("host.name", 2),
+        ("plugins.p.component", 5),
+        ("plugins.p.config.days", 7),
+        ("plugins.p.config.gone", 6),
+        ("plugins.p.sha256", 4),
+        ("nothing", 1),
+    ] {
+        assert_eq!(Manifest::line_of(text, key), line, "{key}");
+    }
+}

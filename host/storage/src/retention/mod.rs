@@ -1,7 +1,21 @@
 //! Retention plans: proposed by a plugin, checked against its grants and the safety floor, shown, executed, audited.
+//! `docs/retention.md` says what is promised.
+
+mod archive;
+mod check;
+mod execute;
+mod grants;
+mod marks;
+mod rollup;
+mod summaries;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{ACTIONS_MAX, KEEP_DEFAULT};
 
 use crate::caller::Caller;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::series::SeriesKey;
 use crate::series::kinds::Kind;
 use serde::Serialize;
@@ -44,16 +58,32 @@ pub enum Summary {
 #[serde(tag = "action", rename_all = "kebab-case")]
 pub enum Action {
     /// Roll rows before `before` (rounded down to a whole bar) up into `bar.TIMEFRAME.SYMBOL`.
-    Downsample { key: SeriesKey, timeframe: String, before: i64 },
+    Downsample {
+        key: SeriesKey,
+        timeframe: String,
+        before: i64,
+    },
     /// Write rows before `before` into a file store, verified.
-    Archive { key: SeriesKey, store: String, before: i64 },
-    DropBefore { key: SeriesKey, before: i64 },
-    DropFile { store: String, path: String },
+    Archive {
+        key: SeriesKey,
+        store: String,
+        before: i64,
+    },
+    /// Drop rows before `before` (rounded down to a whole bar of every rollup of the series).
+    DropBefore {
+        key: SeriesKey,
+        before: i64,
+    },
+    DropFile {
+        store: String,
+        path: String,
+    },
 }
 
 /// A step and what it would do.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Step {
+    /// With `before` rounded as it will be used.
     #[serde(flatten)]
     pub action: Action,
     /// Rows (or files: 1) that the step reads or drops.
@@ -90,6 +120,7 @@ impl CheckedPlan {
 pub struct PlanReport {
     pub steps: u64,
     pub rolled_up_rows: u64,
+    /// Bars that were written: those that were there already, the same, are not counted.
     pub rollup_bars: u64,
     pub archived_rows: u64,
     pub dropped_rows: u64,
@@ -103,20 +134,33 @@ pub struct Retention<'a> {
 }
 
 impl Retention<'_> {
-    /// Ages count from here: min(wall clock, newest stored point + 1 day).
-    pub fn now(&self, _wall_ns: i64) -> Result<i64> {
-        Err(Error::internal("not written"))
+    /// Ages count from here: min(wall clock, newest stored point + 1 day). A store without a point has no age to be
+    /// wrong about: then the newest file counts, and without one the wall clock.
+    pub fn now(&self, wall_ns: i64) -> Result<i64> {
+        summaries::now(self.layer, wall_ns)
     }
     /// What the plugin may read, series first, then files, in order.
-    pub fn summaries(&self, _plugin: &Caller) -> Result<Vec<Summary>> {
-        Err(Error::internal("not written"))
+    pub fn summaries(&self, plugin: &Caller) -> Result<Vec<Summary>> {
+        summaries::summaries(self.layer, plugin)
     }
-    /// Checks a plan. `now_ns` comes from [`Retention::now`].
-    pub fn check(&self, _plugin: &Caller, _actions: Vec<Action>, _now_ns: i64, _confirmed: bool) -> Result<CheckedPlan> {
-        Err(Error::internal("not written"))
+    /// Checks a plan. `now_ns` comes from [`Retention::now`]. A refused step is in the result, with its reason, not an
+    /// error.
+    pub fn check(
+        &self,
+        plugin: &Caller,
+        actions: Vec<Action>,
+        now_ns: i64,
+        confirmed: bool,
+    ) -> Result<CheckedPlan> {
+        check::check(self.layer, plugin, actions, now_ns, confirmed)
     }
     /// Executes an allowed plan in order; each step is durable before the next and audited. `progress` gets steps done.
-    pub fn execute(&self, _plugin: &Caller, _plan: &CheckedPlan, _progress: &mut dyn FnMut(u64)) -> Result<PlanReport> {
-        Err(Error::internal("not written"))
+    pub fn execute(
+        &self,
+        plugin: &Caller,
+        plan: &CheckedPlan,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<PlanReport> {
+        execute::execute(self.layer, plugin, plan, progress)
     }
 }

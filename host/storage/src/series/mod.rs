@@ -1,19 +1,23 @@
 //! Time series: one small trait, two engines, one executor.
 
+#[cfg(test)]
+mod conformance;
 pub mod csv_import;
 pub mod embedded;
 pub mod influx;
 pub mod kinds;
 pub mod line_protocol;
 pub mod model;
+#[cfg(any(test, feature = "testing"))]
+pub mod model_engine;
 pub mod query;
 pub mod store;
 
-pub use store::{CsvImport, SeriesStore};
 pub use model::{
     Budget, Column, FieldType, Frame, Latest, LatestField, Selector, SeriesInfo, SeriesKey, TimeRange,
     TypeConflict, Value, Values, WriteBatch, WriteReport,
 };
+pub use store::{CsvImport, SeriesStore};
 
 use crate::error::Result;
 use serde::Serialize;

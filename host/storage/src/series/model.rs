@@ -9,8 +9,9 @@ use std::time::Instant;
 
 /// The least time that can be stored, in nanoseconds since the Unix epoch (InfluxDB's own bound).
 pub const TIME_MIN_NS: i64 = i64::MIN + 2;
-/// The greatest time that can be stored, in nanoseconds since the Unix epoch (InfluxDB's own bound).
-pub const TIME_MAX_NS: i64 = i64::MAX - 1;
+/// The greatest time that can be stored, in nanoseconds since the Unix epoch. InfluxDB takes one nanosecond more
+/// but cannot give it back: the end of a range in Flux is exclusive and ends there.
+pub const TIME_MAX_NS: i64 = i64::MAX - 2;
 
 /// Names one series: a bucket, a measurement and a set of tags.
 ///

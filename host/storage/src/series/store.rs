@@ -1,18 +1,22 @@
 //! The door to the series: checks the caller, the limits and the disk, then asks the engine.
 
-use super::line_protocol::Precision;
-use super::query::{Query, Table};
+use super::line_protocol::{self, Precision};
+use super::query::{self, Query, Table};
 use super::{
-    Budget, CompactReport, DeleteReport, EngineStats, Fault, FrameStream, Latest, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch,
-    WriteReport,
+    Budget, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest, Selector,
+    SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport, csv_import, kinds,
 };
-use crate::audit::Audit;
-use crate::caller::Caller;
+use crate::audit::{Audit, Entry};
+use crate::caller::{Caller, Scope};
 use crate::disk::DiskGuard;
-use crate::error::{Error, Result};
-use crate::manifest::Manifest;
+use crate::error::{Error, Kind, Result};
+use crate::manifest::{Limits, Manifest};
+use crate::schema::now_ns;
+use serde_json::json;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// How a CSV file becomes bars.
 #[derive(Debug, Clone)]
@@ -25,60 +29,354 @@ pub struct CsvImport {
     pub timezone: Option<String>,
 }
 
+/// Bytes of a bucket's name.
+pub const BUCKET_BYTES_MAX: usize = 255;
+
 /// The series of a host.
 #[derive(Debug)]
 pub struct SeriesStore {
     engine: Arc<dyn SeriesEngine>,
+    limits: Limits,
+    bucket: String,
+    disk: Arc<DiskGuard>,
+    audit: Arc<Audit>,
 }
 
 impl SeriesStore {
-    pub fn new(engine: Arc<dyn SeriesEngine>, _manifest: &Manifest, _disk: Arc<DiskGuard>, _audit: Arc<Audit>) -> Self {
-        Self { engine }
+    pub fn new(
+        engine: Arc<dyn SeriesEngine>,
+        manifest: &Manifest,
+        disk: Arc<DiskGuard>,
+        audit: Arc<Audit>,
+    ) -> Self {
+        Self { engine, limits: manifest.limits.clone(), bucket: manifest.series.bucket.clone(), disk, audit }
     }
+
     pub fn engine(&self) -> &Arc<dyn SeriesEngine> {
         &self.engine
     }
-    /// Durable on return.
-    pub fn write(&self, _caller: &Caller, _batch: WriteBatch) -> Result<WriteReport> {
-        Err(Error::internal("not written"))
+
+    /// Durable on return. A plugin without `overwrite` only adds.
+    pub fn write(&self, caller: &Caller, batch: WriteBatch) -> Result<WriteReport> {
+        if batch.rows() as u64 > self.limits.write_rows {
+            return Err(Error::limit(
+                format!("the batch of {} rows", batch.rows()),
+                format!("limits.write_rows = {}", self.limits.write_rows),
+                "send smaller batches, or raise `limits.write_rows` in shiphold.toml",
+            ));
+        }
+        for (key, frame) in &batch.series {
+            caller.may_write_series(&key.bucket, &key.measurement)?;
+            check_bucket(&key.bucket)?;
+            self.only_adds(caller, key, frame)?;
+        }
+        self.disk.writable()?;
+        self.engine.write(batch)
     }
+
+    /// Refuses rows of a plugin at times that are taken.
+    fn only_adds(&self, caller: &Caller, key: &SeriesKey, frame: &Frame) -> Result<()> {
+        let Caller::Plugin { name, grants } = caller else { return Ok(()) };
+        let (Some(first), Some(last)) = (frame.times.iter().min(), frame.times.iter().max()) else {
+            return Ok(());
+        };
+        if grants.overwrite {
+            return Ok(());
+        }
+        let new: BTreeSet<i64> = frame.times.iter().copied().collect();
+        let budget = self.budget(&Budget::default());
+        for there in
+            self.engine.scan(key, TimeRange { start: *first, end: last.saturating_add(1) }, None, &budget)?
+        {
+            if let Some(time) = there?.times.iter().find(|t| new.contains(t)) {
+                return Err(Error::conflict(format!(
+                    "plugin `{name}` may only add, and `{key}` has a row at {time} ns"
+                ))
+                .hint(
+                    "set `grants.overwrite = true` of the plugin in shiphold.toml if it may replace rows",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Line protocol; maps lines to typed measurements (docs/line-protocol.md).
-    pub fn write_lines(&self, _caller: &Caller, _bucket: &str, _body: &[u8], _precision: Precision) -> Result<WriteReport> {
-        Err(Error::internal("not written"))
+    pub fn write_lines(
+        &self,
+        caller: &Caller,
+        bucket: &str,
+        body: &[u8],
+        precision: Precision,
+    ) -> Result<WriteReport> {
+        // Before any work is done for someone who may not write at all.
+        if !matches!(caller, Caller::Plugin { .. }) {
+            caller.require(Scope::Write, "write series")?;
+        }
+        check_bucket(bucket)?;
+        self.disk.writable()?;
+        let batch = line_protocol::parse_typed(bucket, body, precision, now_ns(), self.limits.write_rows)?;
+        if batch.series.is_empty() {
+            return Ok(WriteReport::default());
+        }
+        self.write(caller, batch)
     }
+
     /// Answers a query within the host's limits; `budget` adds a cancel flag or a nearer deadline.
-    pub fn query(&self, _caller: &Caller, _query: &Query, _budget: &Budget) -> Result<Table> {
-        Err(Error::internal("not written"))
+    pub fn query(&self, caller: &Caller, query: &Query, budget: &Budget) -> Result<Table> {
+        let mut query = query.clone();
+        let bucket = query.bucket.get_or_insert_with(|| self.bucket.clone());
+        caller.may_read_series(bucket, &query.measurement)?;
+        query::execute(self.engine.as_ref(), &query, &self.budget(budget), self.limits.query_rows)
     }
-    pub fn scan(&self, _caller: &Caller, _key: &SeriesKey, _range: TimeRange, _fields: Option<&[String]>, _budget: &Budget) -> Result<FrameStream> {
-        Err(Error::internal("not written"))
+
+    /// The host's own deadline, or a nearer one.
+    fn budget(&self, given: &Budget) -> Budget {
+        let own = Instant::now() + self.limits.query_time.0;
+        Budget { deadline: Some(given.deadline.map_or(own, |d| d.min(own))), ..given.clone() }
     }
+
+    pub fn scan(
+        &self,
+        caller: &Caller,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        budget: &Budget,
+    ) -> Result<FrameStream> {
+        caller.may_read_series(&key.bucket, &key.measurement)?;
+        self.engine.scan(key, range, fields, &self.budget(budget))
+    }
+
     /// Only what the caller may read.
-    pub fn latest(&self, _caller: &Caller, _selector: &Selector) -> Result<Vec<Latest>> {
-        Err(Error::internal("not written"))
+    pub fn latest(&self, caller: &Caller, selector: &Selector) -> Result<Vec<Latest>> {
+        self.may_look(caller)?;
+        let mut all = self.engine.latest(selector)?;
+        all.retain(|l| caller.may_read_series(&l.key.bucket, &l.key.measurement).is_ok());
+        Ok(all)
     }
+
     /// Only what the caller may read.
-    pub fn list(&self, _caller: &Caller, _selector: &Selector) -> Result<Vec<SeriesInfo>> {
-        Err(Error::internal("not written"))
+    pub fn list(&self, caller: &Caller, selector: &Selector) -> Result<Vec<SeriesInfo>> {
+        self.may_look(caller)?;
+        let mut all = self.engine.list(selector)?;
+        all.retain(|s| caller.may_read_series(&s.key.bucket, &s.key.measurement).is_ok());
+        Ok(all)
     }
+
+    fn may_look(&self, caller: &Caller) -> Result<()> {
+        if matches!(caller, Caller::Plugin { .. }) {
+            Ok(())
+        } else {
+            caller.require(Scope::Read, "read series")
+        }
+    }
+
     /// Admin; audited; allowed on a read-only disk.
-    pub fn delete(&self, _caller: &Caller, _selector: &Selector, _range: TimeRange) -> Result<DeleteReport> {
-        Err(Error::internal("not written"))
+    pub fn delete(&self, caller: &Caller, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+        caller.require(Scope::Admin, "delete series")?;
+        let report = self.disk.make_room(|| self.engine.delete(selector, range))?;
+        let object = format!(
+            "series:{}/{}",
+            selector.bucket.as_deref().unwrap_or("*"),
+            selector.measurement.as_deref().unwrap_or("*")
+        );
+        let detail = json!({ "tags": selector.tags, "start": range.start, "end": range.end, "series": report.series, "rows": report.rows });
+        self.audit.record(&Entry::new(caller, "series.delete", object).detail(detail))?;
+        Ok(report)
     }
-    /// Rows written; `progress` gets rows so far.
-    pub fn import_csv(&self, _caller: &Caller, _input: &mut dyn Read, _options: &CsvImport, _progress: &mut dyn FnMut(u64)) -> Result<WriteReport> {
-        Err(Error::internal("not written"))
+
+    /// Bars of one symbol from a CSV file; `progress` gets rows so far. Times that are there already are replaced, so an
+    /// import can be run twice. After an error the rows before it are stored: the message says how many.
+    pub fn import_csv(
+        &self,
+        caller: &Caller,
+        input: &mut dyn Read,
+        options: &CsvImport,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<WriteReport> {
+        caller.require(Scope::Write, "import bars")?;
+        let timeframe: kinds::Timeframe = options.timeframe.parse()?;
+        let zone = kinds::zone("timezone", options.timezone.as_deref())?;
+        if options.symbol.is_empty() {
+            return Err(Error::invalid("the bars need a symbol").hint("name it with --symbol"));
+        }
+        let bucket = options.bucket.clone().unwrap_or_else(|| self.bucket.clone());
+        let key = SeriesKey::new(bucket, format!("bar.{timeframe}.{}", options.symbol), Vec::new())?;
+        let mut report = WriteReport::default();
+        let read = csv_import::read_bars(input, zone, &mut |frame| {
+            let written = self.write(caller, WriteBatch { series: vec![(key.clone(), frame)] })?;
+            report.written += written.written;
+            report.dropped += written.dropped;
+            report.conflicts.extend(written.conflicts);
+            progress(report.written);
+            Ok(())
+        });
+        match read {
+            Ok(_) => Ok(report),
+            Err(e) if report.written > 0 => {
+                Err(e.context(format!("{} rows before this were stored", report.written)))
+            }
+            Err(e) => Err(e),
+        }
     }
-    pub fn stats(&self, _caller: &Caller) -> Result<EngineStats> {
-        Err(Error::internal("not written"))
+
+    pub fn stats(&self, caller: &Caller) -> Result<EngineStats> {
+        caller.require(Scope::Read, "read figures of series")?;
+        self.engine.stats()
     }
-    pub fn seal(&self, _caller: &Caller) -> Result<()> {
-        Err(Error::internal("not written"))
+
+    pub fn seal(&self, caller: &Caller) -> Result<()> {
+        caller.require(Scope::Admin, "seal series")?;
+        self.engine.seal()
     }
-    pub fn compact(&self, _caller: &Caller) -> Result<CompactReport> {
-        Err(Error::internal("not written"))
+
+    pub fn compact(&self, caller: &Caller) -> Result<CompactReport> {
+        caller.require(Scope::Admin, "compact series")?;
+        self.disk.make_room(|| self.engine.compact())
     }
-    pub fn verify(&self, _caller: &Caller, _budget: &Budget) -> Result<Vec<Fault>> {
-        Err(Error::internal("not written"))
+
+    pub fn verify(&self, caller: &Caller, budget: &Budget) -> Result<Vec<Fault>> {
+        caller.require(Scope::Read, "verify series")?;
+        self.engine.verify(budget)
+    }
+}
+
+fn check_bucket(bucket: &str) -> Result<()> {
+    let ok = (1..=BUCKET_BYTES_MAX).contains(&bucket.len())
+        && !bucket.starts_with('_')
+        && !bucket.chars().any(char::is_control);
+    if ok {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Invalid, format!("`{}` is not a name of a bucket", bucket.escape_debug())).hint(
+        format!(
+            "use 1 to {BUCKET_BYTES_MAX} bytes, no control characters, and no underscore at the beginning"
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Grants;
+    use crate::series::model_engine::ModelEngine;
+    use crate::sqlite::{Database, Options};
+
+    const OP: Caller = Caller::Operator;
+
+    fn store(toml: &str) -> (tempfile::TempDir, SeriesStore) {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = Manifest::parse(toml, &dir.path().join("shiphold.toml")).unwrap();
+        let db = Arc::new(
+            Database::open(&dir.path().join("a.db"), Options::default(), crate::schema::MIGRATIONS).unwrap(),
+        );
+        let limits = crate::manifest::Disk {
+            warn_below: crate::units::ByteSize(0),
+            read_only_below: crate::units::ByteSize(0),
+            reserve: crate::units::ByteSize(0),
+        };
+        let disk = Arc::new(DiskGuard::new(dir.path(), &limits));
+        (dir, SeriesStore::new(Arc::new(ModelEngine::new()), &manifest, disk, Arc::new(Audit::new(db))))
+    }
+
+    fn plugin(read: &[&str], write: &[&str], overwrite: bool) -> Caller {
+        let list = |l: &[&str]| l.iter().map(|s| (*s).into()).collect();
+        Caller::Plugin {
+            name: "p".into(),
+            grants: Arc::new(Grants {
+                series_read: list(read),
+                series_write: list(write),
+                overwrite,
+                ..Grants::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn lines_in_and_rows_out() {
+        let (_dir, s) = store("");
+        let r = s
+            .write_lines(
+                &OP,
+                "market",
+                b"bar,symbol=A,timeframe=1m open=1,high=2,low=1,close=2,volume=5 60",
+                Precision::S,
+            )
+            .unwrap();
+        assert_eq!((r.written, r.dropped), (1, 0));
+        let q = Query { measurement: "bar.1m.A".into(), ..Query::default() };
+        assert_eq!(s.query(&OP, &q, &Budget::default()).unwrap().frame.times, [60_000_000_000]);
+        assert_eq!(s.write_lines(&OP, "market", b"# nothing", Precision::S).unwrap(), WriteReport::default());
+        for bad in ["", "_internal", "a\nb", &"b".repeat(BUCKET_BYTES_MAX + 1)] {
+            assert_eq!(
+                s.write_lines(&OP, bad, b"m v=1", Precision::S).unwrap_err().kind(),
+                Kind::Invalid,
+                "{bad}"
+            );
+        }
+        assert!(s.write_lines(&OP, &"b".repeat(BUCKET_BYTES_MAX), b"m v=1", Precision::S).is_ok());
+    }
+
+    #[test]
+    fn a_batch_has_a_bound() {
+        let (_dir, s) = store("[limits]\nwrite_rows = 2");
+        assert!(s.write_lines(&OP, "b", b"m v=1 1\nm v=1 2", Precision::Ns).is_ok());
+        let e = s.write_lines(&OP, "b", b"m v=1 1\nm v=1 2\nm v=1 3", Precision::Ns).unwrap_err();
+        assert_eq!(e.kind(), Kind::Limit);
+        assert!(e.message().contains("write_rows"));
+    }
+
+    #[test]
+    fn scopes_and_grants() {
+        let (_dir, s) = store("");
+        let token = |scope| Caller::Token { id: 1, name: "t".into(), scope };
+        assert_eq!(
+            s.write_lines(&token(Scope::Read), "market", b"m v=1", Precision::Ns).unwrap_err().kind(),
+            Kind::Denied
+        );
+        s.write_lines(&token(Scope::Write), "market", b"m v=1 1\nn v=1 1", Precision::Ns).unwrap();
+        assert_eq!(
+            s.delete(&token(Scope::Write), &Selector::default(), TimeRange::ALL).unwrap_err().kind(),
+            Kind::Denied
+        );
+        let p = plugin(&["market/m"], &["market/out"], false);
+        assert_eq!(s.list(&p, &Selector::default()).unwrap().len(), 1);
+        assert_eq!(s.latest(&p, &Selector::default()).unwrap().len(), 1);
+        let all = Query { measurement: "*".into(), ..Query::default() };
+        assert_eq!(s.query(&p, &all, &Budget::default()).unwrap_err().kind(), Kind::Denied);
+        assert_eq!(s.write_lines(&p, "market", b"m v=2 2", Precision::Ns).unwrap_err().kind(), Kind::Denied);
+        s.write_lines(&p, "market", b"out v=1 1", Precision::Ns).unwrap();
+        s.write_lines(&p, "market", b"out v=1 2", Precision::Ns).unwrap();
+        assert_eq!(
+            s.write_lines(&p, "market", b"out v=9 2", Precision::Ns).unwrap_err().kind(),
+            Kind::Conflict
+        );
+        s.write_lines(&plugin(&[], &["market/out"], true), "market", b"out v=9 2", Precision::Ns).unwrap();
+    }
+
+    #[test]
+    fn a_delete_is_audited() {
+        let (_dir, s) = store("");
+        s.write_lines(&OP, "market", b"m v=1 1\nm v=1 2", Precision::Ns).unwrap();
+        let chosen = Selector { measurement: Some("m".into()), ..Selector::default() };
+        assert_eq!(s.delete(&OP, &chosen, TimeRange { start: 0, end: 2 }).unwrap().rows, Some(1));
+        let entry = s.audit.list(&OP, &crate::audit::AuditFilter::default()).unwrap().remove(0);
+        assert_eq!((entry.action.as_str(), entry.detail["rows"].as_u64()), ("series.delete", Some(1)));
+    }
+
+    #[test]
+    fn real_bars_are_imported_whole_and_twice() {
+        let (_dir, s) = store("");
+        let file =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/trader/data/sp500.csv");
+        let options =
+            CsvImport { bucket: None, symbol: "SPX".into(), timeframe: "24h".into(), timezone: None };
+        for _ in 0..2 {
+            let r =
+                s.import_csv(&OP, &mut std::fs::File::open(&file).unwrap(), &options, &mut |_| {}).unwrap();
+            assert_eq!((r.written, r.dropped), (5_031, 0));
+        }
+        let l = s.list(&OP, &Selector::default()).unwrap();
+        assert_eq!((l[0].key.to_string().as_str(), l[0].rows), ("market/bar.1d.SPX", 5_031));
     }
 }

@@ -14,8 +14,11 @@ use crate::error::{Error, Kind, Result};
 use pool::Readers;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+
+/// Says whether something may be written now.
+pub type Guard = Arc<dyn Fn() -> Result<()> + Send + Sync>;
 
 /// The oldest SQLite that is accepted: older ones can lose a WAL that is reset while another connection
 /// checkpoints.
@@ -71,12 +74,21 @@ impl Default for Options {
 }
 
 /// A SQLite file that this process owns.
-#[derive(Debug)]
 pub struct Database {
     path: PathBuf,
     options: Options,
     writer: Mutex<Connection>,
     readers: Readers,
+    guard: OnceLock<Guard>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("path", &self.path)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Holds the writer still while it lives.
@@ -92,11 +104,32 @@ impl Database {
         let mut writer = connect(path, &options, true)?;
         migrate::run(&mut writer, path, migrations)?;
         let readers = Readers::new(path.to_path_buf(), options.clone());
-        Ok(Self { path: path.to_path_buf(), options, writer: Mutex::new(writer), readers })
+        Ok(Self {
+            path: path.to_path_buf(),
+            options,
+            writer: Mutex::new(writer),
+            readers,
+            guard: OnceLock::new(),
+        })
     }
 
-    /// `BEGIN IMMEDIATE … COMMIT` on the one writer; durable on return; rolled back on `Err` or a panic.
+    /// From now on [`Database::write`] asks `guard` first. Set once; a second one is ignored.
+    pub fn set_guard(&self, guard: Guard) {
+        let _ = self.guard.set(guard);
+    }
+
+    /// `BEGIN IMMEDIATE … COMMIT` on the one writer; durable on return; rolled back on `Err` or a panic. Refused
+    /// with the guard's error ([`Kind::ReadOnly`]) when it says no.
     pub fn write<T>(&self, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        if let Some(guard) = self.guard.get() {
+            guard()?;
+        }
+        self.write_always(f)
+    }
+
+    /// [`Database::write`] without asking the guard: for what makes room on a full disk, and for what must be
+    /// recorded of it.
+    pub fn write_always<T>(&self, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
         let mut writer = self.lock();
         // A panic or a failed COMMIT of an earlier call can leave a transaction open.
         if !writer.is_autocommit() {
@@ -122,7 +155,12 @@ impl Database {
     /// A fresh connection with an open read transaction: a snapshot of this instant that lives as long as it
     /// is kept. It is not one of the pool and has no time limit; keep it short, for the WAL grows meanwhile.
     pub fn pin(&self) -> Result<Pinned> {
-        Pinned::new(connect(&self.path, &self.options, false)?)
+        Pinned::new(self.connection()?)
+    }
+
+    /// A fresh connection that cannot write, for [`Pinned::new`] where the pin itself must be quick.
+    pub fn connection(&self) -> Result<Connection> {
+        connect(&self.path, &self.options, false)
     }
 
     /// Moves the WAL into the file and cuts it to nothing.

@@ -180,3 +180,21 @@ fn the_barrier_holds_writers_and_not_readers() {
     writer.join().unwrap();
     assert_eq!(count(&db), 1);
 }
+
+#[test]
+fn a_guard_stops_writes_but_not_those_that_must_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    let open = Arc::new(AtomicBool::new(true));
+    let seen = open.clone();
+    db.set_guard(Arc::new(move || match seen.load(Ordering::SeqCst) {
+        true => Ok(()),
+        false => Err(Error::new(Kind::ReadOnly, "the disk is full")),
+    }));
+    db.set_guard(Arc::new(|| Ok(())));
+    insert(&db, 1).unwrap();
+    open.store(false, Ordering::SeqCst);
+    assert_eq!(insert(&db, 2).unwrap_err().kind(), Kind::ReadOnly);
+    db.write_always(|tx| Ok(tx.execute("INSERT INTO t VALUES (3)", [])?)).unwrap();
+    assert_eq!(count(&db), 2);
+}

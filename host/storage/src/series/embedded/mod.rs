@@ -1,1 +1,161 @@
-//! The embedded engine: a durable log, a head in memory, sealed chunks, compaction.
+//! The embedded engine: an LSM whose durable substrate is SQLite.
+//!
+//! A commit is one row of a log table; its rows are in memory (the head) until they are sealed into compressed
+//! chunks, one transaction that also forgets their log rows. A start rebuilds the head from the log. Chunks of
+//! a series may overlap (late data): the newer one wins per time and field, and compaction merges them.
+//!
+//! Locks are taken in this order: `pass`, `structure`, `commit`, `catalog`, a series' state.
+
+pub mod bounds;
+mod bytes;
+mod catalog;
+mod chunk;
+mod codec;
+mod commit;
+mod compact;
+mod core;
+mod delete;
+mod latest;
+mod merge;
+mod open;
+mod prepare;
+mod record;
+mod run;
+mod scan;
+mod seal;
+mod statistics;
+mod store;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use self::core::Core;
+use crate::error::Result;
+use crate::manifest;
+use crate::series::{
+    Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, FrameStream, Latest, Selector,
+    SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
+};
+use crate::sqlite::{Database, Synchronous};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle;
+
+/// How the engine's file is opened.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// A registered SQLite VFS; `None`: the operating system's.
+    pub vfs: Option<String>,
+    pub synchronous: Synchronous,
+    /// Reader connections.
+    pub readers: u32,
+    /// `limits.series_max`: series in the store.
+    pub series_max: u64,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { vfs: None, synchronous: Synchronous::Full, readers: 4, series_max: 1_000_000 }
+    }
+}
+
+/// The embedded engine over one file of its own. A thread of its own seals what is in memory.
+#[derive(Debug)]
+pub struct EmbeddedEngine {
+    core: Arc<Core>,
+    sealer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EmbeddedEngine {
+    /// Opens or creates the file and rebuilds what is in memory. A damaged log record is set aside, logged and
+    /// counted in [`EngineStats::quarantined`].
+    pub fn open(path: &Path, config: &manifest::Embedded, options: EngineOptions) -> Result<Self> {
+        let core = Arc::new(open::open(path, config, &options)?);
+        let sealer = seal::spawn(core.clone())?;
+        Ok(Self { core, sealer: Mutex::new(Some(sealer)) })
+    }
+
+    /// The file underneath, for backups. Everything that was acknowledged is in it.
+    pub fn database(&self) -> &Database {
+        &self.core.db
+    }
+
+    /// Background work that is due: seals what is too much or too old, compacts a little. Takes a fraction of a
+    /// second; call it about once a second.
+    pub fn maintain(&self) -> Result<()> {
+        self.core.maintain()
+    }
+
+    /// Refuses further writes, ends the sealing thread and moves the WAL into the file.
+    pub fn close(&self) -> Result<()> {
+        self.stop();
+        self.core.db.checkpoint()
+    }
+
+    fn stop(&self) {
+        self.core.bell.stop();
+        if let Some(sealer) = lock(&self.sealer).take() {
+            if sealer.join().is_err() {
+                tracing::error!("the sealing thread of the series store panicked");
+            }
+        }
+    }
+}
+
+impl Drop for EmbeddedEngine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl SeriesEngine for EmbeddedEngine {
+    fn write(&self, batch: WriteBatch) -> Result<WriteReport> {
+        self.core.write(batch)
+    }
+    fn scan(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        budget: &Budget,
+    ) -> Result<FrameStream> {
+        scan::scan(&self.core, key, range, fields, budget)
+    }
+    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+        self.core.delete(selector, range)
+    }
+    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
+        self.core.latest(selector)
+    }
+    fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {
+        Ok(self.core.list(selector))
+    }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { name: "embedded", durable_on_return: true, maintained_here: true }
+    }
+    fn stats(&self) -> Result<EngineStats> {
+        Ok(self.core.stats())
+    }
+    fn seal(&self) -> Result<()> {
+        self.core.seal()
+    }
+    fn compact(&self) -> Result<CompactReport> {
+        self.core.compact()
+    }
+    fn verify(&self, budget: &Budget) -> Result<Vec<Fault>> {
+        self.core.verify(budget)
+    }
+}
+
+// A panic while one of these is held leaves whole values behind: each is changed in single steps, after the
+// transaction that it mirrors.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,7 +1,6 @@
-//! The query AST, its JSON form and the one executor over an engine's `scan`.
+//! The question.
 
-use super::{Budget, Column, Frame, Selector, SeriesEngine};
-use crate::error::{Error, Result};
+use crate::series::FieldType;
 use serde::{Deserialize, Serialize};
 
 /// A question to one measurement, or to every measurement that a pattern matches.
@@ -19,11 +18,11 @@ pub struct Query {
     /// RFC 3339, a date, or nanoseconds since the epoch; the start is in the range, the end is not.
     pub start: Option<Time>,
     pub end: Option<Time>,
-    /// A timeframe to resample bars (OHLCV) to: `5m`, `1h`, `1d`, `1w`.
+    /// A timeframe to resample bars or ticks (OHLCV) to: `5m`, `1h`, `1d`, `1w`.
     pub resample: Option<String>,
     /// A window with aggregates, in place of `resample`.
     pub window: Option<Window>,
-    /// IANA zone in which days and weeks begin; UTC by default.
+    /// IANA zone in which days and weeks begin, and of times without an offset; UTC by default.
     pub timezone: Option<String>,
     /// Rows of the answer at most, from the start.
     pub limit: Option<u64>,
@@ -66,29 +65,40 @@ pub enum Function {
     Sum,
     Mean,
     Count,
+    /// Of a sample (n − 1); no value for fewer than two.
     Stddev,
 }
 
-/// The answer: `time` in nanoseconds, then columns. With more than one series, a string column per tag and
-/// `measurement` say which a row is of; rows are ordered by series, then time.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Table {
-    pub frame: Frame,
-    /// There were more rows than the limit.
-    pub truncated: bool,
+impl Function {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Last => "last",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Sum => "sum",
+            Self::Mean => "mean",
+            Self::Count => "count",
+            Self::Stddev => "stddev",
+        }
+    }
+
+    /// The type of the aggregate of a field; `None` if there is none (the mean of strings).
+    pub const fn gives(self, of: FieldType) -> Option<FieldType> {
+        let is_number = matches!(of, FieldType::Float | FieldType::Integer | FieldType::Unsigned);
+        match self {
+            Self::Count => Some(FieldType::Integer),
+            Self::First | Self::Last => Some(of),
+            Self::Min | Self::Max | Self::Sum if is_number => Some(of),
+            Self::Mean | Self::Stddev if is_number => Some(FieldType::Float),
+            Self::Min | Self::Max | Self::Sum | Self::Mean | Self::Stddev => None,
+        }
+    }
 }
 
-impl Table {
-    pub fn rows(&self) -> usize {
-        self.frame.len()
+impl Aggregate {
+    /// The name of its column.
+    pub fn column(&self) -> String {
+        format!("{}_{}", self.field, self.function.name())
     }
-    pub fn column(&self, name: &str) -> Option<&Column> {
-        self.frame.column(name)
-    }
-}
-
-/// Answers a query. More than `rows_max` rows without a `limit` in the query is [`crate::Kind::Limit`].
-pub fn execute(_engine: &dyn SeriesEngine, _query: &Query, _budget: &Budget, _rows_max: u64) -> Result<Table> {
-    let _ = Selector::default();
-    Err(Error::internal("not written"))
 }

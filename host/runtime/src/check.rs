@@ -1,0 +1,187 @@
+//! What can be said of the plugins of a manifest without compiling anything.
+
+use crate::descriptor::Descriptor;
+use crate::inspect::{Inspection, inspect_bytes, read, sha256};
+use crate::schema;
+use shiphold_storage::manifest::{Plugin, World};
+use shiphold_storage::{Error, Grants, Manifest, Result};
+
+/// Interfaces that every world has and that need no grant.
+const ALWAYS: [&str; 5] = ["types", "config", "log", "metrics", "retention-types"];
+
+/// Every problem of every plugin: the manifest's key and a sentence.
+pub fn check(manifest: &Manifest) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    for plugin in manifest.plugins.values() {
+        match examine(plugin) {
+            Ok(_) => {}
+            Err(problems) => out.extend(problems),
+        }
+    }
+    out
+}
+
+/// A component that fits its place in the manifest.
+#[derive(Debug)]
+pub(crate) struct Examined {
+    pub bytes: Vec<u8>,
+    pub inspection: Inspection,
+    pub descriptor: Descriptor,
+    /// Asked and given.
+    pub grants: Grants,
+}
+
+pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(String, String)>> {
+    let key = |k: &str| format!("plugins.{}.{k}", plugin.name);
+    let one = |k: &str, e: &Error| {
+        let hint = e.hint_text().map_or_else(String::new, |h| format!(" ({h})"));
+        vec![(key(k), format!("{}{hint}", e.message()))]
+    };
+    let bytes = read(&plugin.component).map_err(|e| one("component", &e))?;
+    let digest = sha256(&bytes);
+    if plugin.sha256.as_ref().is_some_and(|pin| *pin != digest) {
+        return Err(vec![(
+            key("sha256"),
+            format!(
+                "{} has the SHA-256 {digest}, not the pinned one: it was changed, or the pin is of another build",
+                plugin.component.display()
+            ),
+        )]);
+    }
+    let inspection =
+        inspect_bytes(&bytes).map_err(|e| one("component", &e.context(plugin.component.display())))?;
+    let mut problems = Vec::new();
+    if inspection.world.as_deref() != Some(plugin.world.name()) {
+        let is = inspection
+            .world
+            .as_deref()
+            .map_or_else(|| "exports none of the worlds of shiphold:host".into(), |w| format!("is a `{w}`"));
+        problems.push((
+            key("world"),
+            format!("{} {is}; the manifest says `{}`", plugin.component.display(), plugin.world.name()),
+        ));
+    }
+    if plugin.world != World::RetentionPolicy {
+        problems.push((
+            key("world"),
+            format!(
+                "this version runs plugins of the world `retention-policy` only, not `{}`",
+                plugin.world.name()
+            ),
+        ));
+    }
+    let Some(descriptor) = inspection.plugin.clone() else {
+        problems.push((
+            key("component"),
+            format!(
+                "{} carries no plugin.toml: nothing says what it asks for (docs/plugins.md)",
+                plugin.component.display()
+            ),
+        ));
+        return Err(problems);
+    };
+    if descriptor.world != plugin.world.name() {
+        problems.push((
+            key("world"),
+            format!(
+                "the component's plugin.toml says `{}`, the manifest `{}`",
+                descriptor.world,
+                plugin.world.name()
+            ),
+        ));
+    }
+    let asked = descriptor.asked();
+    let grants = Grants::intersect(&asked, &plugin.grants);
+    problems
+        .extend(not_granted(&inspection.imports, &grants, &asked).into_iter().map(|p| (key("grants"), p)));
+    problems.extend(schema::validate(&descriptor.config, &plugin.config).into_iter().map(|p| {
+        match p.split_once(": ") {
+            Some((at, text)) => (key(&format!("config.{at}")), text.to_string()),
+            None => (key("config"), p),
+        }
+    }));
+    if problems.is_empty() { Ok(Examined { bytes, inspection, descriptor, grants }) } else { Err(problems) }
+}
+
+/// Each import beyond the grants, with what is missing on which side.
+fn not_granted(imports: &[String], grants: &Grants, asked: &Grants) -> Vec<String> {
+    let missing = |grant: &str, has: bool, asks: bool| {
+        if has {
+            None
+        } else if asks {
+            Some(format!("it imports `{grant}` and asks for it, but the manifest does not grant it"))
+        } else {
+            Some(format!("it imports `{grant}` without asking for it in its plugin.toml"))
+        }
+    };
+    imports
+        .iter()
+        .filter_map(|import| {
+            let Some(rest) = import.strip_prefix("shiphold:host/") else {
+                return Some(match import.starts_with("wasi:") {
+                    true => format!("it imports `{import}`; this version links no `wasi:*`: build the guest for wasm32-unknown-unknown"),
+                    false => format!("it imports `{import}`, which this host does not have"),
+                });
+            };
+            match rest.split('@').next().unwrap_or(rest) {
+                name if ALWAYS.contains(&name) => None,
+                "clock" => missing("clock", grants.clock, asked.clock),
+                "random" => missing("random", grants.random, asked.random),
+                "series" => {
+                    let any = |g: &Grants| !g.series_read.is_empty() || !g.series_write.is_empty();
+                    missing("series", any(grants), any(asked))
+                }
+                "settings" => missing("settings", !grants.settings_read.is_empty(), !asked.settings_read.is_empty()),
+                name => Some(format!("it imports `{name}`, which is not an import of its world")),
+            }
+        })
+        .collect()
+}
+
+/// The same as one error, for loading.
+pub(crate) fn as_error(problems: &[(String, String)]) -> Error {
+    let lines: Vec<String> = problems.iter().map(|(k, m)| format!("{k}: {m}")).collect();
+    Error::invalid(lines.join("\n")).hint("`shiphold check` shows the same with line numbers")
+}
+
+/// [`examine`] with one error.
+pub(crate) fn examine_or_error(plugin: &Plugin) -> Result<Examined> {
+    examine(plugin).map_err(|p| as_error(&p))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_beyond_the_grants_are_all_listed() {
+        let names: Vec<String> = [
+            "shiphold:host/types@0.1.0",
+            "shiphold:host/log@0.1.0",
+            "shiphold:host/clock@0.1.0",
+            "shiphold:host/random@0.1.0",
+            "shiphold:host/series@0.1.0",
+            "shiphold:host/http@0.1.0",
+            "wasi:io/poll@0.2.0",
+            "other:x/y",
+        ]
+        .map(String::from)
+        .into();
+        let asked = Grants { clock: true, ..Grants::default() };
+        let said = not_granted(&names, &Grants::default(), &asked);
+        assert_eq!(said.len(), 6, "{said:#?}");
+        assert!(said[0].contains("clock") && said[0].contains("manifest does not grant"));
+        assert!(said[1].contains("random") && said[1].contains("without asking"));
+        let all = Grants { clock: true, random: true, series_read: vec!["*".into()], ..Grants::default() };
+        assert_eq!(not_granted(&names, &all, &all).len(), 3);
+    }
+
+    #[test]
+    fn a_core_module_and_garbage_are_told_apart() {
+        assert!(inspect_bytes(b"\0asm\x01\0\0\0").unwrap_err().message().contains("core module"));
+        assert!(inspect_bytes(b"garbage").unwrap_err().message().contains("not a valid"));
+        assert!(inspect_bytes(b"").is_err());
+        let empty = inspect_bytes(b"\0asm\x0d\0\x01\0").unwrap();
+        assert_eq!((empty.world, empty.plugin), (None, None));
+    }
+}

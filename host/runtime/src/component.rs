@@ -1,0 +1,63 @@
+//! A component that is ready to be instantiated.
+
+use crate::bindings::RetentionPolicyPluginPre;
+use crate::check::{Examined, examine_or_error};
+use crate::compile::{self, Compiler};
+use crate::engine::{Engines, Ticked};
+use crate::state::{Gauges, State};
+use shiphold_storage::manifest::Plugin;
+use shiphold_storage::{Error, Grants, Result};
+use std::path::Path;
+use std::sync::Arc;
+use wasmtime::component::Linker;
+
+/// A loaded plugin.
+pub struct Loaded {
+    pub(crate) plugin: Plugin,
+    pub(crate) version: String,
+    pub(crate) sha256: String,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) config: Arc<str>,
+    pub(crate) ticked: Arc<Ticked>,
+    pub(crate) pre: RetentionPolicyPluginPre<State>,
+    pub(crate) gauges: Gauges,
+    /// Was its code compiled now, or found in the cache?
+    pub compiled: bool,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("plugin", &self.plugin.name).finish_non_exhaustive()
+    }
+}
+
+/// Checks, compiles (or finds in the cache) and links a plugin of the manifest.
+pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &Compiler) -> Result<Loaded> {
+    let (examining, fuel) = (plugin.clone(), plugin.limits.fuel.is_some());
+    let Examined { bytes, inspection, descriptor, grants } =
+        tokio::task::spawn_blocking(move || examine_or_error(&examining))
+            .await
+            .map_err(|e| Error::internal(format!("looking at plugin `{}`: {e}", plugin.name)))??;
+    let ticked = engines.get(fuel)?;
+    let (component, compiled) = compile::load(&ticked, fuel, &bytes, cache, compiler)
+        .await
+        .map_err(|e| e.context(format!("plugin `{}`", plugin.name)))?;
+    let wrong = |e: wasmtime::Error| {
+        Error::invalid(format!("plugin `{}` does not fit this host: {e:#}", plugin.name))
+            .hint("build it against the WIT package of this version")
+    };
+    let mut linker = Linker::new(&ticked.engine);
+    crate::host::link(&mut linker, &grants).map_err(wrong)?;
+    let pre = linker.instantiate_pre(&component).and_then(RetentionPolicyPluginPre::new).map_err(wrong)?;
+    Ok(Loaded {
+        version: descriptor.version,
+        sha256: inspection.sha256,
+        grants: Arc::new(grants),
+        config: plugin.config.to_string().into(),
+        plugin: plugin.clone(),
+        ticked,
+        pre,
+        gauges: Gauges::default(),
+        compiled,
+    })
+}

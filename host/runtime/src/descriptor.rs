@@ -1,0 +1,155 @@
+//! `plugin.toml`: what a plugin says of itself, embedded in its component as the custom section `shiphold:plugin`.
+//!
+//! ```toml
+//! name = "retention"
+//! version = "0.1.0"
+//! world = "retention-policy"
+//! description = "…"
+//!
+//! [grants]            # as in shiphold.toml: what the plugin asks for
+//! clock = true
+//! [grants.series]
+//! read = ["*/*"]
+//! [reasons]           # one for each grant
+//! clock = "to …"
+//! "series.read" = "to …"
+//! [config]            # the JSON Schema of [plugins.NAME.config]
+//! type = "object"
+//! ```
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use shiphold_storage::{Error, Grants, Result};
+use std::collections::BTreeMap;
+
+/// The custom section that holds it.
+pub const SECTION: &str = "shiphold:plugin";
+/// Bytes of the section.
+pub const DESCRIPTOR_BYTES_MAX: usize = 64 << 10;
+
+/// A plugin's own description.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Descriptor {
+    pub name: String,
+    pub version: String,
+    pub world: String,
+    #[serde(default)]
+    pub description: String,
+    #[serde(default)]
+    pub grants: Asked,
+    /// Why each grant is wanted, by its key: `series.read`.
+    #[serde(default)]
+    pub reasons: BTreeMap<String, String>,
+    /// JSON Schema of the configuration.
+    #[serde(default)]
+    pub config: Value,
+}
+
+/// The grants that a plugin asks for.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Asked {
+    pub series: AskedSeries,
+    pub settings: AskedRead,
+    pub skills: bool,
+    pub files: AskedFiles,
+    pub http: Vec<String>,
+    pub secrets: Vec<String>,
+    pub clock: bool,
+    pub random: bool,
+    pub wasi: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AskedSeries {
+    pub read: Vec<String>,
+    pub write: Vec<String>,
+    pub drop: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AskedRead {
+    pub read: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AskedFiles {
+    pub read: Vec<String>,
+    pub write: Vec<String>,
+}
+
+impl Descriptor {
+    /// Parses the section's bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() > DESCRIPTOR_BYTES_MAX {
+            return Err(Error::limit(
+                "the component's plugin.toml",
+                format!("{DESCRIPTOR_BYTES_MAX} bytes"),
+                "shorten it",
+            ));
+        }
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| Error::invalid("the component's plugin.toml is not UTF-8"))?;
+        toml::from_str(text).map_err(|e| {
+            Error::invalid(format!("the component's plugin.toml: {}", e.message()))
+                .hint("docs/plugins.md describes it")
+        })
+    }
+
+    /// What it asks for, in the form in which grants are compared.
+    pub fn asked(&self) -> Grants {
+        let g = self.grants.clone();
+        Grants {
+            series_read: g.series.read,
+            series_write: g.series.write,
+            series_drop: g.series.drop,
+            settings_read: g.settings.read,
+            skills_read: g.skills,
+            files_read: g.files.read,
+            files_write: g.files.write,
+            http: g.http,
+            secrets: g.secrets,
+            clock: g.clock,
+            random: g.random,
+            wasi: g.wasi,
+            overwrite: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_documentation_is_read() {
+        let d = Descriptor::parse(
+            b"name='r'\nversion='0.1.0'\nworld='retention-policy'\n[grants]\nclock=true\n[grants.series]\nread=['*/*']\n[reasons]\n'series.read'='to look'\n[config]\ntype='object'",
+        )
+        .unwrap();
+        assert!(d.asked().clock);
+        assert_eq!(d.asked().series_read, ["*/*"]);
+        assert_eq!(d.reasons["series.read"], "to look");
+        assert_eq!(d.config["type"], "object");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for bad in [
+            &b"\xff"[..],
+            b"name = 1",
+            b"name='a'\nversion='1'\nworld='w'\nextra=1",
+            b"name='a'",
+            &vec![b' '; DESCRIPTOR_BYTES_MAX + 1],
+        ] {
+            assert!(Descriptor::parse(bad).is_err());
+        }
+        let mut long = b"name='a'\nversion='1'\nworld='w'\n".to_vec();
+        long.resize(DESCRIPTOR_BYTES_MAX, b'\n');
+        assert!(Descriptor::parse(&long).is_ok());
+    }
+}

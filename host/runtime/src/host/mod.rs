@@ -1,0 +1,40 @@
+//! The host's side of each WIT interface, a file each.
+
+mod config;
+mod convert;
+mod log;
+mod metrics;
+mod plain;
+pub(crate) mod retention;
+pub(crate) mod series;
+mod settings;
+
+use crate::bindings::shiphold::host as wit;
+use crate::state::State;
+use shiphold_storage::Grants;
+use wasmtime::component::{HasSelf, Linker};
+
+/// Links what a plugin's effective grants allow, and nothing else.
+pub(crate) fn link(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Result<()> {
+    type Own = HasSelf<State>;
+    wit::types::add_to_linker::<_, Own>(linker, |s| s)?;
+    wit::config::add_to_linker::<_, Own>(linker, |s| s)?;
+    wit::log::add_to_linker::<_, Own>(linker, |s| s)?;
+    wit::metrics::add_to_linker::<_, Own>(linker, |s| s)?;
+    wit::retention_types::add_to_linker::<_, Own>(linker, |s| s)?;
+    if grants.clock {
+        wit::clock::add_to_linker::<_, Own>(linker, |s| s)?;
+    }
+    if grants.random {
+        wit::random::add_to_linker::<_, Own>(linker, |s| s)?;
+    }
+    if !grants.series_read.is_empty() || !grants.series_write.is_empty() {
+        wit::series::add_to_linker::<_, Own>(linker, |s| s)?;
+    }
+    if !grants.settings_read.is_empty() {
+        wit::settings::add_to_linker::<_, Own>(linker, |s| s)?;
+    }
+    Ok(())
+}
+
+impl wit::types::Host for State {}

@@ -1,0 +1,172 @@
+//! `series`
+
+use super::convert::{frame_from_guest, frame_to_guest, key_from_guest, key_to_guest};
+use crate::bindings::shiphold::host::series::{Host, HostScan, SeriesInfo};
+use crate::bindings::shiphold::host::types::{
+    Error as Guest, Frame as GuestFrame, SeriesKey as GuestKey, TimeRange as GuestRange,
+};
+use crate::state::{State, to_guest};
+use shiphold_storage::series::{Column, Frame, FrameStream, Selector, TimeRange, Values, WriteBatch};
+use shiphold_storage::{Error, Result};
+use wasmtime::component::Resource;
+
+/// Series of one list.
+const LIST_MAX: usize = 10_000;
+/// Rows of one frame that crosses into a guest.
+const ROWS_MAX: usize = 65_536;
+
+/// A read under way.
+pub struct Scan {
+    stream: Option<FrameStream>,
+    /// Rows that came and were not taken yet, and how many of them were.
+    pending: Option<(Frame, usize)>,
+}
+
+impl Host for State {
+    async fn list(
+        &mut self,
+        bucket: String,
+        measurement: String,
+        after: Option<GuestKey>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Vec<SeriesInfo>, Guest>> {
+        let listed = self
+            .blocking(move |layer, caller, _| {
+                let after = after.map(key_from_guest).transpose()?;
+                let all = layer.series().list(
+                    caller,
+                    &Selector { bucket: Some(bucket), measurement: Some(measurement), tags: Vec::new() },
+                )?;
+                Ok(all
+                    .into_iter()
+                    .filter(|s| after.as_ref().is_none_or(|a| s.key > *a))
+                    .take(LIST_MAX.min(limit as usize))
+                    .map(|s| SeriesInfo {
+                        key: key_to_guest(&s.key),
+                        fields: s.fields.into_iter().map(|(name, _)| name).collect(),
+                        rows: s.rows,
+                        first: s.min_time,
+                        last: s.max_time,
+                    })
+                    .collect())
+            })
+            .await?;
+        Ok(listed.map_err(|e| to_guest(&e)))
+    }
+
+    async fn open_scan(
+        &mut self,
+        key: GuestKey,
+        range: GuestRange,
+        fields: Vec<String>,
+    ) -> wasmtime::Result<Result<Resource<Scan>, Guest>> {
+        let opened = self
+            .blocking(move |layer, caller, budget| {
+                let key = key_from_guest(key)?;
+                let range = TimeRange::new(range.start, range.end)?;
+                layer.series().scan(
+                    caller,
+                    &key,
+                    range,
+                    (!fields.is_empty()).then_some(fields.as_slice()),
+                    budget,
+                )
+            })
+            .await?;
+        match opened {
+            Ok(stream) => Ok(Ok(self.hold(Scan { stream: Some(stream), pending: None })?)),
+            Err(e) => Ok(Err(to_guest(&e))),
+        }
+    }
+
+    async fn write(&mut self, key: GuestKey, frame: GuestFrame) -> wasmtime::Result<Result<u64, Guest>> {
+        let written = self
+            .blocking(move |layer, caller, _| {
+                let batch = WriteBatch { series: vec![(key_from_guest(key)?, frame_from_guest(frame)?)] };
+                let report = layer.series().write(caller, batch)?;
+                match report.conflicts.first() {
+                    None => Ok(report.written),
+                    Some(c) => Err(Error::conflict(format!(
+                        "{} rows were refused: `{}` is a {}, not a {}",
+                        report.dropped, c.field, c.have, c.got
+                    ))),
+                }
+            })
+            .await?;
+        Ok(written.map_err(|e| to_guest(&e)))
+    }
+}
+
+impl HostScan for State {
+    async fn next(
+        &mut self,
+        scan: Resource<Scan>,
+        rows_max: u32,
+    ) -> wasmtime::Result<Result<Option<GuestFrame>, Guest>> {
+        let wanted = (rows_max as usize).clamp(1, ROWS_MAX);
+        let s = self.table.get_mut(&scan)?;
+        if s.pending.is_none() {
+            let Some(mut stream) = s.stream.take() else { return Ok(Ok(None)) };
+            let (stream, next) = match self
+                .blocking(move |_, _, _| {
+                    let next = stream.find(|f| f.as_ref().map_or(true, |f| !f.is_empty())).transpose();
+                    Ok((stream, next))
+                })
+                .await?
+            {
+                Ok(pair) => pair,
+                Err(e) => return Ok(Err(to_guest(&e))),
+            };
+            let s = self.table.get_mut(&scan)?;
+            match next {
+                Ok(Some(frame)) => {
+                    s.stream = Some(stream);
+                    s.pending = Some((frame, 0));
+                }
+                Ok(None) => return Ok(Ok(None)),
+                Err(e) => return Ok(Err(to_guest(&e))),
+            }
+        }
+        let s = self.table.get_mut(&scan)?;
+        let Some((frame, from)) = s.pending.take() else { return Ok(Ok(None)) };
+        let to = from.saturating_add(wanted).min(frame.len());
+        if from == 0 && to == frame.len() {
+            return Ok(Ok(Some(frame_to_guest(frame))));
+        }
+        let part = rows(&frame, from, to);
+        if to < frame.len() {
+            s.pending = Some((frame, to));
+        }
+        Ok(part.map(|f| Some(frame_to_guest(f))).map_err(|e| to_guest(&e)))
+    }
+
+    async fn drop(&mut self, scan: Resource<Scan>) -> wasmtime::Result<()> {
+        self.table.delete(scan)?;
+        Ok(())
+    }
+}
+
+/// Rows `from..to` of a frame.
+fn rows(frame: &Frame, from: usize, to: usize) -> Result<Frame> {
+    let outside = || Error::internal("a frame is shorter than it says");
+    fn part<T: Clone>(v: &[T], from: usize, to: usize) -> Option<Vec<T>> {
+        v.get(from..to).map(<[T]>::to_vec)
+    }
+    let columns = frame
+        .columns
+        .iter()
+        .map(|c| {
+            let values = match &c.values {
+                Values::Float(v) => part(v, from, to).map(Values::Float),
+                Values::Integer(v) => part(v, from, to).map(Values::Integer),
+                Values::Unsigned(v) => part(v, from, to).map(Values::Unsigned),
+                Values::Boolean(v) => part(v, from, to).map(Values::Boolean),
+                Values::String(v) => part(v, from, to).map(Values::String),
+            }
+            .ok_or_else(outside)?;
+            let valid = c.valid.as_ref().map(|v| part(v, from, to).ok_or_else(outside)).transpose()?;
+            Ok(Column { name: c.name.clone(), values, valid })
+        })
+        .collect::<Result<_>>()?;
+    Ok(Frame { times: part(&frame.times, from, to).ok_or_else(outside)?, columns })
+}

@@ -1,0 +1,116 @@
+//! What the store of one call holds.
+
+use crate::limits::{Hit, Limiter};
+use shiphold_storage::manifest::PluginLimits;
+use shiphold_storage::series::Budget;
+use shiphold_storage::{Caller, DataLayer, Error, Kind, Result};
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use wasmtime::component::{Resource, ResourceTable};
+
+/// Bytes of a log line that are kept.
+pub(crate) const LOG_LINE_BYTES_MAX: usize = 4 << 10;
+/// Gauges of one plugin.
+pub(crate) const GAUGES_MAX: usize = 100;
+
+/// The gauges of a plugin, kept between calls.
+pub(crate) type Gauges = Arc<Mutex<BTreeMap<String, f64>>>;
+
+pub(crate) struct State {
+    pub plugin: String,
+    pub layer: Arc<DataLayer>,
+    pub caller: Caller,
+    pub config: Arc<str>,
+    pub table: ResourceTable,
+    pub limiter: Limiter,
+    pub limits: PluginLimits,
+    pub log: Vec<String>,
+    pub log_more: u64,
+    pub gauges: Gauges,
+    pub deadline: Instant,
+    /// Set when the call ends, however it ends: host calls on other threads stop then.
+    pub cancel: Arc<AtomicBool>,
+}
+
+impl State {
+    /// What a host call may spend: the rest of the call's deadline.
+    pub(crate) fn budget(&self) -> Budget {
+        Budget { deadline: Some(self.deadline), rows_max: None, cancel: Some(self.cancel.clone()) }
+    }
+
+    /// Puts a resource into the table; over the limit the call ends.
+    pub(crate) fn hold<T: Send + 'static>(&mut self, value: T) -> wasmtime::Result<Resource<T>> {
+        self.table.push(value).map_err(|_| {
+            self.limiter.hit = Some(Hit::Handles);
+            wasmtime::Error::msg("the limit of handles")
+        })
+    }
+
+    /// A storage call: on a thread made for blocking, and awaited, so that the deadline can end the wait.
+    pub(crate) fn blocking<
+        T: Send + 'static,
+        F: FnOnce(&DataLayer, &Caller, &Budget) -> Result<T> + Send + 'static,
+    >(
+        &self,
+        f: F,
+    ) -> impl Future<Output = wasmtime::Result<Result<T>>> + Send + use<T, F> {
+        let (layer, caller, budget) = (self.layer.clone(), self.caller.clone(), self.budget());
+        async move {
+            tokio::task::spawn_blocking(move || f(&layer, &caller, &budget))
+                .await
+                .map_err(|e| wasmtime::Error::msg(format!("a host call ended in a panic: {e}")))
+        }
+    }
+
+    /// Keeps a line, at most `log_lines` of them.
+    pub(crate) fn log(&mut self, line: &str) {
+        if self.log.len() >= self.limits.log_lines as usize {
+            self.log_more += 1;
+            return;
+        }
+        let mut end = line.len().min(LOG_LINE_BYTES_MAX);
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        let kept = line.get(..end).unwrap_or_default();
+        tracing::debug!(plugin = self.plugin, "{kept}");
+        self.log.push(kept.to_string());
+    }
+
+    /// The lines, with a last one that counts what was not kept.
+    pub(crate) fn take_log(&mut self) -> Vec<String> {
+        let mut log = std::mem::take(&mut self.log);
+        if self.log_more > 0 {
+            log.push(format!(
+                "… {} more lines were not kept: limits.log_lines = {}",
+                self.log_more, self.limits.log_lines
+            ));
+        }
+        log
+    }
+}
+
+/// A storage error in the guest's words.
+pub(crate) fn to_guest(e: &Error) -> crate::bindings::shiphold::host::types::Error {
+    use crate::bindings::shiphold::host::types::{Error as Guest, ErrorCode as Code};
+    let code = match e.kind() {
+        Kind::NotFound => Code::NotFound,
+        Kind::Denied | Kind::Unauthenticated => Code::Denied,
+        Kind::Limit => Code::Limit,
+        Kind::Conflict | Kind::PartialWrite => Code::Conflict,
+        Kind::Timeout | Kind::Cancelled => Code::Timeout,
+        Kind::Invalid | Kind::Incompatible => Code::Invalid,
+        Kind::Busy
+        | Kind::ReadOnly
+        | Kind::Full
+        | Kind::Corrupt
+        | Kind::Unavailable
+        | Kind::Io
+        | Kind::Plugin
+        | Kind::Internal => Code::Unavailable,
+    };
+    let message = e.hint_text().map_or_else(|| e.message().to_string(), |h| format!("{} ({h})", e.message()));
+    Guest { code, message }
+}

@@ -1,0 +1,147 @@
+//! The command line. Every verb of a noun builds a request to a JSON route and shows the answer: for people as a
+//! table, for programs as JSON. Exit codes: 0 done, 1 refused or failed, 2 the call or the manifest is wrong.
+
+mod audit;
+mod backup;
+mod check;
+mod client;
+mod completions;
+mod files;
+mod input;
+mod output;
+mod plugins;
+mod series;
+mod serve;
+mod settings;
+mod skills;
+mod tokens;
+mod verify;
+
+use clap::{Parser, Subcommand};
+use client::Client;
+use output::{Failure, Output};
+use shiphold_storage::Manifest;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The storage host that stands beside an autonomous trader.
+///
+/// Nouns work whether or not the host runs: with a running host the command talks to it over the 0600 socket in the data
+/// folder, otherwise it opens the data folder itself.
+#[derive(Debug, Parser)]
+#[command(name = "shiphold", version, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    /// The manifest; docs/manifest.md describes every key
+    #[arg(
+        long,
+        short = 'm',
+        global = true,
+        env = "SHIPHOLD_MANIFEST",
+        default_value = "shiphold.toml",
+        value_name = "FILE"
+    )]
+    manifest: PathBuf,
+    /// Print JSON for programs instead of tables for people
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the host until SIGINT or SIGTERM
+    Serve(serve::Args),
+    /// Check the manifest and the components that it names; every problem at once, with its line
+    Check,
+    /// Re-read every store: databases, chunks, objects, the audit chain
+    Verify,
+    /// Trading skills: versions, dependencies, search
+    #[command(subcommand)]
+    Skills(skills::Verb),
+    /// Time series: bars, ticks, order books, signals, metrics
+    #[command(subcommand)]
+    Series(series::Verb),
+    /// Settings: namespaces of typed values with revisions
+    #[command(subcommand)]
+    Settings(settings::Verb),
+    /// The audit trail: append-only and hash-chained
+    #[command(subcommand)]
+    Audit(audit::Verb),
+    /// File stores: models, archives, logs; every put is a new version
+    #[command(subcommand)]
+    Files(files::Verb),
+    /// Sandboxed plugins: run, history, grants
+    #[command(subcommand)]
+    Plugins(plugins::Verb),
+    /// Backups of everything at one instant
+    #[command(subcommand)]
+    Backup(backup::Verb),
+    /// Bearer tokens for HTTP clients
+    #[command(subcommand)]
+    Tokens(tokens::Verb),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+}
+
+/// Parses the arguments, does the work and says how it ended.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Output::new(cli.json);
+    match run(cli, &out) {
+        Ok(code) => code,
+        Err(failure) => out.failure(&failure),
+    }
+}
+
+fn run(cli: Cli, out: &Output) -> Result<ExitCode, Failure> {
+    // The child that compiles a component sets limits on itself: it must not start a runtime first.
+    if let Command::Plugins(plugins::Verb::Compile { input, output }) = &cli.command {
+        return plugins::compile(input, output);
+    }
+    match cli.command {
+        Command::Completions(args) => completions::run(&args),
+        Command::Check => check::run(&cli.manifest, out),
+        Command::Serve(args) => serve::run(&cli.manifest, args),
+        Command::Plugins(plugins::Verb::Inspect { file }) => plugins::inspect(&file, out),
+        command => {
+            crate::telemetry::init_quiet();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .map_err(|e| Failure::plain(format!("starting the runtime: {e}")))?;
+            runtime.block_on(async {
+                let manifest = Manifest::load(&cli.manifest)?;
+                // What works on a folder beside the host's own needs no host.
+                if let Command::Backup(verb) = &command {
+                    if let Some(done) = backup::run_without_host(verb, &manifest, out).await? {
+                        return Ok(done);
+                    }
+                }
+                let client = Client::open(&manifest).await?;
+                let done = noun(command, &client, out).await;
+                let closed = client.close().await;
+                let code = done?;
+                closed?;
+                Ok(code)
+            })
+        }
+    }
+}
+
+async fn noun(command: Command, client: &Client, out: &Output) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Verify => return verify::run(client, out).await,
+        Command::Skills(verb) => skills::run(verb, client, out).await?,
+        Command::Series(verb) => return series::run(verb, client, out).await,
+        Command::Settings(verb) => settings::run(verb, client, out).await?,
+        Command::Audit(verb) => return audit::run(verb, client, out).await,
+        Command::Files(verb) => return files::run(verb, client, out).await,
+        Command::Plugins(verb) => plugins::run(verb, client, out).await?,
+        Command::Backup(verb) => backup::run(verb, client, out).await?,
+        Command::Tokens(verb) => tokens::run(verb, client, out).await?,
+        Command::Serve(_) | Command::Check | Command::Completions(_) => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}

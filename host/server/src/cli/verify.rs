@@ -1,0 +1,33 @@
+//! `shiphold verify`
+
+use super::client::Client;
+use super::output::{Failure, Output};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+pub(crate) async fn run(client: &Client, out: &Output) -> Result<ExitCode, Failure> {
+    let v = client.work("/v1/verify", &json!({}), out, "reading").await?;
+    let n = |k: &str| v.get(k).and_then(Value::as_u64).unwrap_or_default();
+    let faults = v.get("faults").and_then(Value::as_array).cloned().unwrap_or_default();
+    out.done(
+        &v,
+        format!(
+            "{} databases, {} chunks, {} objects and {} audit entries read: {}",
+            n("databases"),
+            n("chunks"),
+            n("objects"),
+            n("audit_entries"),
+            if faults.is_empty() { "all is well".into() } else { format!("{} FAULTS", faults.len()) }
+        ),
+    );
+    if !out.json {
+        for f in &faults {
+            let text = |k: &str| f.get(k).and_then(Value::as_str).unwrap_or_default();
+            out.line(format!("  {}: {}", text("object"), text("problem")));
+        }
+        if !faults.is_empty() {
+            eprintln!("hint: restore the newest backup into a new folder: `shiphold backup restore FROM TO`");
+        }
+    }
+    Ok(if v.get("ok").and_then(Value::as_bool) == Some(true) { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}

@@ -1,0 +1,82 @@
+//! `/ping` and `/health` as InfluxDB's clients know them, and `/v1/host`.
+
+use super::answer;
+use super::problem::Answer;
+use crate::app::App;
+use axum::Extension;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+use shiphold_storage::disk::Level;
+use shiphold_storage::{Caller, DataLayer, Scope};
+use std::sync::Arc;
+
+/// The protocol that is spoken here, in the form that clients read; what stands behind the `+` says who speaks it.
+const INFLUXDB_VERSION: &str = concat!("v2.7.0+shiphold.", env!("CARGO_PKG_VERSION"));
+
+pub(super) async fn ping() -> impl IntoResponse {
+    (StatusCode::NO_CONTENT, [("x-influxdb-version", INFLUXDB_VERSION), ("x-influxdb-build", "OSS")])
+}
+
+fn check(name: &str, result: Result<String, String>) -> Value {
+    let (status, message) = match result {
+        Ok(m) => ("pass", m),
+        Err(m) => ("fail", m),
+    };
+    json!({ "name": name, "status": status, "message": message })
+}
+
+/// A look at each store. Nothing here says more than that it works: anyone may ask.
+fn checks(layer: &DataLayer) -> Vec<Value> {
+    let failed = |e: shiphold_storage::Error| {
+        tracing::error!(error = ?e, "a health check failed");
+        format!("failed ({}): the host's log says why", e.code())
+    };
+    let disk = layer.disk().state().map_err(failed).and_then(|s| match s.level {
+        Level::Ok => Ok("there is room".into()),
+        Level::Warn => Ok("little room is left: below disk.warn_below".into()),
+        Level::ReadOnly => Err("the store is read-only: less room than disk.read_only_below".into()),
+    });
+    let structured = layer.audit().len().map(|_| "ready".into()).map_err(failed);
+    let series = layer.series().stats(&Caller::Operator).map_err(failed).map(|s| match s.quarantined {
+        0 => "ready".into(),
+        n => format!("ready, but {n} damaged chunks are left out: run `shiphold verify`"),
+    });
+    vec![check("structured", structured), check("series", series), check("disk", disk)]
+}
+
+pub(super) async fn health(State(app): State<Arc<App>>) -> impl IntoResponse {
+    let name = app.layer.manifest().host.name.clone();
+    let checks = answer::call(&app, |layer| Ok(checks(layer)))
+        .await
+        .unwrap_or_else(|problem| vec![check("host", Err(problem.detail))]);
+    let failed: Vec<&str> = checks
+        .iter()
+        .filter(|c| c.get("status").and_then(Value::as_str) != Some("pass"))
+        .filter_map(|c| c.get("message").and_then(Value::as_str))
+        .collect();
+    let message =
+        if failed.is_empty() { "ready for queries and writes".to_string() } else { failed.join("; ") };
+    let (status, word) =
+        if failed.is_empty() { (StatusCode::OK, "pass") } else { (StatusCode::SERVICE_UNAVAILABLE, "fail") };
+    let body = json!({
+        "name": name, "message": message, "status": word, "checks": checks,
+        "version": env!("CARGO_PKG_VERSION"), "commit": "",
+    });
+    (status, axum::Json(body))
+}
+
+pub(super) async fn host(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Answer {
+    let (uptime_s, started_at) = (app.started.elapsed().as_secs(), app.started_at);
+    answer::json(&app, move |layer| {
+        caller.require(Scope::Read, "look at the host")?;
+        let m = layer.manifest();
+        Ok(json!({
+            "name": m.host.name, "version": env!("CARGO_PKG_VERSION"), "data": m.host.data, "engine": m.series.engine,
+            "listen": m.http.enabled.then_some(m.http.listen), "pid": std::process::id(),
+            "started_at": started_at, "uptime_s": uptime_s, "disk": layer.disk().state()?,
+        }))
+    })
+    .await
+}

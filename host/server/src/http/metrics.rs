@@ -1,0 +1,122 @@
+//! `/metrics` in Prometheus' text format.
+
+use super::answer;
+use super::problem::Answer;
+use crate::app::App;
+use crate::telemetry::Text;
+use axum::Extension;
+use axum::extract::State;
+use shiphold_runtime::Plugins;
+use shiphold_storage::disk::Level;
+use shiphold_storage::{Caller, DataLayer, Error, Result, Scope};
+use std::io::Write as _;
+use std::sync::Arc;
+
+pub(super) async fn show(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Answer {
+    caller.require(Scope::Read, "read metrics")?;
+    answer::written("text/plain; version=0.0.4; charset=utf-8", move |out| {
+        let mut t = Text::default();
+        t.head("shiphold_build_info", "gauge", "The version that runs.");
+        t.value("shiphold_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        t.one(
+            "shiphold_uptime_seconds",
+            "gauge",
+            "Since the host started.",
+            app.started.elapsed().as_secs_f64(),
+        );
+        app.counters.write(&mut t);
+        // A store that cannot answer must not take the other figures away.
+        for part in [series, disk, files] {
+            if let Err(e) = part(&app.layer, &mut t) {
+                tracing::warn!(error = ?e, "a part of the metrics is missing");
+            }
+        }
+        if let Some(plugins) = app.plugins_if_loaded() {
+            if let Err(e) = runs(plugins, &mut t) {
+                tracing::warn!(error = ?e, "the plugins' part of the metrics is missing");
+            }
+        }
+        out.begin();
+        out.write_all(t.0.as_bytes()).map_err(|e| Error::io("writing the answer", e))
+    })
+    .await
+}
+
+fn series(layer: &DataLayer, t: &mut Text) -> Result<()> {
+    let s = layer.series().stats(&Caller::Operator)?;
+    for (name, kind, help, value) in [
+        ("shiphold_series_series", "gauge", "Series.", s.series),
+        ("shiphold_series_rows", "gauge", "Rows stored.", s.rows),
+        (
+            "shiphold_series_head_rows",
+            "gauge",
+            "Rows in memory: durable in the log, not sealed yet.",
+            s.head_rows,
+        ),
+        ("shiphold_series_head_bytes", "gauge", "Bytes of the rows in memory.", s.head_bytes),
+        ("shiphold_series_chunks", "gauge", "Sealed chunks.", s.chunks),
+        ("shiphold_series_chunk_bytes", "gauge", "Bytes of the sealed chunks.", s.chunk_bytes),
+        ("shiphold_series_quarantined", "gauge", "Damaged chunks that are left out.", s.quarantined),
+        ("shiphold_series_log_bytes", "gauge", "Bytes of the log.", s.log_bytes),
+        ("shiphold_series_commits_total", "counter", "Durable commits since the start.", s.commits),
+        ("shiphold_series_rows_written_total", "counter", "Rows written since the start.", s.rows_written),
+        ("shiphold_audit_entries_total", "counter", "Entries of the audit trail.", layer.audit().len()?),
+    ] {
+        t.one(name, kind, help, value as f64);
+    }
+    Ok(())
+}
+
+fn disk(layer: &DataLayer, t: &mut Text) -> Result<()> {
+    let disk = layer.disk().state()?;
+    t.one(
+        "shiphold_disk_free_bytes",
+        "gauge",
+        "Free space of the data folder's disk.",
+        disk.free_bytes as f64,
+    );
+    let level = match disk.level {
+        Level::Ok => 0.0,
+        Level::Warn => 1.0,
+        Level::ReadOnly => 2.0,
+    };
+    t.one("shiphold_disk_level", "gauge", "0 ok, 1 below disk.warn_below, 2 read-only.", level);
+    Ok(())
+}
+
+fn files(layer: &DataLayer, t: &mut Text) -> Result<()> {
+    let mut stores = Vec::new();
+    for (name, store) in &layer.manifest().files {
+        stores.push((name, layer.files().stats(name)?, store.quota.0));
+    }
+    let mut each =
+        |name: &str, help: &str, value: &dyn Fn(&(_, shiphold_storage::files::FilesStats, u64)) -> u64| {
+            t.head(name, "gauge", help);
+            for s in &stores {
+                let store: &String = s.0;
+                t.value(name, &[("store", store)], value(s) as f64);
+            }
+        };
+    each("shiphold_files_versions", "Versions in a file store.", &|s| s.1.versions);
+    each("shiphold_files_objects", "Objects of a file store.", &|s| s.1.objects);
+    each("shiphold_files_bytes", "Bytes of a file store's objects.", &|s| s.1.bytes);
+    each("shiphold_files_quota_bytes", "Bytes that a file store may hold.", &|s| s.2);
+    Ok(())
+}
+
+fn runs(plugins: &Plugins, t: &mut Text) -> Result<()> {
+    let list = plugins.list(&Caller::Operator)?;
+    t.head("shiphold_plugin_loaded", "gauge", "1 when the plugin is ready to run.");
+    for p in &list {
+        t.value("shiphold_plugin_loaded", &[("plugin", &p.name)], f64::from(u8::from(p.loaded)));
+    }
+    t.head("shiphold_plugin_failures", "gauge", "Failed runs in a row.");
+    for p in &list {
+        t.value("shiphold_plugin_failures", &[("plugin", &p.name)], f64::from(p.failures));
+    }
+    t.head("shiphold_plugin_gauge", "gauge", "Numbers of the plugins' own.");
+    for m in plugins.metrics() {
+        t.value("shiphold_plugin_gauge", &[("plugin", &m.plugin), ("name", &m.name)], m.value);
+    }
+    Ok(())
+}

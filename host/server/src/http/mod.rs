@@ -1,0 +1,110 @@
+//! The routes, a file per noun. They call the data layer and turn what it says into JSON; they decide nothing.
+//! `docs/http.md` lists them.
+
+mod answer;
+mod audit;
+mod backup;
+mod body;
+mod csv;
+mod files;
+mod guard;
+mod health;
+mod metrics;
+mod plugins;
+mod problem;
+mod range;
+mod series;
+mod settings;
+mod skills;
+mod time;
+mod tokens;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use crate::app::App;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{delete, get, post};
+use problem::Problem;
+use shiphold_storage::Kind;
+use std::sync::Arc;
+
+/// Through which door a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// The 0600 socket, or this very process: the operator.
+    Socket,
+    /// TCP on loopback, which every local program and web page can reach: a token.
+    Tcp,
+}
+
+/// Every route of the host, as it is seen through a door.
+pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
+    let gate = guard::Gate { app: app.clone(), door };
+    Router::new()
+        .route("/ping", get(health::ping))
+        .route("/health", get(health::health))
+        .route("/metrics", get(metrics::show))
+        .route("/api/v2/write", post(write::influx))
+        .route("/v1/host", get(health::host))
+        .route("/v1/verify", post(backup::verify))
+        .route("/v1/series", get(series::list))
+        .route("/v1/series/list", post(series::list_of))
+        .route("/v1/series/latest", get(series::latest).post(series::latest_of))
+        .route("/v1/series/query", post(series::query))
+        .route("/v1/series/write", post(write::lines))
+        .route("/v1/series/import", post(write::import))
+        .route("/v1/series/delete", post(series::delete))
+        .route("/v1/series/stats", get(series::stats))
+        .route("/v1/series/seal", post(series::seal))
+        .route("/v1/series/compact", post(series::compact))
+        .route("/v1/series/verify", post(series::verify))
+        .route("/v1/skills", get(skills::list).post(skills::put))
+        .route("/v1/skills/search", get(skills::search).post(skills::search_of))
+        .route("/v1/skills/{name}", get(skills::show))
+        .route("/v1/skills/{name}/versions", get(skills::versions))
+        .route("/v1/skills/{name}/resolve", get(skills::resolve))
+        .route("/v1/skills/{name}/rollback", post(skills::rollback))
+        .route("/v1/skills/{name}/performance", get(skills::performance).post(skills::record_performance))
+        .route("/v1/skills/{name}/use", post(skills::record_use))
+        .route("/v1/settings", get(settings::namespaces))
+        .route("/v1/settings/{namespace}", get(settings::list))
+        .route(
+            "/v1/settings/{namespace}/{key}",
+            get(settings::show).put(settings::set).delete(settings::remove),
+        )
+        .route("/v1/settings/{namespace}/{key}/history", get(settings::history))
+        .route("/v1/audit", get(audit::list))
+        .route("/v1/audit/verify", get(audit::verify))
+        .route("/v1/files", get(files::stores))
+        .route("/v1/files/{store}", get(files::list))
+        .route("/v1/files/{store}/versions", get(files::versions))
+        .route("/v1/files/{store}/content/{*path}", get(files::content).put(files::put).delete(files::remove))
+        .route("/v1/files/{store}/gc", post(files::gc))
+        .route("/v1/files/{store}/verify", post(files::verify))
+        .route("/v1/plugins", get(plugins::list))
+        .route("/v1/plugins/{name}/run", post(plugins::run))
+        .route("/v1/plugins/{name}/runs", get(plugins::runs))
+        .route("/v1/plugins/{name}/enable", post(plugins::enable))
+        .route("/v1/plugins/{name}/disable", post(plugins::disable))
+        .route("/v1/backup/export", post(backup::export))
+        .route("/v1/backup/check", post(backup::check))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{name}", delete(tokens::revoke))
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "this route does not know this method",
+            )
+            .hint("the header `Allow` names those that it knows")
+        })
+        .fallback(async || {
+            Problem::new(StatusCode::NOT_FOUND, Kind::NotFound.code(), "there is no such route")
+                .hint("docs/http.md lists them")
+        })
+        .layer(axum::middleware::from_fn_with_state(gate, guard::pass))
+        .with_state(app)
+}

@@ -1,0 +1,123 @@
+//! `/v1/series`, but for what writes rows.
+
+use super::answer::{self, Wants};
+use super::body::{Input, Params};
+use super::csv;
+use super::problem::{Answer, Problem};
+use super::time::When;
+use crate::app::App;
+use axum::Extension;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde::Deserialize;
+use serde_json::json;
+use shiphold_storage::series::query::Query;
+use shiphold_storage::series::{Selector, TimeRange};
+use shiphold_storage::{Caller, Error};
+use std::sync::Arc;
+
+type Host = (State<Arc<App>>, Extension<Caller>);
+
+/// Asked for by spreadsheets and pandas.
+const CSV: &str = "text/csv";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Choice {
+    bucket: Option<String>,
+    measurement: Option<String>,
+}
+
+impl From<Choice> for Selector {
+    fn from(c: Choice) -> Self {
+        Self { bucket: c.bucket, measurement: c.measurement, tags: Vec::new() }
+    }
+}
+
+pub(super) async fn list(host: Host, Params(choice): Params<Choice>) -> Answer {
+    list_of(host, Input(choice.into())).await
+}
+
+pub(super) async fn list_of(
+    (State(app), Extension(caller)): Host,
+    Input(selector): Input<Selector>,
+) -> Answer {
+    answer::json(&app, move |layer| layer.series().list(&caller, &selector)).await
+}
+
+pub(super) async fn latest(host: Host, Params(choice): Params<Choice>) -> Answer {
+    latest_of(host, Input(choice.into())).await
+}
+
+pub(super) async fn latest_of(
+    (State(app), Extension(caller)): Host,
+    Input(selector): Input<Selector>,
+) -> Answer {
+    answer::json(&app, move |layer| layer.series().latest(&caller, &selector)).await
+}
+
+pub(super) async fn query(
+    (State(app), Extension(caller)): Host,
+    headers: HeaderMap,
+    Input(query): Input<Query>,
+) -> Answer {
+    let (_guard, budget) = answer::CancelOnDrop::new();
+    let layer = app.layer.clone();
+    let wants_csv = answer::accepts(&headers, CSV);
+    let media_type = if wants_csv { "text/csv; charset=utf-8" } else { answer::JSON };
+    answer::written(media_type, move |out| {
+        let table = layer.series().query(&caller, &query, &budget)?;
+        out.begin();
+        if wants_csv { csv::write(out, &table) } else { answer::write_json(out, &table) }
+    })
+    .await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Deletion {
+    bucket: Option<String>,
+    measurement: Option<String>,
+    #[serde(default)]
+    tags: Vec<(String, String)>,
+    start: Option<When>,
+    end: Option<When>,
+}
+
+pub(super) async fn delete((State(app), Extension(caller)): Host, Input(d): Input<Deletion>) -> Answer {
+    let start = d.start.map(|t| t.ns("start")).transpose()?.unwrap_or(TimeRange::ALL.start);
+    let end = d.end.map(|t| t.ns("end")).transpose()?.unwrap_or(TimeRange::ALL.end);
+    let range = TimeRange::new(start, end)?;
+    // Everything is never what an empty request means.
+    if d.measurement.is_none() && d.tags.is_empty() {
+        return Err(Problem::invalid("nothing says which series to delete from")
+            .hint("give a measurement; `*` means every one"));
+    }
+    answer::json(&app, move |layer| {
+        let bucket = d.bucket.unwrap_or_else(|| layer.manifest().series.bucket.clone());
+        let selector = Selector { bucket: Some(bucket), measurement: d.measurement, tags: d.tags };
+        layer.series().delete(&caller, &selector, range)
+    })
+    .await
+}
+
+pub(super) async fn stats((State(app), Extension(caller)): Host) -> Answer {
+    answer::json(&app, move |layer| layer.series().stats(&caller)).await
+}
+
+pub(super) async fn seal((State(app), Extension(caller)): Host, headers: HeaderMap) -> Answer {
+    let work = move |layer: &shiphold_storage::DataLayer, _: &_, _: &mut _| {
+        layer.series().seal(&caller)?;
+        Ok::<_, Error>(json!({}))
+    };
+    answer::work(&app, Wants::of(&headers), work).await
+}
+
+pub(super) async fn compact((State(app), Extension(caller)): Host, headers: HeaderMap) -> Answer {
+    answer::work(&app, Wants::of(&headers), move |layer, _, _| layer.series().compact(&caller)).await
+}
+
+pub(super) async fn verify((State(app), Extension(caller)): Host, headers: HeaderMap) -> Answer {
+    answer::work(&app, Wants::of(&headers), move |layer, budget, _| layer.series().verify(&caller, budget))
+        .await
+}

@@ -1,0 +1,147 @@
+//! Data that comes late, or twice.
+
+use super::*;
+use proptest::prelude::*;
+
+fn plan(before: i64) -> Vec<Action> {
+    vec![down("tick.A", "1h", before), drop_before("tick.A", before)]
+}
+
+#[test]
+fn a_late_row_re_opens_its_bucket_while_the_raw_rows_are_there() {
+    let s = Store::new();
+    s.ticks("A", steady(4));
+    s.run(vec![down("tick.A", "1h", START + 2 * DAY)]);
+    let volume = field(&s.rows("bar.1h.A"), START, "volume");
+    s.ticks("A", [(START + 5, 999.0)]);
+    let report = s.run(vec![down("tick.A", "1h", START + 2 * DAY)]);
+    assert_eq!(report.rollup_bars, 1, "only the bar that changed is written");
+    let bars = s.rows("bar.1h.A");
+    assert_eq!(field(&bars, START, "high"), 999.0);
+    assert!(field(&bars, START, "volume") > volume);
+    assert_eq!(field(&bars, START, "close"), 5.0);
+}
+
+#[test]
+fn a_row_that_comes_after_its_bucket_was_dropped_widens_the_bar_and_no_more() {
+    let s = Store::new();
+    s.ticks("A", steady(4));
+    s.run(plan(START + 2 * DAY));
+    let before = s.rows("bar.1h.A");
+    s.ticks("A", [(START + 5, 999.0), (START + 6, -7.0), (START + HOUR + 5, 7.0)]);
+    let report = s.run(plan(START + 2 * DAY));
+    assert_eq!(report.dropped_rows, 3, "late rows go in the same run");
+    let after = s.rows("bar.1h.A");
+    assert_eq!((field(&after, START, "high"), field(&after, START, "low")), (999.0, -7.0));
+    for name in ["open", "close", "volume"] {
+        assert_eq!(field(&after, START, name), field(&before, START, name), "{name}");
+    }
+    assert_eq!(after[1..], before[1..], "a row within the bar changes nothing");
+}
+
+#[test]
+fn data_that_is_sent_again_after_it_was_dropped_is_not_counted_twice() {
+    let s = Store::new();
+    s.ticks("A", steady(4));
+    s.run(plan(START + 2 * DAY));
+    let want = s.state();
+    for _ in 0..3 {
+        s.ticks("A", steady(2));
+        s.run(plan(START + 2 * DAY));
+        assert_eq!(s.state(), want);
+    }
+}
+
+#[test]
+fn a_late_row_where_no_bar_is_makes_one() {
+    let s = Store::new();
+    s.ticks("A", steady(4));
+    s.run(plan(START + 2 * DAY));
+    s.ticks("A", [(START - 10 * DAY, 3.0)]);
+    s.run(plan(START + 2 * DAY));
+    let bars = s.rows("bar.1h.A");
+    assert_eq!(bars[0].0, START - 10 * DAY);
+    assert_eq!(field(&bars, START - 10 * DAY, "open"), 3.0);
+}
+
+#[test]
+fn late_rows_reach_the_rollup_also_if_the_plan_only_drops() {
+    let s = Store::new();
+    s.ticks("A", steady(4));
+    s.run(vec![down("tick.A", "1h", START + 2 * DAY)]);
+    s.ticks("A", [(START + 5, 999.0)]);
+    s.run(vec![drop_before("tick.A", START + 2 * DAY)]);
+    assert_eq!(field(&s.rows("bar.1h.A"), START, "high"), 999.0);
+}
+
+#[test]
+fn late_rows_get_an_archive_of_their_own() {
+    let s = Store::new();
+    s.ticks("A", steady(4));
+    let plan = || vec![archive("tick.A", START + 2 * DAY), drop_before("tick.A", START + 2 * DAY)];
+    s.run(plan());
+    let list = || s.layer.files().list(&OP, "cold", "", None, 100).unwrap();
+    let before = list();
+    s.ticks("A", [(START + 5, 999.0)]);
+    s.run(plan());
+    let after = list();
+    assert_eq!((before.len(), after.len()), (2, 3));
+    assert!(before.iter().all(|f| after.contains(f)), "what was archived stays as it is");
+    assert!(after.iter().any(|f| f.path.contains("-late-")));
+}
+
+#[test]
+fn a_target_that_is_added_later_begins_with_what_is_still_there() {
+    let s = Store::new();
+    s.ticks("A", steady(6));
+    s.run(plan(START + 2 * DAY + 6 * HOUR));
+    s.run(vec![
+        down("tick.A", "1d", START + 4 * DAY),
+        down("tick.A", "1h", START + 4 * DAY),
+        drop_before("tick.A", START + 4 * DAY),
+    ]);
+    let daily = s.rows("bar.1d.A");
+    assert_eq!(daily.iter().map(|(t, _)| *t).collect::<Vec<_>>(), [START + 2 * DAY, START + 3 * DAY]);
+    assert_eq!(field(&daily, START + 3 * DAY, "volume"), 144.0);
+    assert_eq!(s.rows("bar.1h.A").len(), 96, "the older target loses nothing");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever comes when: each bar's high and low are those of every row that was ever written, whole buckets
+    /// count all their rows, and a second run changes nothing.
+    #[test]
+    fn no_row_is_lost_to_the_rollup(
+        batches in prop::collection::vec((prop::collection::vec((0_i64..72, 0_i64..60, -50_i32..50), 1..20), 0_i64..72), 1..6)
+    ) {
+        let s = Store::new();
+        // A newest row far ahead, so that everything here is old enough.
+        s.ticks("A", [(START + 30 * DAY, 0.0)]);
+        let mut ever: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+        let mut seen = std::collections::BTreeSet::new();
+        let mut reached = 0;
+        for (rows, until) in batches {
+            // A (hour, minute) has one price for ever: what overwrites is another matter.
+            let rows: Vec<(i64, f64)> = rows.into_iter().filter(|(h, m, _)| seen.insert((*h, *m)))
+                .map(|(h, m, p)| (START + h * HOUR + m * 60 * SECOND, f64::from(p))).collect();
+            for (t, p) in &rows {
+                ever.entry((t - START) / HOUR).or_default().push(*p);
+            }
+            s.ticks("A", rows);
+            reached = reached.max(until);
+            s.run(plan(START + until * HOUR));
+            let once = s.state();
+            s.run(plan(START + until * HOUR));
+            prop_assert_eq!(&s.state(), &once);
+        }
+        s.run(plan(START + reached * HOUR));
+        let bars = s.rows("bar.1h.A");
+        for (hour, prices) in ever.iter().filter(|(h, _)| **h < reached) {
+            let high = prices.iter().copied().fold(f64::MIN, f64::max);
+            let low = prices.iter().copied().fold(f64::MAX, f64::min);
+            prop_assert_eq!(field(&bars, START + hour * HOUR, "high"), high);
+            prop_assert_eq!(field(&bars, START + hour * HOUR, "low"), low);
+        }
+    }
+}

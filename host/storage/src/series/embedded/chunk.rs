@@ -1,0 +1,155 @@
+//! A sealed chunk: rows of one series, a compressed column per field.
+//!
+//! Body: envelope, rows, first and last time, number of columns; the times; then per column its field, its
+//! type, its length and its bytes, so that columns that are not asked for are skipped.
+
+use super::bounds::CHUNK_ROWS_MAX;
+use super::bytes::{self, checksum, put_len};
+use super::codec::{get_lane, get_numbers, put_lane, put_numbers, type_code, type_of_code};
+use super::run::Run;
+use super::statistics;
+use crate::error::{Error, Result};
+use crate::series::FieldType;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const KIND: u8 = b'C';
+const VERSION: u8 = 1;
+
+/// What is known of a chunk without reading it. Kept in memory by its series, and pinned by scans.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub id: i64,
+    pub series: i64,
+    /// Where chunks overlap, the greater version wins.
+    pub version: i64,
+    pub rows: u32,
+    pub min: i64,
+    pub max: i64,
+    /// Of the body, and of the values in memory.
+    pub bytes: u64,
+    pub raw_bytes: u64,
+    /// Found damaged; left out from then on.
+    pub bad: AtomicBool,
+}
+
+impl Chunk {
+    pub(super) fn is_bad(&self) -> bool {
+        self.bad.load(Ordering::Relaxed)
+    }
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.min <= other.max && other.min <= self.max
+    }
+    /// Guards the columns of its row in the database.
+    pub(super) fn checksum(&self) -> i64 {
+        checksum(&[
+            self.series,
+            self.id,
+            self.version,
+            i64::from(self.rows),
+            self.min,
+            self.max,
+            self.bytes.cast_signed(),
+            self.raw_bytes.cast_signed(),
+        ])
+    }
+}
+
+/// A chunk that is ready to be stored.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub chunk: Chunk,
+    pub stats: Vec<u8>,
+    pub body: Vec<u8>,
+}
+
+/// Encodes a run that is not empty.
+pub(super) fn seal(series: i64, id: i64, version: i64, run: &Run) -> Result<Sealed> {
+    let (Some(min), Some(max)) = (run.min(), run.max()) else {
+        return Err(Error::internal("a chunk without rows"));
+    };
+    let mut body = bytes::envelope(KIND, VERSION, run.len() * run.lanes.len());
+    put_len(&mut body, run.len())?;
+    body.extend_from_slice(&min.to_le_bytes());
+    body.extend_from_slice(&max.to_le_bytes());
+    put_len(&mut body, run.lanes.len())?;
+    put_numbers(&mut body, &run.times)?;
+    let mut column = Vec::new();
+    for lane in &run.lanes {
+        column.clear();
+        put_lane(&mut column, lane)?;
+        body.extend_from_slice(&lane.field.to_le_bytes());
+        body.push(type_code(lane.field_type()));
+        put_len(&mut body, column.len())?;
+        body.extend_from_slice(&column);
+    }
+    let body = bytes::close(body);
+    let chunk = Chunk {
+        id,
+        series,
+        version,
+        rows: u32::try_from(run.len()).map_err(|_| Error::internal("a chunk has too many rows"))?,
+        min,
+        max,
+        bytes: body.len() as u64,
+        raw_bytes: run.size_bytes() as u64,
+        bad: AtomicBool::new(false),
+    };
+    Ok(Sealed { chunk, stats: statistics::encode(&statistics::of_run(run))?, body })
+}
+
+/// What of a chunk is needed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// `None`: all.
+    pub fields: Option<&'a [u32]>,
+    /// Rows at this time and later are not.
+    pub before: i64,
+}
+
+impl Wanted<'_> {
+    pub(super) const ALL: Wanted<'static> = Wanted { fields: None, before: i64::MAX };
+}
+
+/// Decodes the body of `chunk`; `types` are those of the measurement's fields, by number.
+pub(super) fn decode(body: &[u8], chunk: &Chunk, types: &[FieldType], wanted: Wanted<'_>) -> Result<Run> {
+    let mut input = bytes::open(body, KIND, VERSION)?;
+    let rows = input.len()?;
+    let (min, max) = (input.i64()?, input.i64()?);
+    if rows > CHUNK_ROWS_MAX
+        || rows != usize::try_from(chunk.rows).unwrap_or(0)
+        || min != chunk.min
+        || max != chunk.max
+    {
+        return Err(Error::corrupt("its rows or times are not those of its row in the database"));
+    }
+    let lanes = input.len()?;
+    let mut times: Vec<i64> = get_numbers(&mut input, rows, rows)?;
+    if !times.is_sorted_by(|a, b| a < b) || times.first() != Some(&min) || times.last() != Some(&max) {
+        return Err(Error::corrupt("its times do not ascend between its first and last"));
+    }
+    let take = times.partition_point(|t| *t < wanted.before);
+    times.truncate(take);
+    let mut columns = Vec::new();
+    for _ in 0..lanes {
+        let field = input.u32()?;
+        let of = type_of_code(input.u8()?)?;
+        let len = input.len()?;
+        let column = input.part(len)?;
+        let number = usize::try_from(field).unwrap_or(usize::MAX);
+        if types.get(number) != Some(&of) {
+            return Err(Error::corrupt(format!("its field number {field} is not a {of} in the catalogue")));
+        }
+        if wanted.fields.is_none_or(|f| f.contains(&field)) {
+            columns.push((field, of, column));
+        }
+    }
+    input.end()?;
+    let lanes = columns
+        .into_iter()
+        .map(|(field, of, column)| get_lane(column, field, of, rows, take))
+        .collect::<Result<Vec<_>>>()?;
+    if !lanes.is_sorted_by(|a, b| a.field < b.field) {
+        return Err(Error::corrupt("its fields do not ascend"));
+    }
+    Ok(Run { times, lanes })
+}

@@ -1,0 +1,202 @@
+//! What the parts of the engine share: the file, the catalogue, the locks, the counters.
+
+use super::catalog::{Catalog, Series};
+use super::chunk::{self, Chunk, Wanted};
+use super::commit::{Commit, Job};
+use super::compact::Pass;
+use super::run::Run;
+use super::seal::Bell;
+use super::{lock, read, tables};
+use crate::error::{Error, Kind, Result};
+use crate::series::{EngineStats, FieldType, Selector, SeriesInfo};
+use crate::sqlite::Database;
+use crate::units::Span;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+/// Retired chunks whose data goes in one transaction.
+const GARBAGE_PER_COMMIT: usize = 64;
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub(super) struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(super) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+    pub(super) fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+    pub(super) fn get(&self) -> u64 {
+        // An add and a sub of two threads may be seen in either order.
+        let value = self.0.load(Ordering::Relaxed);
+        if value > u64::MAX / 2 { 0 } else { value }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Gauges {
+    /// Head and frozen.
+    pub head_rows: Gauge,
+    pub head_bytes: Gauge,
+    pub chunks: Gauge,
+    pub chunk_rows: Gauge,
+    pub chunk_bytes: Gauge,
+    pub log_bytes: Gauge,
+    pub quarantined: Gauge,
+    pub commits: Gauge,
+    pub rows_written: Gauge,
+}
+
+impl Gauges {
+    pub(super) fn chunk_came(&self, chunk: &Chunk) {
+        self.chunks.add(1);
+        self.chunk_rows.add(u64::from(chunk.rows));
+        self.chunk_bytes.add(chunk.bytes);
+    }
+    pub(super) fn chunk_went(&self, chunk: &Chunk) {
+        self.chunks.sub(1);
+        self.chunk_bytes.sub(chunk.bytes);
+        if chunk.is_bad() {
+            self.quarantined.sub(1);
+        } else {
+            self.chunk_rows.sub(u64::from(chunk.rows));
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub db: Database,
+    pub head_max: u64,
+    pub chunk_rows: usize,
+    pub seal_after: Span,
+    pub compact_every: Span,
+    pub series_max: u64,
+    pub catalog: RwLock<Catalog>,
+    /// Batches that wait for a commit.
+    pub queue: Mutex<VecDeque<Job>>,
+    /// Held by the one thread that commits.
+    pub commit: Mutex<Commit>,
+    /// Held while chunks come and go.
+    pub structure: Mutex<()>,
+    /// Held while a compaction goes on.
+    pub pass: Mutex<Pass>,
+    /// Chunks that were replaced; their data goes when no scan holds them.
+    pub retired: Mutex<Vec<Arc<Chunk>>>,
+    pub next_chunk: AtomicI64,
+    pub gauges: Gauges,
+    pub bell: Bell,
+}
+
+impl Core {
+    pub(super) fn new_chunk_id(&self) -> i64 {
+        self.next_chunk.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Reads and decodes a chunk. [`Kind::Corrupt`] says that it is damaged.
+    pub(super) fn read_chunk(&self, chunk: &Chunk, types: &[FieldType], wanted: Wanted<'_>) -> Result<Run> {
+        let body = self.fetch(chunk.id)?;
+        chunk::decode(&body, chunk, types, wanted)
+    }
+
+    pub(super) fn fetch(&self, id: i64) -> Result<Vec<u8>> {
+        self.db
+            .read(|c| {
+                let mut select = c.prepare_cached("SELECT body FROM chunk_data WHERE id = ?1")?;
+                Ok(select.query_row([id], |row| row.get(0))?)
+            })
+            .map_err(|e| match e.kind() {
+                Kind::NotFound => Error::corrupt("its data is missing"),
+                _ => e,
+            })
+    }
+
+    /// Leaves a damaged chunk out from here on, and says so once.
+    pub(super) fn quarantine(&self, series: &Series, chunk: &Chunk, why: &Error) {
+        if chunk.bad.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tracing::error!(
+            "chunk {} of {} is damaged and left out: {why}; run `shiphold verify` and restore the newest backup",
+            chunk.id,
+            series.key
+        );
+        self.gauges.quarantined.add(1);
+        self.gauges.chunk_rows.sub(u64::from(chunk.rows));
+        series.state().latest = None;
+    }
+
+    /// Takes chunks that were replaced.
+    pub(super) fn retire(&self, chunks: impl IntoIterator<Item = Arc<Chunk>>) {
+        lock(&self.retired).extend(chunks);
+    }
+
+    /// Gives up the data of retired chunks that no scan holds.
+    pub(super) fn collect_garbage(&self) -> Result<()> {
+        loop {
+            // Whoever holds one took it before it was retired, so a count of one stays one.
+            let free: Vec<Arc<Chunk>> = {
+                let mut retired = lock(&self.retired);
+                let mut room = GARBAGE_PER_COMMIT;
+                retired
+                    .extract_if(.., |c| {
+                        let free = room > 0 && Arc::strong_count(c) == 1;
+                        room -= usize::from(free);
+                        free
+                    })
+                    .collect()
+            };
+            if free.is_empty() {
+                return Ok(());
+            }
+            let done = self.db.write(|tx| free.iter().try_for_each(|c| tables::delete_data(tx, c.id)));
+            if let Err(e) = done {
+                self.retire(free);
+                return Err(e);
+            }
+        }
+    }
+
+    pub(super) fn select(&self, selector: &Selector) -> Vec<Arc<Series>> {
+        read(&self.catalog).select(selector)
+    }
+
+    pub(super) fn list(&self, selector: &Selector) -> Vec<SeriesInfo> {
+        self.select(selector).iter().filter_map(|s| info(s)).collect()
+    }
+
+    pub(super) fn stats(&self) -> EngineStats {
+        let g = &self.gauges;
+        EngineStats {
+            series: read(&self.catalog).len() as u64,
+            rows: g.chunk_rows.get() + g.head_rows.get(),
+            head_rows: g.head_rows.get(),
+            head_bytes: g.head_bytes.get(),
+            chunks: g.chunks.get(),
+            chunk_bytes: g.chunk_bytes.get(),
+            quarantined: g.quarantined.get(),
+            log_bytes: g.log_bytes.get(),
+            commits: g.commits.get(),
+            rows_written: g.rows_written.get(),
+        }
+    }
+}
+
+/// What the list says of a series; nothing once its last row is deleted.
+fn info(series: &Series) -> Option<SeriesInfo> {
+    let state = series.state();
+    if !state.has_rows() {
+        return None;
+    }
+    let chunks = || state.chunks.iter().filter(|c| !c.is_bad());
+    let rows =
+        chunks().map(|c| u64::from(c.rows)).sum::<u64>() + state.runs().map(|r| r.len() as u64).sum::<u64>();
+    let min = chunks().map(|c| c.min).chain(state.runs().filter_map(|r| r.min())).min();
+    let max = chunks().map(|c| c.max).chain(state.runs().filter_map(|r| r.max())).max();
+    let names = series.measurement.fields();
+    let fields = state.fields.iter().filter_map(|f| names.name(*f)).map(|(n, t)| (n.to_owned(), t)).collect();
+    Some(SeriesInfo { key: series.key.clone(), fields, rows, min_time: min, max_time: max })
+}

@@ -1,0 +1,86 @@
+//! The newest value of each field: kept up to date by writes, found out from the statistics of chunks when it
+//! is first asked for or after a delete.
+
+use super::catalog::{Last, Series, State, note};
+use super::chunk::{Chunk, Wanted};
+use super::core::Core;
+use super::statistics;
+use crate::error::{Kind, Result};
+use crate::series::{Latest, LatestField, Selector};
+use std::sync::Arc;
+
+impl Core {
+    pub(super) fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
+        let mut out = Vec::new();
+        for series in self.select(selector) {
+            out.extend(self.latest_of(&series)?);
+        }
+        Ok(out)
+    }
+
+    fn latest_of(&self, series: &Series) -> Result<Option<Latest>> {
+        loop {
+            let mut state = series.state();
+            if state.latest.is_none() {
+                match self.find_latest(series, &mut state)? {
+                    None => {}
+                    Some((chunk, why)) => {
+                        drop(state);
+                        self.quarantine(series, &chunk, &why);
+                        continue;
+                    }
+                }
+            }
+            let latest = state.latest.as_deref().unwrap_or_default();
+            if latest.is_empty() {
+                return Ok(None);
+            }
+            let names = series.measurement.fields();
+            let fields = latest.iter().filter_map(|l| {
+                let (name, _) = names.name(l.field)?;
+                Some(LatestField { name: name.to_owned(), time: l.time, value: l.value.clone() })
+            });
+            return Ok(Some(Latest { key: series.key.clone(), fields: fields.collect() }));
+        }
+    }
+
+    /// The series' lock is held, so that no chunk comes or goes meanwhile. Gives a chunk that is damaged.
+    fn find_latest(&self, series: &Series, state: &mut State) -> Result<Option<(Arc<Chunk>, crate::Error)>> {
+        let mut latest: Vec<Last> = Vec::new();
+        let chunks = state.chunks.iter().filter(|c| !c.is_bad());
+        for chunk in chunks {
+            match self.chunk_latest(series, chunk) {
+                Ok(found) => found.into_iter().for_each(|l| note(&mut latest, l)),
+                Err(e) if e.kind() == Kind::Corrupt => return Ok(Some((chunk.clone(), e))),
+                Err(e) => return Err(e),
+            }
+        }
+        state.latest = Some(latest);
+        for run in state.runs().cloned().collect::<Vec<_>>() {
+            state.note_latest(&run);
+        }
+        Ok(None)
+    }
+
+    fn chunk_latest(&self, series: &Series, chunk: &Chunk) -> Result<Vec<Last>> {
+        let stored = self.stored_stats(chunk)?;
+        let types = series.measurement.types();
+        let fits = |s: &statistics::FieldStats| {
+            types.get(s.field as usize).is_some_and(|t| *t == s.last.field_type())
+        };
+        let stats = match stored.map(|s| statistics::decode(&s)) {
+            Some(Ok(stats)) if stats.iter().all(fits) => stats,
+            // Replaced meanwhile in the file, or damaged: the values themselves tell.
+            _ => statistics::of_run(&self.read_chunk(chunk, &types, Wanted::ALL)?),
+        };
+        Ok(stats.into_iter().map(|s| Last { field: s.field, time: s.last_time, value: s.last }).collect())
+    }
+
+    pub(super) fn stored_stats(&self, chunk: &Chunk) -> Result<Option<Vec<u8>>> {
+        use rusqlite::OptionalExtension;
+        self.db.read(|c| {
+            let mut select = c.prepare_cached("SELECT stats FROM chunk WHERE series = ?1 AND id = ?2")?;
+            Ok(select.query_row((chunk.series, chunk.id), |row| row.get(0)).optional()?)
+        })
+    }
+}

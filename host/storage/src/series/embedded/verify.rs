@@ -1,0 +1,155 @@
+//! Verifying: every log record and every chunk is read again, its checksum, its rows and its statistics
+//! compared. What goes away meanwhile is not a fault.
+
+use super::chunk::{self, Chunk, Wanted};
+use super::core::Core;
+use super::tables::{self, CHUNK_COLUMNS};
+use super::{read, record, statistics};
+use crate::error::{Error, Kind, Result};
+use crate::series::{Budget, Fault};
+use rusqlite::OptionalExtension;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Rows of `chunk` that are read at once.
+const PAGE_ROWS: u32 = 256;
+
+type ById = HashMap<i64, Arc<super::catalog::Series>>;
+
+impl Core {
+    pub(super) fn verify(&self, budget: &Budget) -> Result<Vec<Fault>> {
+        let by_id: ById = read(&self.catalog).all().map(|s| (s.id, s.clone())).collect();
+        let mut faults = self.verify_log(&by_id, budget)?;
+        self.verify_chunks(&by_id, budget, &mut faults)?;
+        self.verify_set_aside(&mut faults)?;
+        Ok(faults)
+    }
+
+    fn verify_log(&self, by_id: &ById, budget: &Budget) -> Result<Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut seq = i64::MIN;
+        loop {
+            budget.check()?;
+            let next: Option<i64> = self.db.read(|c| {
+                let mut select =
+                    c.prepare_cached("SELECT seq FROM log WHERE seq > ?1 ORDER BY seq LIMIT 1")?;
+                Ok(select.query_row([seq], |r| r.get(0)).optional()?)
+            })?;
+            let Some(at) = next else { return Ok(faults) };
+            seq = at;
+            let body = damage(self.db.read(|c| {
+                let mut select = c.prepare_cached("SELECT body FROM log WHERE seq = ?1")?;
+                Ok(select.query_row([at], |r| r.get::<_, Vec<u8>>(0)).optional()?)
+            }))?;
+            let problem = match body {
+                Ok(None) => None,
+                // A series that came after the catalogue was read is not checked against it.
+                Ok(Some(body)) => record::decode(&body)
+                    .and_then(|mut sections| {
+                        sections.retain(|s| by_id.contains_key(&s.series));
+                        super::open::check(&sections, by_id)
+                    })
+                    .err(),
+                Err(e) => Some(e),
+            };
+            faults.extend(problem.map(|e| fault(format!("log record {at}"), &e)));
+        }
+    }
+
+    fn verify_chunks(&self, by_id: &ById, budget: &Budget, faults: &mut Vec<Fault>) -> Result<()> {
+        let mut after = (i64::MIN, i64::MIN);
+        loop {
+            budget.check()?;
+            let page = self.db.read(|c| {
+                let mut select = c.prepare_cached(&format!(
+                    "SELECT {CHUNK_COLUMNS}, stats FROM chunk WHERE (series, id) > (?1, ?2) ORDER BY series, id LIMIT {PAGE_ROWS}"
+                ))?;
+                let mut rows = select.query(after)?;
+                let mut page = Vec::new();
+                while let Some(row) = rows.next()? {
+                    page.push((tables::chunk_of_row(row)?, row.get::<_, Vec<u8>>(9)?));
+                }
+                Ok(page)
+            })?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for (chunk, stats) in page {
+                budget.check()?;
+                after = match &chunk {
+                    Ok(c) => (c.series, c.id),
+                    Err(ids) => *ids,
+                };
+                let name =
+                    by_id.get(&after.0).map_or_else(|| format!("series {}", after.0), |s| s.key.to_string());
+                let problem = match chunk {
+                    Ok(c) => self.chunk_problem(&c, &stats, by_id)?,
+                    Err(_) => Some(Error::corrupt("its row in the database does not match its checksum")),
+                };
+                faults.extend(problem.map(|e| fault(format!("chunk {} of {name}", after.1), &e)));
+            }
+        }
+    }
+
+    fn chunk_problem(&self, chunk: &Chunk, stats: &[u8], by_id: &ById) -> Result<Option<Error>> {
+        let Some(series) = by_id.get(&chunk.series) else {
+            let still = self.stored_stats(chunk)?.is_some() && !self.knows(chunk.series);
+            return Ok(still.then(|| Error::corrupt("its series is not in the catalogue")));
+        };
+        let problem = match damage(self.fetch(chunk.id))? {
+            Err(e) => Some(e),
+            Ok(body) => chunk::decode(&body, chunk, &series.measurement.types(), Wanted::ALL)
+                .and_then(|run| {
+                    if body.len() as u64 != chunk.bytes || run.size_bytes() as u64 != chunk.raw_bytes {
+                        return Err(Error::corrupt("its sizes are not those of its row in the database"));
+                    }
+                    if statistics::encode(&statistics::of_run(&run))? != stats {
+                        return Err(Error::corrupt("its statistics do not agree with its values"));
+                    }
+                    Ok(())
+                })
+                .err(),
+        };
+        let Some(problem) = problem else { return Ok(None) };
+        // Replaced meanwhile: then its data may be gone.
+        if self.stored_stats(chunk)?.is_none() {
+            return Ok(None);
+        }
+        if problem.message() != "its statistics do not agree with its values" {
+            let mine = series.state().chunks.iter().find(|c| c.id == chunk.id).cloned();
+            if let Some(mine) = mine {
+                self.quarantine(series, &mine, &problem);
+            }
+        }
+        Ok(Some(problem))
+    }
+
+    fn knows(&self, series: i64) -> bool {
+        read(&self.catalog).all().any(|s| s.id == series)
+    }
+
+    /// Records that an earlier start could not read stay a fault until a backup is restored.
+    fn verify_set_aside(&self, faults: &mut Vec<Fault>) -> Result<()> {
+        let aside: Vec<(i64, String)> = self.db.read(|c| {
+            let mut select = c.prepare_cached("SELECT seq, problem FROM quarantine ORDER BY id")?;
+            Ok(select.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<Result<_, _>>()?)
+        })?;
+        faults.extend(aside.into_iter().map(|(seq, problem)| Fault {
+            object: format!("log record {seq}"),
+            problem: format!("{problem}; it was set aside when the store was opened"),
+        }));
+        Ok(())
+    }
+}
+
+/// Damage is something to report; anything else ends the verification.
+fn damage<T>(result: Result<T>) -> Result<Result<T>> {
+    match result {
+        Err(e) if e.kind() != Kind::Corrupt => Err(e),
+        other => Ok(other),
+    }
+}
+
+fn fault(object: String, e: &Error) -> Fault {
+    Fault { object, problem: e.message().to_owned() }
+}

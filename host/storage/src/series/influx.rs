@@ -1,1 +1,0 @@
-//! The InfluxDB 2 engine.

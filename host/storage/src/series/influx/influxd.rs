@@ -1,0 +1,141 @@
+//! The engine against a real InfluxDB. Needs `SHIPHOLD_INFLUXD`; run by the `influxd` step of the tests.
+
+use super::InfluxEngine;
+use super::fake_server::engine;
+use crate::error::Kind;
+use crate::series::{
+    Budget, Column, Frame, Selector, SeriesEngine, SeriesKey, TimeRange, Value, Values, WriteBatch,
+    conformance,
+};
+use crate::testing::influxd::Influxd;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+fn open(server: &Influxd) -> InfluxEngine {
+    engine(&server.url(), Influxd::ORG, Influxd::TOKEN, 20_000)
+}
+
+fn key(bucket: &str, measurement: &str) -> SeriesKey {
+    SeriesKey::new(bucket, measurement, vec![]).unwrap()
+}
+
+fn one(key: &SeriesKey, column: Column) -> WriteBatch {
+    let times = (1..=column.values.len() as i64).collect();
+    WriteBatch { series: vec![(key.clone(), Frame { times, columns: vec![column] })] }
+}
+
+fn scan(engine: &InfluxEngine, key: &SeriesKey) -> crate::Result<Vec<Frame>> {
+    engine.scan(key, TimeRange::ALL, None, &Budget::default())?.collect()
+}
+
+#[test]
+fn influxd_conforms() {
+    let server = Influxd::start();
+    conformance::run(&open(&server));
+}
+
+#[test]
+fn an_outage_is_told_in_bounded_time_and_ends() {
+    let mut server = Influxd::start();
+    let engine = open(&server);
+    let key = key("market", "m");
+    assert_eq!(engine.write(one(&key, Column::float("v", vec![1.0]))).unwrap().written, 1);
+    assert!(engine.verify(&Budget::default()).unwrap().is_empty());
+    server.kill();
+    assert_eq!(engine.write(one(&key, Column::float("v", vec![2.0]))).unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(scan(&engine, &key).unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(engine.verify(&Budget::default()).unwrap_err().kind(), Kind::Unavailable);
+    server.restart();
+    assert_eq!(scan(&engine, &key).unwrap()[0].columns[0].get(0), Some(Value::Float(1.0)));
+    assert_eq!(engine.write(one(&key, Column::float("v", vec![2.0]))).unwrap().written, 1);
+    assert_eq!(scan(&engine, &key).unwrap()[0].columns[0].get(0), Some(Value::Float(2.0)));
+}
+
+#[test]
+fn a_wrong_token_or_organisation_is_told() {
+    let server = Influxd::start();
+    let key = key("market", "m");
+    let stranger = engine(&server.url(), Influxd::ORG, "not-the-token", 20_000);
+    let error = stranger.write(one(&key, Column::float("v", vec![1.0]))).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unauthenticated, "{error:?}");
+    let lost = engine(&server.url(), "no-such-org", Influxd::TOKEN, 20_000);
+    let error = lost.write(one(&key, Column::float("v", vec![1.0]))).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound, "{error:?}");
+    assert!(scan(&lost, &key).is_err());
+}
+
+#[test]
+fn a_bucket_is_made_only_if_the_manifest_says_so() {
+    let server = Influxd::start();
+    let mut engine = open(&server);
+    engine.create_buckets = false;
+    let key = key("a/new bucket", "m");
+    assert_eq!(scan(&engine, &key).unwrap(), []);
+    let error = engine.write(one(&key, Column::float("v", vec![1.0]))).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    assert!(error.hint_text().unwrap().contains("create_buckets"), "{error:?}");
+    engine.create_buckets = true;
+    assert_eq!(engine.write(one(&key, Column::float("v", vec![1.0]))).unwrap().written, 1);
+    assert_eq!(scan(&engine, &key).unwrap()[0].len(), 1);
+    assert_eq!(engine.list(&Selector::default()).unwrap().len(), 1);
+    let stats = engine.stats().unwrap();
+    assert_eq!((stats.series, stats.rows, stats.rows_written), (1, 1, 1));
+}
+
+#[test]
+fn a_type_stays_for_all_time_and_not_for_a_week() {
+    let server = Influxd::start();
+    let key = key("market", "m");
+    assert_eq!(open(&server).write(one(&key, Column::float("v", vec![1.0]))).unwrap().written, 1);
+    // Another shard, another process: the server itself would take it.
+    let far = Frame { times: vec![i64::MAX / 2], columns: vec![Column::new("v", Values::Integer(vec![1]))] };
+    let said = open(&server).write(WriteBatch { series: vec![(key.clone(), far)] }).unwrap();
+    assert_eq!((said.written, said.dropped, said.conflicts.len()), (0, 1, 1));
+}
+
+#[test]
+fn what_others_write_past_the_host_is_counted_or_refused() {
+    let server = Influxd::start();
+    let engine = open(&server);
+    let key = key(Influxd::BUCKET, "m");
+    assert_eq!(engine.write(one(&key, Column::new("w", Values::Boolean(vec![true])))).unwrap().written, 1);
+    assert_eq!(server.write(Influxd::BUCKET, "m v=\"text\" 1").0, 204);
+    let said = engine.write(one(&key, Column::float("v", vec![1.0, 2.0]))).unwrap();
+    assert_eq!((said.written, said.dropped, said.conflicts.len()), (0, 2, 1));
+    // Tags that are named like columns of a reply are tags all the same.
+    server.write(Influxd::BUCKET, "named,table=1,result=r y=1 7");
+    let tags = vec![("table".to_string(), "1".to_string()), ("result".to_string(), "r".to_string())];
+    let named = SeriesKey::new(Influxd::BUCKET, "named", tags).unwrap();
+    assert_eq!(scan(&engine, &named).unwrap()[0].times, [7]);
+}
+
+#[test]
+fn every_name_that_is_not_refused_comes_back() {
+    let server = Influxd::start();
+    let engine = open(&server);
+    let name = || r#"([a-z0-9]|[ ,=\\"'#$\{\}_<>|()*%/~.:;-]|é|😀|\PC){1,12}"#;
+    let mut runner = TestRunner::new(Config { cases: 100, failure_persistence: None, ..Config::default() });
+    let strategy = (name(), name(), name(), name(), r"(\PC|[\n\r\t\\,]){0,12}");
+    runner
+        .run(&strategy, |(measurement, tag, value, field, text)| {
+            let key = SeriesKey::new("names", measurement, vec![(tag, value)]).unwrap();
+            let column = Column::new(field, Values::String(vec![text]));
+            match engine.write(one(&key, column.clone())) {
+                Err(e) => prop_assert_eq!(e.kind(), Kind::Invalid, "{:?}", e),
+                // The same field of the same measurement, with no other type: it is stored.
+                Ok(said) => {
+                    prop_assert_eq!((said.written, said.dropped), (1, 0));
+                    let found = scan(&engine, &key).unwrap();
+                    prop_assert_eq!(found.len(), 1, "{:?}", key);
+                    let back = found[0].column(&column.name).and_then(|c| c.get(0));
+                    prop_assert_eq!(back, column.get(0));
+                    let selector = Selector::of(&key);
+                    prop_assert!(engine.latest(&selector).unwrap().iter().any(|l| l.key == key));
+                    prop_assert!(engine.delete(&selector, TimeRange::ALL).unwrap().series >= 1);
+                    prop_assert_eq!(scan(&engine, &key).unwrap(), vec![]);
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+}

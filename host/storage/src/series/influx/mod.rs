@@ -1,0 +1,214 @@
+//! The InfluxDB 2 engine: a thin translation of [`SeriesEngine`] to a real server.
+//!
+//! The `influxdb2` crate writes lines, asks for health and organisations, and lists and makes buckets. Plain
+//! HTTP serves where the crate falls short: its query reader panics on a reply that is not the CSV it expects,
+//! holds a reply of any size and hides `Retry-After`; its delete cuts times to whole seconds.
+//!
+//! What InfluxDB does otherwise, and what is done so that both engines give the same answers:
+//! - it fixes a field's type per shard (a week), not per measurement: [`types`] refuses conflicts before they are sent;
+//! - it gives a series back as one table per field: [`scan`] merges them into rows, a bounded page at a time;
+//! - its delete takes one measurement and includes the end: patterns are resolved first, ranges made half-open;
+//! - it cannot hold some names ([`lines`]) and cannot give back a point at the very last nanosecond.
+//!
+//! A batch goes out in requests of bounded size, and InfluxDB itself is not atomic across shards: after an error
+//! part of a batch may be stored. Writing it again is harmless.
+
+mod answers;
+mod catalog;
+mod client;
+mod flux;
+mod lines;
+mod reply;
+mod scan;
+mod types;
+
+#[cfg(test)]
+mod fake_server;
+#[cfg(test)]
+mod influxd;
+#[cfg(test)]
+mod tests;
+
+use super::{
+    Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, FrameStream, Latest, Selector,
+    SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
+};
+use crate::error::{Error, Kind, Result};
+use crate::manifest::Influxdb2;
+use answers::WriteAnswer;
+use client::Client;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use types::Types;
+
+/// How long figures of [`SeriesEngine::stats`] are reused: they cost the server a count over everything.
+const STATS_AGE_MAX: Duration = Duration::from_secs(30);
+
+/// Series in an InfluxDB 2 server.
+#[derive(Debug)]
+pub struct InfluxEngine {
+    client: Arc<Client>,
+    create_buckets: bool,
+    types: Types,
+    requests: AtomicU64,
+    rows_written: AtomicU64,
+    stats: Mutex<Option<(Instant, EngineStats)>>,
+}
+
+impl InfluxEngine {
+    /// Checks the settings; the server is first asked when it is needed, so a host starts without it.
+    pub fn open(config: &Influxdb2, token: String) -> Result<Self> {
+        Ok(Self {
+            client: Arc::new(Client::new(config, token.trim())?),
+            create_buckets: config.create_buckets,
+            types: Types::default(),
+            requests: AtomicU64::new(0),
+            rows_written: AtomicU64::new(0),
+            stats: Mutex::new(None),
+        })
+    }
+
+    /// Makes a bucket that a write needs.
+    fn make_bucket(&self, bucket: &str) -> Result<()> {
+        if self.create_buckets {
+            return self.client.create_bucket(bucket);
+        }
+        Err(Error::not_found(format!("InfluxDB has no bucket `{bucket}`"))
+            .hint("create it there, or set `create_buckets = true` in [series.influxdb2]"))
+    }
+
+    /// Sends the lines of one request and adds what became of them to `report`.
+    fn send(&self, bucket: &str, request: lines::Request, report: &mut WriteReport) -> Result<()> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let mut answer = self.client.write(bucket, request.body.clone())?;
+        if matches!(answer, WriteAnswer::NoBucket) {
+            self.make_bucket(bucket)?;
+            answer = self.client.write(bucket, request.body)?;
+        }
+        match answer {
+            WriteAnswer::Stored => report.written += request.rows,
+            WriteAnswer::Partly { dropped, conflict } => {
+                let dropped = dropped.min(request.rows);
+                report.written += request.rows - dropped;
+                report.dropped += dropped;
+                if let Some(conflict) = conflict {
+                    // Somebody else wrote this field: what is remembered about the measurement is stale.
+                    self.types.forget(bucket, &conflict.measurement);
+                    types::note(&mut report.conflicts, types::in_bucket(bucket, conflict));
+                }
+            }
+            WriteAnswer::NoBucket => {
+                return Err(Error::not_found(format!("InfluxDB has no bucket `{bucket}`")));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_checked(&self, batch: &WriteBatch) -> Result<WriteReport> {
+        let admitted = self.types.admit(batch, |bucket, measurements| {
+            match types::load(&self.client, bucket, measurements) {
+                Err(e) if e.kind() == Kind::NotFound => {
+                    self.make_bucket(bucket)?;
+                    types::load(&self.client, bucket, measurements)
+                }
+                other => other,
+            }
+        })?;
+        let mut report = WriteReport { written: 0, dropped: admitted.dropped, conflicts: admitted.conflicts };
+        let mut buckets: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (at, (key, _)) in batch.series.iter().enumerate() {
+            buckets.entry(&key.bucket).or_default().push(at);
+        }
+        for (bucket, series) in buckets {
+            let mut out = lines::Lines::default();
+            for at in series {
+                let Some((key, frame)) = batch.series.get(at) else { continue };
+                let refused = admitted.refused.get(at).and_then(Option::as_deref);
+                out.add(key, frame, refused, &mut |request| self.send(bucket, request, &mut report))?;
+            }
+            out.finish(&mut |request| self.send(bucket, request, &mut report))?;
+        }
+        self.rows_written.fetch_add(report.written, Ordering::Relaxed);
+        Ok(report)
+    }
+}
+
+impl SeriesEngine for InfluxEngine {
+    fn write(&self, batch: WriteBatch) -> Result<WriteReport> {
+        for (key, frame) in &batch.series {
+            frame.validate()?;
+            lines::check_names(key, frame)?;
+        }
+        let result = self.write_checked(&batch);
+        if result.is_err() {
+            // What was remembered as written may not be there.
+            for (key, _) in &batch.series {
+                self.types.forget(&key.bucket, &key.measurement);
+            }
+        }
+        result
+    }
+
+    fn scan(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        budget: &Budget,
+    ) -> Result<FrameStream> {
+        budget.check()?;
+        Ok(Box::new(scan::Scan::new(self.client.clone(), key, range, fields, budget)))
+    }
+
+    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+        let series = catalog::delete(&self.client, selector, range)?;
+        self.types.forget_all();
+        Ok(DeleteReport { series, rows: None })
+    }
+
+    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
+        catalog::latest(&self.client, selector)
+    }
+
+    fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {
+        catalog::list(&self.client, selector)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { name: "influxdb2", durable_on_return: true, maintained_here: false }
+    }
+
+    fn stats(&self) -> Result<EngineStats> {
+        let mut cached = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let (series, rows) = match *cached {
+            Some((at, known)) if at.elapsed() < STATS_AGE_MAX => (known.series, known.rows),
+            _ => catalog::totals(&self.client)?,
+        };
+        let fresh = EngineStats {
+            series,
+            rows,
+            commits: self.requests.load(Ordering::Relaxed),
+            rows_written: self.rows_written.load(Ordering::Relaxed),
+            ..EngineStats::default()
+        };
+        if !cached.is_some_and(|(at, _)| at.elapsed() < STATS_AGE_MAX) {
+            *cached = Some((Instant::now(), fresh));
+        }
+        Ok(fresh)
+    }
+
+    fn seal(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn compact(&self) -> Result<CompactReport> {
+        Ok(CompactReport::default())
+    }
+
+    /// Asks the server for its health: what it stores, it verifies itself.
+    fn verify(&self, budget: &Budget) -> Result<Vec<Fault>> {
+        self.client.health(budget)
+    }
+}

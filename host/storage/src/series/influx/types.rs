@@ -1,0 +1,244 @@
+//! The types of fields, per (bucket, measurement, field) as both engines promise it. InfluxDB keeps them per
+//! shard, so a string would be taken a week after a float, and Flux would then hide one of them.
+
+use super::answers::Conflict;
+use super::client::Client;
+use super::{flux, reply};
+use crate::error::{Kind, Result};
+use crate::series::{Budget, FieldType, Frame, TimeRange, TypeConflict, WriteBatch};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+/// Measurements that are remembered; then all are asked for again.
+const KNOWN_MAX: usize = 100_000;
+/// Measurements that one query asks for.
+const ASKED_MAX: usize = 50;
+/// Distinct conflicts of a report.
+const CONFLICTS_MAX: usize = 100;
+
+type Fields = HashMap<String, FieldType>;
+
+/// What is known of the server's fields. Forgotten after deletes and errors, asked for again when needed.
+#[derive(Debug, Default)]
+pub(super) struct Types {
+    known: Mutex<HashMap<(String, String), Fields>>,
+}
+
+/// Which rows of a batch go out.
+#[derive(Debug, Default)]
+pub(super) struct Admitted {
+    /// Per series of the batch: rows that are refused; `None` if none is.
+    pub refused: Vec<Option<Vec<bool>>>,
+    pub dropped: u64,
+    pub conflicts: Vec<TypeConflict>,
+}
+
+/// Adds a conflict that is not told yet, up to the bound.
+pub(super) fn note(conflicts: &mut Vec<TypeConflict>, conflict: TypeConflict) {
+    if conflicts.len() < CONFLICTS_MAX && !conflicts.contains(&conflict) {
+        conflicts.push(conflict);
+    }
+}
+
+pub(super) fn in_bucket(bucket: &str, c: Conflict) -> TypeConflict {
+    TypeConflict {
+        bucket: bucket.to_string(),
+        measurement: c.measurement,
+        field: c.field,
+        have: c.have,
+        got: c.got,
+    }
+}
+
+/// The fields of measurements and their types, as the server has them.
+pub(super) fn load(client: &Client, bucket: &str, measurements: &[&str]) -> Result<Vec<Fields>> {
+    let mut found: BTreeMap<&str, Fields> = measurements.iter().map(|m| (*m, Fields::new())).collect();
+    for asked in measurements.chunks(ASKED_MAX) {
+        let tables = match load_some(client, bucket, asked) {
+            // Somebody wrote a field with two types past us: ask one by one, so that only that measurement is
+            // left to the server's own check.
+            Err(e) if e.kind() == Kind::Invalid && e.message().contains("schema collision") => {
+                let one = |m: &&str| match load_some(client, bucket, &[m]) {
+                    Err(e) if e.kind() == Kind::Invalid => {
+                        tracing::warn!(bucket, measurement = m, "a field has two types in InfluxDB");
+                        Ok(Vec::new())
+                    }
+                    other => other,
+                };
+                asked.iter().map(one).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect()
+            }
+            other => other?,
+        };
+        for table in tables {
+            if let Some(fields) = found.get_mut(table.measurement()?) {
+                fields.insert(table.field()?.to_string(), table.values.field_type());
+            }
+        }
+    }
+    Ok(measurements.iter().map(|m| found.get(m).cloned().unwrap_or_default()).collect())
+}
+
+fn load_some(client: &Client, bucket: &str, measurements: &[&str]) -> Result<Vec<reply::Table>> {
+    let query = format!(
+        "{}{} |> group(columns: [\"_measurement\", \"_field\"]) |> first()",
+        flux::source(bucket, TimeRange::ALL),
+        flux::one_of("_measurement", measurements.iter().copied())
+    );
+    reply::parse(&client.query(&query, &Budget::default())?)
+}
+
+impl Types {
+    /// Decides which rows fit, and remembers the types of fields that are new. `load` gives the fields of
+    /// measurements that are not known yet.
+    pub fn admit(
+        &self,
+        batch: &WriteBatch,
+        mut load: impl FnMut(&str, &[&str]) -> Result<Vec<Fields>>,
+    ) -> Result<Admitted> {
+        let mut unknown: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut name = (String::new(), String::new());
+            for (key, _) in &batch.series {
+                name.0.clone_from(&key.bucket);
+                name.1.clone_from(&key.measurement);
+                if !known.contains_key(&name) {
+                    unknown.entry(&key.bucket).or_default().insert(&key.measurement);
+                }
+            }
+        }
+        // Asked without the lock, so that a slow server holds up nobody else.
+        let mut loaded = Vec::new();
+        for (bucket, measurements) in unknown {
+            let measurements: Vec<&str> = measurements.into_iter().collect();
+            let fields = load(bucket, &measurements)?;
+            loaded.extend(
+                measurements.iter().zip(fields).map(|(m, f)| ((bucket.to_string(), (*m).to_string()), f)),
+            );
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() + loaded.len() > KNOWN_MAX {
+            // What this batch needs is kept, or it would be asked for again and again.
+            let needed: BTreeSet<(&str, &str)> =
+                batch.series.iter().map(|(k, _)| (k.bucket.as_str(), k.measurement.as_str())).collect();
+            known.retain(|(b, m), _| needed.contains(&(b.as_str(), m.as_str())));
+        }
+        for (name, fields) in loaded {
+            known.entry(name).or_insert(fields);
+        }
+        let mut admitted = Admitted::default();
+        for (key, frame) in &batch.series {
+            // Another thread's error may have made it forgotten since: then the server's own check stands.
+            let fields = known.entry((key.bucket.clone(), key.measurement.clone())).or_default();
+            let refused = refuse(frame, fields, |field, have, got| {
+                let (bucket, measurement) = (key.bucket.clone(), key.measurement.clone());
+                note(&mut admitted.conflicts, TypeConflict { bucket, measurement, field, have, got });
+            });
+            admitted.dropped += refused.iter().flatten().filter(|r| **r).count() as u64;
+            admitted.refused.push(refused);
+        }
+        Ok(admitted)
+    }
+
+    pub fn forget(&self, bucket: &str, measurement: &str) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&(bucket.to_string(), measurement.to_string()));
+    }
+
+    pub fn forget_all(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// The rows of a frame that do not fit; learns the fields of those that do.
+fn refuse(
+    frame: &Frame,
+    fields: &mut Fields,
+    mut tell: impl FnMut(String, FieldType, FieldType),
+) -> Option<Vec<bool>> {
+    let mut refused: Option<Vec<bool>> = None;
+    for column in &frame.columns {
+        let got = column.values.field_type();
+        let Some(have) = fields.get(&column.name).copied().filter(|have| *have != got) else { continue };
+        let rows = refused.get_or_insert_with(|| vec![false; frame.len()]);
+        let mut any = false;
+        for (row, flag) in rows.iter_mut().enumerate() {
+            if column.is_valid(row) {
+                (*flag, any) = (true, true);
+            }
+        }
+        if any {
+            tell(column.name.clone(), have, got);
+        }
+    }
+    for column in &frame.columns {
+        let goes_out =
+            |row: usize| column.is_valid(row) && refused.as_ref().is_none_or(|r| r.get(row) != Some(&true));
+        if !fields.contains_key(&column.name) && (0..frame.len()).any(goes_out) {
+            fields.insert(column.name.clone(), column.values.field_type());
+        }
+    }
+    refused.filter(|r| r.contains(&true))
+}
+
+/// A bucket that does not exist has nothing in it.
+pub(super) fn or_empty<T: Default>(result: Result<T>) -> Result<T> {
+    match result {
+        Err(e) if e.kind() == Kind::NotFound && e.message().contains("could not find bucket") => {
+            Ok(T::default())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::{Column, SeriesKey, Values};
+
+    fn batch(columns: Vec<Column>, rows: usize) -> WriteBatch {
+        let key = SeriesKey::new("b", "m", vec![]).unwrap();
+        WriteBatch { series: vec![(key, Frame { times: (0..rows as i64).collect(), columns })] }
+    }
+
+    #[test]
+    fn a_row_is_refused_whole_and_teaches_nothing() {
+        let types = Types::default();
+        let have = |_: &str, _: &[&str]| Ok(vec![Fields::from([("v".to_string(), FieldType::Float)])]);
+        let mut v = Column::new("v", Values::Integer(vec![1, 0]));
+        v.valid = Some(vec![true, false]);
+        let mut w = Column::new("w", Values::Boolean(vec![true, false]));
+        w.valid = Some(vec![true, false]);
+        let n = Column::new("n", Values::Unsigned(vec![1, 2]));
+        let said = types.admit(&batch(vec![v, w, n], 2), have).unwrap();
+        assert_eq!(said.refused, [Some(vec![true, false])]);
+        assert_eq!((said.dropped, said.conflicts.len()), (1, 1));
+        assert_eq!((said.conflicts[0].have, said.conflicts[0].got), (FieldType::Float, FieldType::Integer));
+        // `w` went nowhere, so it has no type yet; `n` has.
+        let never = |_: &str, _: &[&str]| -> Result<Vec<Fields>> { panic!("asked twice") };
+        let w = Column::new("w", Values::String(vec!["x".into()]));
+        assert_eq!(types.admit(&batch(vec![w], 1), never).unwrap().dropped, 0);
+        let n = Column::new("n", Values::Integer(vec![1]));
+        assert_eq!(types.admit(&batch(vec![n], 1), never).unwrap().dropped, 1);
+        types.forget("b", "m");
+        let n = Column::new("n", Values::Integer(vec![1]));
+        assert_eq!(types.admit(&batch(vec![n], 1), have).unwrap().dropped, 0);
+    }
+
+    #[test]
+    fn conflicts_are_told_once_and_bounded() {
+        let types = Types::default();
+        let columns = |integers: bool| -> Vec<Column> {
+            (0..150)
+                .map(|i| {
+                    let values = if integers { Values::Integer(vec![1]) } else { Values::Float(vec![1.0]) };
+                    Column::new(format!("f{i}"), values)
+                })
+                .collect()
+        };
+        let none = |_: &str, m: &[&str]| Ok(vec![Fields::new(); m.len()]);
+        assert_eq!(types.admit(&batch(columns(false), 1), none).unwrap().dropped, 0);
+        let said = types.admit(&batch(columns(true), 1), none).unwrap();
+        assert_eq!((said.dropped, said.conflicts.len()), (1, CONFLICTS_MAX));
+    }
+}

@@ -1,0 +1,138 @@
+//! The kinds of series and how measurements are named: `bar.1m.AAPL`, `tick.AAPL`, `book.AAPL`, `signal.NAME`,
+//! `metric.COMPONENT`. `docs/line-protocol.md` has the table.
+
+mod timeframe;
+mod zone;
+
+#[cfg(test)]
+mod tests;
+
+pub use timeframe::{Bar, Timeframe};
+pub use zone::{instant_of_local, zone};
+
+use super::SeriesKey;
+use serde::Serialize;
+
+/// What a series holds, by its measurement's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Bar,
+    Tick,
+    Book,
+    Signal,
+    Metric,
+    Other,
+}
+
+impl Kind {
+    /// The kind of a typed measurement. A name that only begins like one (`bar`, `bar.x.AAPL`) is [`Kind::Other`].
+    pub fn of(measurement: &str) -> Self {
+        let Some((first, rest)) = measurement.split_once('.') else { return Self::Other };
+        if rest.is_empty() {
+            return Self::Other;
+        }
+        match first {
+            "bar" => match rest.split_once('.') {
+                Some((timeframe, symbol)) if !symbol.is_empty() && timeframe.parse::<Timeframe>().is_ok() => {
+                    Self::Bar
+                }
+                _ => Self::Other,
+            },
+            "tick" => Self::Tick,
+            "book" => Self::Book,
+            "signal" => Self::Signal,
+            "metric" => Self::Metric,
+            _ => Self::Other,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bar => "bar",
+            Self::Tick => "tick",
+            Self::Book => "book",
+            Self::Signal => "signal",
+            Self::Metric => "metric",
+            Self::Other => "other",
+        }
+    }
+
+    /// Is this field of the kind a float by definition? A whole number written to it is stored as a float, so
+    /// that a feed that sends `volume=1200i` and one that sends `volume=1200` do not conflict.
+    pub fn is_float_field(self, field: &str) -> bool {
+        match self {
+            Self::Bar => matches!(field, "open" | "high" | "low" | "close" | "volume" | "vwap" | "adj_close"),
+            Self::Tick => matches!(field, "price" | "size" | "bid" | "ask" | "bid_size" | "ask_size"),
+            Self::Book => ["bid_price", "bid_size", "ask_price", "ask_size"]
+                .iter()
+                .any(|prefix| field.strip_prefix(prefix).is_some_and(|l| l.is_empty() || l.starts_with('_'))),
+            Self::Signal => field == "value",
+            Self::Metric | Self::Other => false,
+        }
+    }
+}
+
+/// The timeframe of a bar's measurement: `1m` of `bar.1m.AAPL`. `None` for every other kind.
+pub fn timeframe_of(measurement: &str) -> Option<&str> {
+    (Kind::of(measurement) == Kind::Bar).then(|| measurement.split('.').nth(1)).flatten()
+}
+
+/// The symbol of a bar's, tick's or book's measurement. `None` for every other kind.
+pub fn symbol_of(measurement: &str) -> Option<&str> {
+    match Kind::of(measurement) {
+        Kind::Bar => measurement.splitn(3, '.').nth(2),
+        Kind::Tick | Kind::Book => measurement.split_once('.').map(|(_, symbol)| symbol),
+        Kind::Signal | Kind::Metric | Kind::Other => None,
+    }
+}
+
+/// The measurement of bars of a timeframe.
+pub fn bar_measurement(timeframe: &str, symbol: &str) -> String {
+    format!("bar.{timeframe}.{symbol}")
+}
+
+/// Where the rollup of a measurement goes: `bar.1m.AAPL` to `1h` is `bar.1h.AAPL`, `tick.AAPL` to `1m` is
+/// `bar.1m.AAPL`. `None` if it is neither a bar nor a tick, the timeframe is unknown, or whole source bars do
+/// not fill a longer target bar.
+pub fn rollup_measurement(source_measurement: &str, timeframe: &str) -> Option<String> {
+    let target: Timeframe = timeframe.parse().ok()?;
+    let symbol = symbol_of(source_measurement)?;
+    match Kind::of(source_measurement) {
+        Kind::Bar => {
+            let source: Timeframe = timeframe_of(source_measurement)?.parse().ok()?;
+            (target.is_filled_by(&source) && !source.is_filled_by(&target))
+                .then(|| bar_measurement(timeframe, symbol))
+        }
+        Kind::Tick => Some(bar_measurement(timeframe, symbol)),
+        Kind::Book | Kind::Signal | Kind::Metric | Kind::Other => None,
+    }
+}
+
+/// The typed measurement of a line's key: `bar,symbol=S,timeframe=T` becomes `bar.T.S`, `tick,symbol=S` becomes
+/// `tick.S`, `book,symbol=S` `book.S`, `signal,strategy=X` `signal.X`, `metric,component=C` (or `metrics`)
+/// `metric.C`; the tags that went into the name are left out, the others stay. What does not fit (a tag is
+/// missing, an unknown timeframe) is given back unchanged: it is the free measurement that it names.
+#[must_use]
+pub fn typed_key(mut key: SeriesKey) -> SeriesKey {
+    let (kind, tags): (&str, &[&str]) = match key.measurement.as_str() {
+        "bar" => ("bar", &["timeframe", "symbol"]),
+        "tick" => ("tick", &["symbol"]),
+        "book" => ("book", &["symbol"]),
+        "signal" => ("signal", &["strategy"]),
+        "metric" | "metrics" => ("metric", &["component"]),
+        _ => return key,
+    };
+    let mut name = String::from(kind);
+    for tag in tags {
+        let Some(value) = key.tag(tag) else { return key };
+        if *tag == "timeframe" && value.parse::<Timeframe>().is_err() {
+            return key;
+        }
+        name.push('.');
+        name.push_str(value);
+    }
+    key.measurement = name;
+    key.tags.retain(|(k, _)| !tags.contains(&k.as_str()));
+    key
+}

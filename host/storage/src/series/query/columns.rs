@@ -1,0 +1,150 @@
+//! Columns of an answer, as they grow.
+
+use crate::series::{Column, FieldType, Frame, Value, Values};
+
+/// A column that grows; its type is fixed, numbers of another type become floats where it is a float.
+#[derive(Debug)]
+pub(super) struct Builder {
+    pub(super) name: String,
+    values: Values,
+    /// Kept once there is a gap.
+    valid: Option<Vec<bool>>,
+}
+
+impl Builder {
+    pub(super) fn new(name: impl Into<String>, of: FieldType) -> Self {
+        Self { name: name.into(), values: Values::empty(of), valid: None }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Adds a value, or a gap: also for what no engine can hold, a sum that is not finite.
+    pub(super) fn push(&mut self, value: Option<Value>) {
+        match (&mut self.values, value) {
+            (Values::Float(v), Some(value)) => match value.as_f64().filter(|x| x.is_finite()) {
+                Some(x) => v.push(x),
+                None => return self.gap(1),
+            },
+            (Values::Integer(v), Some(Value::Integer(x))) => v.push(x),
+            (Values::Unsigned(v), Some(Value::Unsigned(x))) => v.push(x),
+            (Values::Boolean(v), Some(Value::Boolean(x))) => v.push(x),
+            (Values::String(v), Some(Value::String(x))) => v.push(x),
+            _ => return self.gap(1),
+        }
+        if let Some(valid) = &mut self.valid {
+            valid.push(true);
+        }
+    }
+
+    /// Adds rows without a value.
+    pub(super) fn gap(&mut self, rows: usize) {
+        if rows == 0 {
+            return;
+        }
+        let have = self.values.len();
+        self.valid.get_or_insert_with(|| vec![true; have]).resize(have + rows, false);
+        let to = have + rows;
+        match &mut self.values {
+            Values::Float(v) => v.resize(to, 0.0),
+            Values::Integer(v) => v.resize(to, 0),
+            Values::Unsigned(v) => v.resize(to, 0),
+            Values::Boolean(v) => v.resize(to, false),
+            Values::String(v) => v.resize(to, String::new()),
+        }
+    }
+
+    /// Adds the same text `rows` times.
+    pub(super) fn repeat(&mut self, text: Option<&str>, rows: usize) {
+        match (&mut self.values, text) {
+            (Values::String(v), Some(text)) => v.extend(std::iter::repeat_n(text.to_string(), rows)),
+            _ => return self.gap(rows),
+        }
+        if let Some(valid) = &mut self.valid {
+            valid.resize(valid.len() + rows, true);
+        }
+    }
+
+    /// Adds the first `rows` of a column; gaps if there is none.
+    pub(super) fn extend(&mut self, column: Option<&Column>, rows: usize) {
+        let Some(column) = column else { return self.gap(rows) };
+        let have = self.len();
+        let fits = match (&mut self.values, &column.values) {
+            (Values::Float(v), Values::Float(x)) => v.extend(x.iter().take(rows)),
+            (Values::Float(v), Values::Integer(x)) => v.extend(x.iter().take(rows).map(|x| *x as f64)),
+            (Values::Float(v), Values::Unsigned(x)) => v.extend(x.iter().take(rows).map(|x| *x as f64)),
+            (Values::Integer(v), Values::Integer(x)) => v.extend(x.iter().take(rows)),
+            (Values::Unsigned(v), Values::Unsigned(x)) => v.extend(x.iter().take(rows)),
+            (Values::Boolean(v), Values::Boolean(x)) => v.extend(x.iter().take(rows)),
+            (Values::String(v), Values::String(x)) => v.extend(x.iter().take(rows).cloned()),
+            _ => return self.gap(rows),
+        };
+        let () = fits;
+        match (&mut self.valid, &column.valid) {
+            (Some(mine), Some(theirs)) => mine.extend(theirs.iter().take(rows)),
+            (Some(mine), None) => mine.resize(have + rows, true),
+            (None, Some(theirs)) => {
+                let mut mine = vec![true; have];
+                mine.extend(theirs.iter().take(rows));
+                self.valid = Some(mine);
+            }
+            (None, None) => {}
+        }
+    }
+
+    pub(super) fn into_column(self) -> Column {
+        let valid = self.valid.filter(|v| v.iter().any(|ok| !ok));
+        Column { name: self.name, values: self.values, valid }
+    }
+}
+
+/// The rows in the other order.
+pub(super) fn reverse(frame: &mut Frame) {
+    frame.times.reverse();
+    for column in &mut frame.columns {
+        match &mut column.values {
+            Values::Float(v) => v.reverse(),
+            Values::Integer(v) => v.reverse(),
+            Values::Unsigned(v) => v.reverse(),
+            Values::Boolean(v) => v.reverse(),
+            Values::String(v) => v.reverse(),
+        }
+        if let Some(valid) = &mut column.valid {
+            valid.reverse();
+        }
+    }
+}
+
+/// The rows in which one of the columns that `wanted` names has a value.
+pub(super) fn with_values(frame: Frame, wanted: &dyn Fn(&str) -> bool) -> Frame {
+    let columns: Vec<&Column> = frame.columns.iter().filter(|c| wanted(&c.name)).collect();
+    if columns.iter().any(|c| c.valid.is_none()) {
+        return frame;
+    }
+    let keep: Vec<bool> = (0..frame.len()).map(|row| columns.iter().any(|c| c.is_valid(row))).collect();
+    if keep.iter().all(|k| *k) {
+        return frame;
+    }
+    fn chosen<T>(values: Vec<T>, keep: &[bool]) -> Vec<T> {
+        values.into_iter().zip(keep).filter(|(_, k)| **k).map(|(v, _)| v).collect()
+    }
+    Frame {
+        times: chosen(frame.times, &keep),
+        columns: frame
+            .columns
+            .into_iter()
+            .map(|c| Column {
+                name: c.name,
+                values: match c.values {
+                    Values::Float(v) => Values::Float(chosen(v, &keep)),
+                    Values::Integer(v) => Values::Integer(chosen(v, &keep)),
+                    Values::Unsigned(v) => Values::Unsigned(chosen(v, &keep)),
+                    Values::Boolean(v) => Values::Boolean(chosen(v, &keep)),
+                    Values::String(v) => Values::String(chosen(v, &keep)),
+                },
+                valid: c.valid.map(|v| chosen(v, &keep)),
+            })
+            .collect(),
+    }
+}

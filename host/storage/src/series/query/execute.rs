@@ -1,0 +1,232 @@
+//! The one executor: streams the frames of an engine's `scan` and keeps only rows of the answer.
+
+use super::ast::Query;
+use super::columns::{Builder, reverse, with_values};
+use super::plan::{Plan, Source, Work};
+use super::table::Table;
+use super::window::{Fold, count_rows};
+use crate::error::{Error, Kind, Result};
+use crate::series::{Budget, FieldType, Frame, SeriesEngine, SeriesKey, TimeRange};
+use std::collections::{BTreeSet, VecDeque};
+
+/// A search for the newest rows looks back this many times as far when it found too few.
+const LOOK_BACK_FACTOR: i64 = 8;
+
+/// Answers a query. More than `rows_max` rows without a `limit` in the query is [`Kind::Limit`].
+pub fn execute(engine: &dyn SeriesEngine, query: &Query, budget: &Budget, rows_max: u64) -> Result<Table> {
+    execute_for(engine, query, budget, rows_max, &|_| true)
+}
+
+/// [`execute`] over the series that `readable` lets through.
+pub fn execute_for(
+    engine: &dyn SeriesEngine,
+    query: &Query,
+    budget: &Budget,
+    rows_max: u64,
+    readable: &dyn Fn(&SeriesKey) -> bool,
+) -> Result<Table> {
+    let plan = Plan::new(query)?;
+    budget.check()?;
+    let mut series = engine.list(&plan.selector)?;
+    series.retain(|info| info.rows > 0 && readable(&info.key));
+    let (sources, columns) = plan.sources(series)?;
+    let limit = query.limit.filter(|l| *l <= rows_max);
+    let mut run = Run {
+        engine,
+        plan: &plan,
+        budget,
+        rows_read: 0,
+        rows_max,
+        descending: query.descending,
+        out: Output::new(&sources, columns, limit.unwrap_or(rows_max), limit.is_some()),
+    };
+    for source in &sources {
+        budget.check()?;
+        let go_on = match plan.work {
+            Work::Rows if run.descending => run.newest_rows(source)?,
+            Work::Rows => run.rows(source)?,
+            Work::Resample(timeframe) | Work::Window(timeframe, _) => run.windows(source, timeframe)?,
+        };
+        if !go_on {
+            break;
+        }
+    }
+    Ok(run.out.finish())
+}
+
+struct Run<'a> {
+    engine: &'a dyn SeriesEngine,
+    plan: &'a Plan,
+    budget: &'a Budget,
+    rows_read: u64,
+    rows_max: u64,
+    descending: bool,
+    out: Output,
+}
+
+impl Run<'_> {
+    /// The frames of a source within a range; `take` says whether to go on.
+    fn scan(
+        &mut self,
+        source: &Source,
+        range: TimeRange,
+        take: &mut dyn FnMut(&mut Self, Frame) -> Result<bool>,
+    ) -> Result<bool> {
+        let stream = self.engine.scan(&source.info.key, range, source.scan.as_deref(), self.budget)?;
+        for frame in stream {
+            let frame = frame?;
+            self.budget.check()?;
+            count_rows(&mut self.rows_read, frame.len(), self.budget)?;
+            let frame = match &source.scan {
+                Some(fields) => with_values(frame, &|name| fields.iter().any(|f| f == name)),
+                None => frame,
+            };
+            if !frame.is_empty() && !take(self, frame)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn rows(&mut self, source: &Source) -> Result<bool> {
+        let range = self.plan.range;
+        self.scan(source, range, &mut |run, frame| run.out.append(&source.info.key, &frame))
+    }
+
+    /// The newest rows first: pieces from the end of the range backwards, each longer than the one before, until
+    /// there are enough.
+    fn newest_rows(&mut self, source: &Source) -> Result<bool> {
+        let range = self.plan.range;
+        let least = source.info.min_time.map_or(range.start, |t| t.max(range.start));
+        let mut end = source.info.max_time.map_or(range.end, |t| t.saturating_add(1).min(range.end));
+        let rows = i64::try_from(source.info.rows).unwrap_or(i64::MAX).max(1);
+        let gap = (end.saturating_sub(least) / rows).max(1);
+        let wanted = |run: &Self| run.out.room().saturating_add(1);
+        let mut span = i64::try_from(wanted(self)).unwrap_or(i64::MAX).saturating_mul(2).saturating_mul(gap);
+        while least < end {
+            let start = end.saturating_sub(span).max(least);
+            let enough = wanted(self);
+            let mut kept = VecDeque::new();
+            let mut count = 0_u64;
+            self.scan(source, TimeRange { start, end }, &mut |_, frame| {
+                count += frame.len() as u64;
+                kept.push_back(frame);
+                // Only the newest are wanted: older frames go when those after them are enough.
+                while kept.front().is_some_and(|f: &Frame| count - f.len() as u64 >= enough) {
+                    count -= kept.pop_front().map_or(0, |f| f.len() as u64);
+                }
+                Ok(true)
+            })?;
+            while let Some(mut frame) = kept.pop_back() {
+                reverse(&mut frame);
+                if !self.out.append(&source.info.key, &frame)? {
+                    return Ok(false);
+                }
+            }
+            end = start;
+            span = span.saturating_mul(LOOK_BACK_FACTOR);
+        }
+        Ok(true)
+    }
+
+    fn windows(&mut self, source: &Source, timeframe: crate::series::kinds::Timeframe) -> Result<bool> {
+        if source.specs.is_empty() {
+            return Ok(true);
+        }
+        let mut fold = Fold::new(timeframe, self.plan.zone, source.specs.clone());
+        let (range, room) = (self.plan.range, self.out.room());
+        self.scan(source, range, &mut |run, frame| {
+            fold.frame(&frame)?;
+            let rows = fold.rows() as u64;
+            if run.descending {
+                // The newest come last, so all are made before the limit of the query is applied.
+                return if rows > run.rows_max { Err(too_many(run.rows_max)) } else { Ok(true) };
+            }
+            Ok(rows <= room)
+        })?;
+        let mut frame = fold.finish()?;
+        if self.descending {
+            reverse(&mut frame);
+        }
+        self.out.append(&source.info.key, &frame)
+    }
+}
+
+/// The rows of the answer.
+struct Output {
+    times: Vec<i64>,
+    measurement: Option<Builder>,
+    /// A column per tag key that a series has.
+    tags: Vec<(String, Builder)>,
+    fields: Vec<Builder>,
+    /// Rows at most.
+    cap: u64,
+    /// The query set the cap: more rows are left out. Else they are an error.
+    by_query: bool,
+    truncated: bool,
+}
+
+impl Output {
+    fn new(sources: &[Source], columns: Vec<(String, FieldType)>, cap: u64, by_query: bool) -> Self {
+        let mut taken: BTreeSet<String> = columns.iter().map(|(name, _)| name.clone()).collect();
+        // A tag or field may be called as a column that says which series a row is of.
+        let mut free = |name: &str| {
+            let mut name = name.to_string();
+            while !taken.insert(name.clone()) {
+                name.insert_str(0, "tag.");
+            }
+            Builder::new(name, FieldType::String)
+        };
+        let several = sources.len() > 1;
+        let measurement = several.then(|| free("measurement"));
+        let keys: BTreeSet<&String> =
+            sources.iter().filter(|_| several).flat_map(|s| s.info.key.tags.iter().map(|(k, _)| k)).collect();
+        let tags = keys.into_iter().map(|key| (key.clone(), free(key))).collect();
+        let fields = columns.into_iter().map(|(name, of)| Builder::new(name, of)).collect();
+        Self { times: Vec::new(), measurement, tags, fields, cap, by_query, truncated: false }
+    }
+
+    /// Rows that still fit.
+    fn room(&self) -> u64 {
+        self.cap.saturating_sub(self.times.len() as u64)
+    }
+
+    /// Adds rows; false: there is no room for more.
+    fn append(&mut self, key: &SeriesKey, frame: &Frame) -> Result<bool> {
+        let fits = usize::try_from(self.room()).unwrap_or(usize::MAX).min(frame.len());
+        if fits < frame.len() && !self.by_query {
+            return Err(too_many(self.cap));
+        }
+        self.times.extend(frame.times.iter().take(fits));
+        if let Some(measurement) = &mut self.measurement {
+            measurement.repeat(Some(&key.measurement), fits);
+        }
+        for (tag, column) in &mut self.tags {
+            column.repeat(key.tag(tag), fits);
+        }
+        for column in &mut self.fields {
+            column.extend(frame.column(&column.name), fits);
+        }
+        self.truncated |= fits < frame.len();
+        Ok(!self.truncated)
+    }
+
+    fn finish(self) -> Table {
+        let columns = self
+            .measurement
+            .into_iter()
+            .chain(self.tags.into_iter().map(|(_, column)| column))
+            .chain(self.fields)
+            .map(Builder::into_column)
+            .collect();
+        Table { frame: Frame { times: self.times, columns }, truncated: self.truncated }
+    }
+}
+
+fn too_many(rows_max: u64) -> Error {
+    Error::new(
+        Kind::Limit,
+        format!("the answer has more than {rows_max} rows, the limit `limits.query_rows`"),
+    )
+    .hint("narrow the range, resample, or page: a `limit`, then `start` after the last time of the page")
+}

@@ -1,0 +1,273 @@
+//! A query, checked, and what it asks of each series.
+
+use super::ast::{Function, Query};
+use super::window::{Shape, Spec};
+use crate::error::{Error, Result};
+use crate::series::kinds::{self, Kind, Timeframe};
+use crate::series::model::TIME_MIN_NS;
+use crate::series::{FieldType, Selector, SeriesInfo, TimeRange};
+use chrono_tz::Tz;
+use std::collections::{BTreeSet, HashMap};
+
+/// Aggregates of one query.
+pub const AGGREGATES_MAX: usize = 1_000;
+/// Fields that an error lists.
+const SHOWN_FIELDS_MAX: usize = 20;
+/// The order of the fields that everybody knows; the others follow by name.
+const FIELD_ORDER: [&str; 9] = ["open", "high", "low", "close", "volume", "price", "size", "bid", "ask"];
+
+/// A checked query.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) selector: Selector,
+    pub(super) range: TimeRange,
+    pub(super) zone: Tz,
+    pub(super) work: Work,
+    fields: Option<Vec<String>>,
+}
+
+/// What becomes of the rows.
+#[derive(Debug)]
+pub(super) enum Work {
+    Rows,
+    Resample(Timeframe),
+    Window(Timeframe, Vec<super::Aggregate>),
+}
+
+/// One series and what is read of it.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) info: SeriesInfo,
+    /// `None`: all, nothing is left out.
+    pub(super) scan: Option<Vec<String>>,
+    /// Of a series that is aggregated: the columns.
+    pub(super) specs: Vec<Spec>,
+}
+
+impl Plan {
+    pub(super) fn new(query: &Query) -> Result<Self> {
+        let Some(bucket) = &query.bucket else {
+            return Err(Error::invalid("the query names no bucket").hint("set `bucket`"));
+        };
+        if query.measurement.is_empty() {
+            return Err(Error::invalid("the query names no measurement")
+                .hint("set `measurement`, such as `bar.1m.AAPL` or `bar.1d.*`"));
+        }
+        let zone = kinds::zone("timezone", query.timezone.as_deref())?;
+        let start = query.start.as_ref().map_or(Ok(TIME_MIN_NS), |t| t.resolve("start", zone))?;
+        let end = query.end.as_ref().map_or(Ok(i64::MAX), |t| t.resolve("end", zone))?;
+        if start > end {
+            return Err(
+                Error::invalid("`start` is after `end`").hint("the start is in the range, the end is not")
+            );
+        }
+        if query.limit == Some(0) {
+            return Err(Error::invalid("`limit` is 0").hint("leave it out, or ask for one row or more"));
+        }
+        if let Some(fields) = &query.fields {
+            if fields.is_empty() {
+                return Err(Error::invalid("`fields` is empty").hint("leave it out for all fields"));
+            }
+            no_repeats("fields", fields.iter().cloned())?;
+        }
+        let every =
+            |place: &str, text: &str| text.parse::<Timeframe>().map_err(|e| e.context(format!("`{place}`")));
+        let work = match (&query.resample, &query.window) {
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid("`resample` and `window` exclude each other")
+                    .hint("`resample` makes bars, `window` makes aggregates of your choice: leave one out"));
+            }
+            (Some(timeframe), None) => Work::Resample(every("resample", timeframe)?),
+            (None, Some(window)) => {
+                if query.fields.is_some() {
+                    return Err(Error::invalid("`fields` has no meaning with `window`")
+                        .hint("the aggregates name their fields"));
+                }
+                if window.aggregates.is_empty() || window.aggregates.len() > AGGREGATES_MAX {
+                    return Err(Error::invalid(format!("a window needs 1 to {AGGREGATES_MAX} aggregates"))
+                        .hint(r#"such as {"field":"close","function":"mean"}"#));
+                }
+                no_repeats("window.aggregates", window.aggregates.iter().map(super::Aggregate::column))?;
+                Work::Window(every("window.every", &window.every)?, window.aggregates.clone())
+            }
+            (None, None) => Work::Rows,
+        };
+        let selector = Selector {
+            bucket: Some(bucket.clone()),
+            measurement: Some(query.measurement.clone()),
+            tags: query.tags.clone(),
+        };
+        Ok(Self { selector, range: TimeRange { start, end }, zone, work, fields: query.fields.clone() })
+    }
+
+    /// What is read of each series, and the columns of the answer.
+    pub(super) fn sources(&self, series: Vec<SeriesInfo>) -> Result<(Vec<Source>, Vec<(String, FieldType)>)> {
+        let known: BTreeSet<String> =
+            series.iter().flat_map(|info| info.fields.iter().map(|(name, _)| name.clone())).collect();
+        let mut columns = Columns::default();
+        let mut sources = Vec::with_capacity(series.len());
+        for info in series {
+            let source = self.source(info)?;
+            let gives: Vec<(&str, FieldType)> = match self.work {
+                Work::Rows => source
+                    .info
+                    .fields
+                    .iter()
+                    .filter(|(name, _)| self.fields.as_ref().is_none_or(|f| f.contains(name)))
+                    .map(|(name, of)| (name.as_str(), *of))
+                    .collect(),
+                _ => source.specs.iter().map(|s| (s.output.as_str(), s.of)).collect(),
+            };
+            for (name, of) in gives {
+                columns.add(name, of, &source.info)?;
+            }
+            sources.push(source);
+        }
+        if sources.is_empty() {
+            return Ok((sources, Vec::new()));
+        }
+        let asked: Vec<&String> = match &self.work {
+            Work::Window(_, aggregates) => aggregates.iter().map(|a| &a.field).collect(),
+            Work::Rows | Work::Resample(_) => self.fields.iter().flatten().collect(),
+        };
+        for field in asked {
+            let there = match self.work {
+                Work::Resample(_) => columns.types.contains_key(field),
+                _ => known.contains(field),
+            };
+            if !there {
+                return Err(unknown_field(field, &known));
+            }
+        }
+        Ok((sources, columns.in_order(&self.work, self.fields.as_deref())))
+    }
+
+    fn source(&self, info: SeriesInfo) -> Result<Source> {
+        let specs = match &self.work {
+            Work::Rows => Vec::new(),
+            Work::Resample(timeframe) => self.resampled(&info, timeframe)?,
+            Work::Window(_, aggregates) => {
+                let mut specs = Vec::with_capacity(aggregates.len());
+                for aggregate in aggregates {
+                    let Some((_, of)) = info.fields.iter().find(|(name, _)| *name == aggregate.field) else {
+                        continue;
+                    };
+                    let gives = aggregate.function.gives(*of).ok_or_else(|| {
+                        Error::invalid(format!(
+                            "the {} of `{}` of `{}` does not exist: the field is a {of}",
+                            aggregate.function.name(),
+                            aggregate.field,
+                            info.key
+                        ))
+                        .hint("of strings and booleans there are `first`, `last` and `count`")
+                    })?;
+                    specs.push(Spec {
+                        output: aggregate.column(),
+                        input: aggregate.field.clone(),
+                        function: aggregate.function,
+                        of: gives,
+                    });
+                }
+                specs
+            }
+        };
+        let scan = match &self.work {
+            Work::Rows => self.fields.clone(),
+            Work::Resample(_) | Work::Window(..) => {
+                Some(specs.iter().map(|s| s.input.clone()).collect::<BTreeSet<_>>().into_iter().collect())
+            }
+        };
+        Ok(Source { info, scan, specs })
+    }
+
+    fn resampled(&self, info: &SeriesInfo, target: &Timeframe) -> Result<Vec<Spec>> {
+        let measurement = &info.key.measurement;
+        if let Some(source) = kinds::timeframe_of(measurement) {
+            if !target.is_filled_by(&source.parse()?) {
+                return Err(Error::invalid(format!(
+                    "`{measurement}` cannot be resampled to `{target}`: bars of `{source}` do not fill them"
+                ))
+                .hint(format!(
+                    "choose a timeframe that is a multiple of `{source}`, or another measurement"
+                )));
+            }
+        }
+        let has = |name: &str| info.fields.iter().any(|(field, _)| field == name);
+        let shape = Shape::of(Kind::of(measurement), has).ok_or_else(|| {
+            Error::invalid(format!("`{measurement}` has neither bars nor prices to resample"))
+                .hint("`resample` needs the fields open, high, low, close, or price; use `window` for others")
+        })?;
+        Ok(info
+            .fields
+            .iter()
+            .flat_map(|(field, of)| shape.specs(field, *of))
+            .filter(|spec| self.fields.as_ref().is_none_or(|f| f.contains(&spec.output)))
+            .collect())
+    }
+}
+
+/// The columns of the answer with their types.
+#[derive(Debug, Default)]
+struct Columns {
+    types: HashMap<String, (FieldType, String)>,
+}
+
+impl Columns {
+    fn add(&mut self, name: &str, of: FieldType, info: &SeriesInfo) -> Result<()> {
+        let Some((have, other)) = self.types.get_mut(name) else {
+            self.types.insert(name.to_string(), (of, info.key.to_string()));
+            return Ok(());
+        };
+        let is_number = |of: FieldType| Function::Sum.gives(of).is_some();
+        if *have == of {
+            return Ok(());
+        }
+        if is_number(*have) && is_number(of) {
+            *have = FieldType::Float;
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "the field `{name}` is a {have} in `{other}` and a {of} in `{}`",
+            info.key
+        ))
+        .hint("choose other `fields`, or ask for one measurement at a time"))
+    }
+
+    /// As they were asked for; else those that everybody knows first, then by name.
+    fn in_order(self, work: &Work, fields: Option<&[String]>) -> Vec<(String, FieldType)> {
+        let asked: Option<Vec<String>> = match work {
+            Work::Window(_, aggregates) => Some(aggregates.iter().map(super::Aggregate::column).collect()),
+            Work::Rows | Work::Resample(_) => fields.map(<[String]>::to_vec),
+        };
+        let names = asked.unwrap_or_else(|| {
+            let mut names: Vec<String> = self.types.keys().cloned().collect();
+            names.sort_by_cached_key(|name| {
+                (FIELD_ORDER.iter().position(|f| f == name).unwrap_or(FIELD_ORDER.len()), name.clone())
+            });
+            names
+        });
+        names
+            .into_iter()
+            .filter_map(|name| self.types.get(&name).map(|(of, _)| *of).map(|of| (name, of)))
+            .collect()
+    }
+}
+
+fn no_repeats(place: &str, names: impl Iterator<Item = String>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name.clone()) {
+            return Err(Error::invalid(format!("`{place}` names `{name}` twice")).hint("leave one out"));
+        }
+    }
+    Ok(())
+}
+
+fn unknown_field(field: &str, known: &BTreeSet<String>) -> Error {
+    let mut shown: Vec<&str> = known.iter().take(SHOWN_FIELDS_MAX).map(String::as_str).collect();
+    if known.len() > SHOWN_FIELDS_MAX {
+        shown.push("…");
+    }
+    Error::invalid(format!("no chosen series has the field `{field}`"))
+        .hint(format!("the fields are {}", shown.join(", ")))
+}

@@ -1,0 +1,371 @@
+//! Aggregates over windows of time: running accumulators over frames, a run of rows of one window at a time.
+
+use super::ast::Function;
+use super::columns::Builder;
+use crate::error::{Error, Result};
+use crate::series::kinds::{Bar, Kind, Timeframe};
+use crate::series::{Budget, Column, FieldType, Frame, FrameStream, Value, Values};
+use chrono_tz::Tz;
+
+/// Rows that are looked at one by one for the end of a window before the search halves.
+const NEAR_ROWS: usize = 16;
+
+/// One column of the answer: a function of a field.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Spec {
+    pub(super) output: String,
+    pub(super) input: String,
+    pub(super) function: Function,
+    /// The type of the output.
+    pub(super) of: FieldType,
+}
+
+/// What a series is resampled as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Bars,
+    Ticks,
+}
+
+impl Shape {
+    /// By kind, or by the fields that there are. `None`: neither.
+    pub(super) fn of(kind: Kind, has: impl Fn(&str) -> bool) -> Option<Self> {
+        match kind {
+            Kind::Bar => Some(Self::Bars),
+            Kind::Tick => has("price").then_some(Self::Ticks),
+            _ if has("close") => Some(Self::Bars),
+            _ if has("price") => Some(Self::Ticks),
+            _ => None,
+        }
+    }
+
+    /// What becomes of one field: of bars the open is the first, the high the greatest and so on, another number is
+    /// the last; of ticks the price makes the bar and the size its volume.
+    pub(super) fn specs(self, field: &str, of: FieldType) -> Vec<Spec> {
+        let spec = |output: &str, function, of| Spec {
+            output: output.to_string(),
+            input: field.to_string(),
+            function,
+            of,
+        };
+        let is_number = Function::Sum.gives(of).is_some();
+        match (self, field) {
+            _ if !is_number => Vec::new(),
+            (Self::Bars, "open") => vec![spec(field, Function::First, FieldType::Float)],
+            (Self::Bars, "high") => vec![spec(field, Function::Max, FieldType::Float)],
+            (Self::Bars, "low") => vec![spec(field, Function::Min, FieldType::Float)],
+            (Self::Bars, "close") => vec![spec(field, Function::Last, FieldType::Float)],
+            (Self::Bars, "volume") => vec![spec(field, Function::Sum, FieldType::Float)],
+            (Self::Bars, _) => vec![spec(field, Function::Last, of)],
+            (Self::Ticks, "price") => vec![
+                spec("open", Function::First, FieldType::Float),
+                spec("high", Function::Max, FieldType::Float),
+                spec("low", Function::Min, FieldType::Float),
+                spec("close", Function::Last, FieldType::Float),
+            ],
+            (Self::Ticks, "size") => vec![spec("volume", Function::Sum, FieldType::Float)],
+            (Self::Ticks, _) => Vec::new(),
+        }
+    }
+}
+
+/// Rows of one series, in ascending time, become one row per window that has a value.
+#[derive(Debug)]
+pub(super) struct Fold {
+    timeframe: Timeframe,
+    zone: Tz,
+    accumulators: Vec<Accumulator>,
+    times: Vec<i64>,
+    open: Option<Bar>,
+}
+
+impl Fold {
+    pub(super) fn new(timeframe: Timeframe, zone: Tz, specs: Vec<Spec>) -> Self {
+        let accumulators = specs.into_iter().map(Accumulator::new).collect();
+        Self { timeframe, zone, accumulators, times: Vec::new(), open: None }
+    }
+
+    /// Windows that are finished.
+    pub(super) fn rows(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Adds a column; the windows before have no value in it.
+    fn add(&mut self, spec: Spec) {
+        let mut accumulator = Accumulator::new(spec);
+        accumulator.out.gap(self.times.len());
+        self.accumulators.push(accumulator);
+    }
+
+    fn knows(&self, input: &str) -> bool {
+        self.accumulators.iter().any(|a| a.spec.input == input)
+    }
+
+    pub(super) fn frame(&mut self, frame: &Frame) -> Result<()> {
+        let columns: Vec<Option<&Column>> =
+            self.accumulators.iter().map(|a| frame.column(&a.spec.input)).collect();
+        let mut at = 0;
+        while let Some(time) = frame.times.get(at) {
+            let end = match self.open {
+                Some(bar) if *time < bar.end => bar.end,
+                _ => {
+                    self.close()?;
+                    let bar = self.timeframe.bar_at(*time, self.zone);
+                    self.open = Some(bar);
+                    bar.end
+                }
+            };
+            let to = at + run_length(frame.times.get(at..).unwrap_or_default(), end);
+            for (accumulator, column) in self.accumulators.iter_mut().zip(&columns) {
+                if let Some(column) = column {
+                    accumulator.fold(column, at, to);
+                }
+            }
+            at = to;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let Some(bar) = self.open.take() else { return Ok(()) };
+        if self.accumulators.iter().all(|a| a.state.count == 0) {
+            return Ok(());
+        }
+        self.times.push(bar.start);
+        for accumulator in &mut self.accumulators {
+            accumulator.close()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Frame> {
+        self.close()?;
+        Ok(Frame {
+            times: self.times,
+            columns: self.accumulators.into_iter().map(|a| a.out.into_column()).collect(),
+        })
+    }
+}
+
+/// How many of the first rows are before `end`, at least 1.
+fn run_length(times: &[i64], end: i64) -> usize {
+    let near = times.iter().take(NEAR_ROWS).take_while(|t| **t < end).count();
+    if near < NEAR_ROWS { near.max(1) } else { times.partition_point(|t| *t < end) }
+}
+
+#[derive(Debug)]
+struct Accumulator {
+    spec: Spec,
+    state: State,
+    out: Builder,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Values so far.
+    count: u64,
+    picked: Option<Value>,
+    sum: f64,
+    whole: i128,
+    mean: f64,
+    /// The sum of squares of differences from the mean.
+    squares: f64,
+}
+
+impl Accumulator {
+    fn new(spec: Spec) -> Self {
+        let out = Builder::new(spec.output.as_str(), spec.of);
+        Self { spec, state: State::default(), out }
+    }
+
+    /// Takes rows `from..to` of a column.
+    fn fold(&mut self, column: &Column, from: usize, to: usize) {
+        let state = &mut self.state;
+        let valid = column.valid.as_ref().map(|v| v.get(from..to).unwrap_or_default());
+        match self.spec.function {
+            Function::First => {
+                if state.count == 0 {
+                    if let Some(row) = (from..to).find(|row| column.is_valid(*row)) {
+                        state.picked = column.values.get(row);
+                        state.count = 1;
+                    }
+                }
+            }
+            Function::Last => {
+                if let Some(row) = (from..to).rev().find(|row| column.is_valid(*row)) {
+                    state.picked = column.values.get(row);
+                    state.count = 1;
+                }
+            }
+            Function::Count => {
+                let rows = valid.map_or(to - from, |v| v.iter().filter(|ok| **ok).count());
+                state.count += rows as u64;
+            }
+            Function::Min | Function::Max => {
+                let least = self.spec.function == Function::Min;
+                let found = match &column.values {
+                    Values::Float(v) => extreme(v.get(from..to), valid, least).map(Value::Float),
+                    Values::Integer(v) => extreme(v.get(from..to), valid, least).map(Value::Integer),
+                    Values::Unsigned(v) => extreme(v.get(from..to), valid, least).map(Value::Unsigned),
+                    Values::Boolean(_) | Values::String(_) => None,
+                };
+                if let Some(found) = found {
+                    state.count += 1;
+                    state.picked = Some(match state.picked.take() {
+                        Some(before) => better(before, found, least),
+                        None => found,
+                    });
+                }
+            }
+            Function::Sum | Function::Mean => match &column.values {
+                Values::Float(v) => each(v.get(from..to), valid, |x| {
+                    state.count += 1;
+                    state.sum += x;
+                }),
+                Values::Integer(v) => each(v.get(from..to), valid, |x| {
+                    state.count += 1;
+                    state.whole += i128::from(x);
+                }),
+                Values::Unsigned(v) => each(v.get(from..to), valid, |x| {
+                    state.count += 1;
+                    state.whole += i128::from(x);
+                }),
+                Values::Boolean(_) | Values::String(_) => {}
+            },
+            Function::Stddev => match &column.values {
+                Values::Float(v) => each(v.get(from..to), valid, |x| state.welford(x)),
+                Values::Integer(v) => each(v.get(from..to), valid, |x| state.welford(x as f64)),
+                Values::Unsigned(v) => each(v.get(from..to), valid, |x| state.welford(x as f64)),
+                Values::Boolean(_) | Values::String(_) => {}
+            },
+        }
+    }
+
+    /// Writes the window's value and begins the next.
+    fn close(&mut self) -> Result<()> {
+        let state = std::mem::take(&mut self.state);
+        if state.count == 0 && self.spec.function != Function::Count {
+            self.out.push(None);
+            return Ok(());
+        }
+        let total = state.sum + state.whole as f64;
+        let value = match self.spec.function {
+            Function::First | Function::Last | Function::Min | Function::Max => state.picked,
+            Function::Count => i64::try_from(state.count).ok().map(Value::Integer),
+            Function::Sum => match self.spec.of {
+                FieldType::Integer => Some(Value::Integer(whole(&self.spec, state.whole)?)),
+                FieldType::Unsigned => Some(Value::Unsigned(whole(&self.spec, state.whole)?)),
+                FieldType::Float | FieldType::Boolean | FieldType::String => Some(Value::Float(total)),
+            },
+            Function::Mean => Some(Value::Float(total / state.count as f64)),
+            Function::Stddev if state.count < 2 => None,
+            Function::Stddev => Some(Value::Float((state.squares / (state.count - 1) as f64).sqrt())),
+        };
+        self.out.push(value);
+        Ok(())
+    }
+}
+
+impl State {
+    fn welford(&mut self, x: f64) {
+        self.count += 1;
+        let before = x - self.mean;
+        self.mean += before / self.count as f64;
+        self.squares += before * (x - self.mean);
+    }
+}
+
+fn whole<T: TryFrom<i128>>(spec: &Spec, sum: i128) -> Result<T> {
+    T::try_from(sum).map_err(|_| {
+        Error::invalid(format!("the sum of the {} field `{}` is out of its range", spec.of, spec.input))
+            .hint("ask for its `mean` and `count`, or use a shorter window")
+    })
+}
+
+fn each<T: Copy>(values: Option<&[T]>, valid: Option<&[bool]>, mut take: impl FnMut(T)) {
+    let values = values.unwrap_or_default();
+    match valid {
+        None => values.iter().for_each(|v| take(*v)),
+        Some(valid) => values.iter().zip(valid).filter(|(_, ok)| **ok).for_each(|(v, _)| take(*v)),
+    }
+}
+
+/// The least or greatest; in lanes, so that the compiler can compare several at once.
+fn extreme<T: Copy + PartialOrd>(values: Option<&[T]>, valid: Option<&[bool]>, least: bool) -> Option<T> {
+    let values = values?;
+    if let Some(valid) = valid {
+        let mut found: Option<T> = None;
+        each(Some(values), Some(valid), |x| {
+            found = Some(found.map_or(x, |f| if (x < f) == least && x != f { x } else { f }));
+        });
+        return found;
+    }
+    let first = *values.first()?;
+    let mut lanes = [first; 8];
+    let (chunks, rest) = values.as_chunks::<8>();
+    if least {
+        for chunk in chunks {
+            for (lane, x) in lanes.iter_mut().zip(chunk) {
+                *lane = if *x < *lane { *x } else { *lane };
+            }
+        }
+        Some(lanes.iter().chain(rest).fold(first, |a, x| if *x < a { *x } else { a }))
+    } else {
+        for chunk in chunks {
+            for (lane, x) in lanes.iter_mut().zip(chunk) {
+                *lane = if *x > *lane { *x } else { *lane };
+            }
+        }
+        Some(lanes.iter().chain(rest).fold(first, |a, x| if *x > a { *x } else { a }))
+    }
+}
+
+fn better(a: Value, b: Value, least: bool) -> Value {
+    let b_is_less = match (&a, &b) {
+        (Value::Integer(x), Value::Integer(y)) => y < x,
+        (Value::Unsigned(x), Value::Unsigned(y)) => y < x,
+        _ => b.as_f64() < a.as_f64(),
+    };
+    if b_is_less == least { b } else { a }
+}
+
+/// Bars (or ticks with `price` and `size`) of a stream as bars of a longer timeframe, in UTC: the open is the first,
+/// the high the greatest, the low the least, the close the last, the volume the sum, another number the last. Holds
+/// the answer in memory, never the rows.
+pub fn resample_bars(stream: FrameStream, timeframe: Timeframe, budget: &Budget) -> Result<Frame> {
+    let mut fold = Fold::new(timeframe, Tz::UTC, Vec::new());
+    let mut shape = None;
+    let mut rows = 0;
+    for frame in stream {
+        let frame = frame?;
+        budget.check()?;
+        count_rows(&mut rows, frame.len(), budget)?;
+        if frame.is_empty() {
+            continue;
+        }
+        let is_bar = ["open", "high", "low", "close"].iter().any(|n| frame.column(n).is_some());
+        let shape = *shape.get_or_insert(if !is_bar && frame.column("price").is_some() {
+            Shape::Ticks
+        } else {
+            Shape::Bars
+        });
+        for column in &frame.columns {
+            if !fold.knows(&column.name) {
+                for spec in shape.specs(&column.name, column.values.field_type()) {
+                    fold.add(spec);
+                }
+            }
+        }
+        fold.frame(&frame)?;
+    }
+    fold.finish()
+}
+
+/// Counts rows read against the budget.
+pub(super) fn count_rows(rows: &mut u64, more: usize, budget: &Budget) -> Result<()> {
+    *rows = rows.saturating_add(more as u64);
+    match budget.rows_max {
+        Some(max) if *rows > max => Err(Error::limit("the rows read", max, "narrow the range of the query")),
+        _ => Ok(()),
+    }
+}
