@@ -58,7 +58,7 @@ fn hostile() -> Vec<(&'static str, String, Vec<&'static str>)> {
             ),
             vec!["shouts", "limits.reply"],
         ),
-        ("endless", limited("endless", "endless", "", ""), vec!["endless", "more"]),
+        ("endless", limited("endless", "endless", "", &all("endless")), vec!["endless", "more"]),
         ("liar", limited("liar", "liar", "", &all("liar")), vec!["liar"]),
         ("wipes", limited("wipes", "wipes", "", &read("wipes")), vec!["series.drop"]),
     ]
