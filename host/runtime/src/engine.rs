@@ -64,7 +64,6 @@ pub struct Engines {
 #[derive(Debug)]
 pub(crate) struct Ticked {
     pub engine: Engine,
-    pub pooled: bool,
     calls: AtomicUsize,
     ticking: AtomicBool,
 }
@@ -130,7 +129,7 @@ impl Engines {
             }
         };
         let ticked =
-            Arc::new(Ticked { engine, pooled, calls: AtomicUsize::new(0), ticking: AtomicBool::new(false) });
+            Arc::new(Ticked { engine, calls: AtomicUsize::new(0), ticking: AtomicBool::new(false) });
         Ok(slot.get_or_init(|| ticked).clone())
     }
 }
