@@ -117,19 +117,17 @@ impl Engines {
             return Ok(t.clone());
         }
         let made = if self.pool { Engine::new(&pooled(fuel)).ok() } else { None };
-        let (engine, pooled) = match made {
-            Some(engine) => (engine, true),
+        let engine = match made {
+            Some(engine) => engine,
             None => {
                 if self.pool {
                     tracing::warn!("address space is short: plugin instances are made without a pool");
                 }
-                let engine = Engine::new(&config(fuel))
-                    .map_err(|e| Error::internal(format!("starting the plugin engine: {e:#}")))?;
-                (engine, false)
+                Engine::new(&config(fuel))
+                    .map_err(|e| Error::internal(format!("starting the plugin engine: {e:#}")))?
             }
         };
-        let ticked =
-            Arc::new(Ticked { engine, calls: AtomicUsize::new(0), ticking: AtomicBool::new(false) });
+        let ticked = Arc::new(Ticked { engine, calls: AtomicUsize::new(0), ticking: AtomicBool::new(false) });
         Ok(slot.get_or_init(|| ticked).clone())
     }
 }

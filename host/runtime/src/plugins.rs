@@ -9,7 +9,7 @@ use crate::schedule;
 use serde::Serialize;
 use shiphold_storage::manifest::{Plugin, Schedule};
 use shiphold_storage::plugins::{Outcome, Run};
-use shiphold_storage::retention::{CheckedPlan, PlanReport};
+use shiphold_storage::retention::{Action, CheckedPlan, PlanReport};
 use shiphold_storage::schema::now_ns;
 use shiphold_storage::{Caller, DataLayer, Error, Kind, Result, Scope};
 use std::collections::BTreeMap;
@@ -262,7 +262,13 @@ impl Plugins {
             let (said, spent) = call::plan(loaded, &self.layer, summaries, now).await;
             used.add(spent);
             let said = said?;
-            let actions = from_guest(said.actions)?;
+            let actions = from_guest(said.actions).map_err(|e| {
+                Error::new(
+                    Kind::Plugin,
+                    format!("the plan of `{}` is refused whole: {}", loaded.plugin.name, e.message()),
+                )
+                .hint("it is a fault of the plugin: its log is in `shiphold plugins runs NAME --log`")
+            })?;
             let (layer, caller, confirm) = (self.layer.clone(), plugin.clone(), options.confirm);
             let mut plan = blocking(move || layer.retention().check(&caller, actions, now, confirm)).await?;
             if let Some(before) = &whole {
@@ -274,7 +280,16 @@ impl Plugins {
                 let did = blocking(move || layer.retention().execute(&caller, &checked, &mut |_| {})).await?;
                 add(&mut report, &did);
             }
-            let empty = plan.steps.is_empty();
+            if said.more && plan.steps.is_empty() {
+                return Err(Error::new(
+                    Kind::Plugin,
+                    format!(
+                        "plugin `{}` says that it has more to say and proposes nothing",
+                        loaded.plugin.name
+                    ),
+                )
+                .hint("mend the plugin: `more` asks for another call"));
+            }
             whole = Some(match whole.take() {
                 None => plan,
                 Some(mut all) => {
@@ -285,7 +300,7 @@ impl Plugins {
                 }
             });
             // What a dry run did not do would be proposed again.
-            if !said.more || options.dry_run || empty {
+            if !said.more || options.dry_run {
                 let plan = whole.ok_or_else(|| Error::internal("a run without a plan"))?;
                 return Ok((plan, (!options.dry_run).then_some(report), said.more && options.dry_run));
             }
@@ -397,7 +412,11 @@ fn refuse(plan: &CheckedPlan) -> Result<()> {
     if plan.is_allowed() {
         return Ok(());
     }
-    let refused: Vec<String> = plan.steps.iter().filter_map(|s| s.refused.clone()).collect();
+    let refused: Vec<String> = plan
+        .steps
+        .iter()
+        .filter_map(|s| Some(format!("{}: {}", object(&s.action), s.refused.as_ref()?)))
+        .collect();
     if refused.is_empty() {
         let why = plan.needs_confirmation.clone().unwrap_or_default();
         return Err(Error::denied(format!("the plan of `{}` is refused: {why}", plan.plugin))
@@ -417,6 +436,18 @@ fn refuse(plan: &CheckedPlan) -> Result<()> {
         plan.steps.len()
     ))
     .hint("look at it with --dry-run; grants and the safety floor stand in shiphold.toml"))
+}
+
+/// What a step works on, by a name that a person can find.
+fn object(action: &Action) -> String {
+    match action {
+        Action::Downsample { key, timeframe, .. } => format!("downsample {key} to {timeframe}"),
+        Action::Archive { key, store, .. } => format!("archive {key} to {store}"),
+        Action::DropBefore { key, .. } => format!("drop {key}"),
+        Action::DropFile { store, path } => format!("drop {store}/{path}"),
+    }
+    .escape_debug()
+    .to_string()
 }
 
 fn add(all: &mut PlanReport, one: &PlanReport) {

@@ -232,7 +232,11 @@ impl SeriesStore {
 
     pub fn compact(&self, caller: &Caller) -> Result<CompactReport> {
         caller.require(Scope::Admin, "compact series")?;
-        self.disk.make_room(|| self.engine.compact())
+        // What is in memory overlaps what is sealed as much as chunks do.
+        self.disk.make_room(|| {
+            self.engine.seal()?;
+            self.engine.compact()
+        })
     }
 
     pub fn verify(&self, caller: &Caller, budget: &Budget) -> Result<Vec<Fault>> {
