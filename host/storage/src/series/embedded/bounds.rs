@@ -35,7 +35,11 @@ pub(super) fn check(batch: &WriteBatch) -> Result<()> {
         bytes = bytes.saturating_add(frame.size_bytes());
     }
     if bytes > RECORD_BYTES_MAX {
-        return Err(Error::limit("the batch's size in bytes", RECORD_BYTES_MAX, "write it in several batches"));
+        return Err(Error::limit(
+            "the batch's size in bytes",
+            RECORD_BYTES_MAX,
+            "write it in several batches",
+        ));
     }
     Ok(())
 }
@@ -91,5 +95,9 @@ fn check_frame(frame: &Frame) -> Result<()> {
 }
 
 pub(super) fn too_many_fields() -> Error {
-    Error::limit("the number of fields of one measurement", FIELDS_MAX, "spread them over several measurements")
+    Error::limit(
+        "the number of fields of one measurement",
+        FIELDS_MAX,
+        "spread them over several measurements",
+    )
 }

@@ -143,7 +143,9 @@ pub(super) fn bits_len(n: usize) -> usize {
 }
 
 pub(super) fn put_bits(out: &mut Vec<u8>, bits: &[bool]) {
-    out.extend(bits.chunks(8).map(|eight| eight.iter().enumerate().fold(0_u8, |b, (i, v)| b | (u8::from(*v) << i))));
+    out.extend(
+        bits.chunks(8).map(|eight| eight.iter().enumerate().fold(0_u8, |b, (i, v)| b | (u8::from(*v) << i))),
+    );
 }
 
 /// `n` bits; the bits after them must be zero.

@@ -115,7 +115,10 @@ pub(super) fn decode(body: &[u8], chunk: &Chunk, types: &[FieldType], wanted: Wa
     let mut input = bytes::open(body, KIND, VERSION)?;
     let rows = input.len()?;
     let (min, max) = (input.i64()?, input.i64()?);
-    if rows > CHUNK_ROWS_MAX || rows != usize::try_from(chunk.rows).unwrap_or(0) || min != chunk.min || max != chunk.max
+    if rows > CHUNK_ROWS_MAX
+        || rows != usize::try_from(chunk.rows).unwrap_or(0)
+        || min != chunk.min
+        || max != chunk.max
     {
         return Err(Error::corrupt("its rows or times are not those of its row in the database"));
     }
@@ -141,8 +144,10 @@ pub(super) fn decode(body: &[u8], chunk: &Chunk, types: &[FieldType], wanted: Wa
         }
     }
     input.end()?;
-    let lanes =
-        columns.into_iter().map(|(field, of, column)| get_lane(column, field, of, rows, take)).collect::<Result<Vec<_>>>()?;
+    let lanes = columns
+        .into_iter()
+        .map(|(field, of, column)| get_lane(column, field, of, rows, take))
+        .collect::<Result<Vec<_>>>()?;
     if !lanes.is_sorted_by(|a, b| a.field < b.field) {
         return Err(Error::corrupt("its fields do not ascend"));
     }

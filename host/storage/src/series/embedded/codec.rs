@@ -60,7 +60,11 @@ pub(super) fn put_numbers<T: Number + Word>(out: &mut Vec<u8>, values: &[T]) -> 
 }
 
 /// The first `take` of `count` numbers.
-pub(super) fn get_numbers<T: Number + Word>(input: &mut Input<'_>, count: usize, take: usize) -> Result<Vec<T>> {
+pub(super) fn get_numbers<T: Number + Word>(
+    input: &mut Input<'_>,
+    count: usize,
+    take: usize,
+) -> Result<Vec<T>> {
     let encoding = input.u8()?;
     let len = input.len()?;
     let bytes = input.take(len)?;
@@ -73,7 +77,10 @@ pub(super) fn get_numbers<T: Number + Word>(input: &mut Input<'_>, count: usize,
                 .map_err(|_| Error::corrupt("a column cannot be decompressed"))?
                 .map_err(|e| Error::corrupt(format!("a column cannot be decompressed: {e}")))?;
             if progress.n_processed != take {
-                return Err(Error::corrupt(format!("a column has {} of {take} values", progress.n_processed)));
+                return Err(Error::corrupt(format!(
+                    "a column has {} of {take} values",
+                    progress.n_processed
+                )));
             }
             Ok(out)
         }
@@ -108,12 +115,20 @@ pub(super) fn put_lane(out: &mut Vec<u8>, lane: &Lane) -> Result<()> {
 fn dense<'a, T: Copy>(values: &'a [T], valid: Option<&[bool]>) -> std::borrow::Cow<'a, [T]> {
     match valid {
         None => values.into(),
-        Some(valid) => values.iter().zip(valid).filter(|(_, k)| **k).map(|(v, _)| *v).collect::<Vec<_>>().into(),
+        Some(valid) => {
+            values.iter().zip(valid).filter(|(_, k)| **k).map(|(v, _)| *v).collect::<Vec<_>>().into()
+        }
     }
 }
 
 /// The first `take` of `rows` rows of a lane.
-pub(super) fn get_lane(mut input: Input<'_>, field: u32, of: FieldType, rows: usize, take: usize) -> Result<Lane> {
+pub(super) fn get_lane(
+    mut input: Input<'_>,
+    field: u32,
+    of: FieldType,
+    rows: usize,
+    take: usize,
+) -> Result<Lane> {
     let valid = match input.u8()? {
         0 => None,
         GAPS => Some(get_bits(input.take(bits_len(rows))?, rows)?),
@@ -189,7 +204,10 @@ fn get_strings(input: &mut Input<'_>, count: usize, take: usize) -> Result<Vec<S
             let words = get_plain(input, words, words)?;
             let places = get_numbers::<u64>(input, count, take)?;
             let word = |p: &u64| usize::try_from(*p).ok().and_then(|p| words.get(p)).cloned();
-            places.iter().map(|p| word(p).ok_or_else(|| Error::corrupt("a string is not in its dictionary"))).collect()
+            places
+                .iter()
+                .map(|p| word(p).ok_or_else(|| Error::corrupt("a string is not in its dictionary")))
+                .collect()
         }
         other => Err(Error::corrupt(format!("strings have the unknown encoding {other}"))),
     }
@@ -201,7 +219,8 @@ fn get_plain(input: &mut Input<'_>, count: usize, take: usize) -> Result<Vec<Str
     let mut bytes = input.part(total)?;
     let mut text = |len: &u64| {
         let len = usize::try_from(*len).map_err(|_| Error::corrupt("a string is too long"))?;
-        let text = std::str::from_utf8(bytes.take(len)?).map_err(|_| Error::corrupt("a string is not UTF-8"))?;
+        let text =
+            std::str::from_utf8(bytes.take(len)?).map_err(|_| Error::corrupt("a string is not UTF-8"))?;
         Ok(text.to_owned())
     };
     lens.iter().map(&mut text).collect()

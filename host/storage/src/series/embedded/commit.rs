@@ -131,7 +131,12 @@ impl Core {
     }
 
     /// One transaction: what is new in the catalogue, and a log row for each batch.
-    fn commit_group(&self, commit: &mut Commit, staged: &mut Staged, group: &[(Prepared, Slot)]) -> Result<()> {
+    fn commit_group(
+        &self,
+        commit: &mut Commit,
+        staged: &mut Staged,
+        group: &[(Prepared, Slot)],
+    ) -> Result<()> {
         self.db.write(|tx| {
             staged.store(tx)?;
             for ((prepared, _), seq) in group.iter().zip(commit.next_seq..) {

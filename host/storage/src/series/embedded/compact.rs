@@ -108,7 +108,8 @@ impl Core {
     /// Gives some free pages back; false: there are no more than `keep`.
     fn shrink(&self, keep: u64) -> Result<bool> {
         self.db.write(|tx| {
-            let free: u64 = tx.query_row("PRAGMA freelist_count", [], |r| r.get::<_, i64>(0))?.cast_unsigned();
+            let free: u64 =
+                tx.query_row("PRAGMA freelist_count", [], |r| r.get::<_, i64>(0))?.cast_unsigned();
             let pages = free.saturating_sub(keep).min(u64::from(PAGES_PER_COMMIT));
             if pages == 0 {
                 return Ok(false);
@@ -117,7 +118,8 @@ impl Core {
             let mut vacuum = tx.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
             let mut rows = vacuum.query([])?;
             while rows.next()?.is_some() {}
-            let left: u64 = tx.query_row("PRAGMA freelist_count", [], |r| r.get::<_, i64>(0))?.cast_unsigned();
+            let left: u64 =
+                tx.query_row("PRAGMA freelist_count", [], |r| r.get::<_, i64>(0))?.cast_unsigned();
             Ok(left < free)
         })
     }

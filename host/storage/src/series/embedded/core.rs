@@ -192,11 +192,11 @@ fn info(series: &Series) -> Option<SeriesInfo> {
         return None;
     }
     let chunks = || state.chunks.iter().filter(|c| !c.is_bad());
-    let rows = chunks().map(|c| u64::from(c.rows)).sum::<u64>() + state.runs().map(|r| r.len() as u64).sum::<u64>();
+    let rows =
+        chunks().map(|c| u64::from(c.rows)).sum::<u64>() + state.runs().map(|r| r.len() as u64).sum::<u64>();
     let min = chunks().map(|c| c.min).chain(state.runs().filter_map(|r| r.min())).min();
     let max = chunks().map(|c| c.max).chain(state.runs().filter_map(|r| r.max())).max();
     let names = series.measurement.fields();
     let fields = state.fields.iter().filter_map(|f| names.name(*f)).map(|(n, t)| (n.to_owned(), t)).collect();
     Some(SeriesInfo { key: series.key.clone(), fields, rows, min_time: min, max_time: max })
 }
-

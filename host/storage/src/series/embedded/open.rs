@@ -90,13 +90,19 @@ fn load_chunks(core: &Core, by_id: &ById) -> Result<u64> {
     let mut damaged = 0;
     let mut select = snapshot.prepare(&format!("SELECT {CHUNK_COLUMNS} FROM chunk"))?;
     let mut rows = select.query([])?;
-    let mut last = snapshot.query_row("SELECT max(id) FROM chunk_data", [], |r| r.get::<_, Option<i64>>(0))?.unwrap_or(0);
+    let mut last = snapshot
+        .query_row("SELECT max(id) FROM chunk_data", [], |r| r.get::<_, Option<i64>>(0))?
+        .unwrap_or(0);
     while let Some(row) = rows.next()? {
         match tables::chunk_of_row(row)? {
             Ok(chunk) => {
                 last = last.max(chunk.id).max(chunk.version);
                 let Some(series) = by_id.get(&chunk.series) else {
-                    tracing::error!("chunk {} belongs to series {}, which is not in the catalogue", chunk.id, chunk.series);
+                    tracing::error!(
+                        "chunk {} belongs to series {}, which is not in the catalogue",
+                        chunk.id,
+                        chunk.series
+                    );
                     damaged += 1;
                     continue;
                 };
@@ -104,8 +110,11 @@ fn load_chunks(core: &Core, by_id: &ById) -> Result<u64> {
                 series.state().add_chunk(Arc::new(chunk));
             }
             Err((series, id)) => {
-                let name = by_id.get(&series).map_or_else(|| format!("series {series}"), |s| s.key.to_string());
-                tracing::error!("the row of chunk {id} of {name} is damaged and left out; run `shiphold verify`");
+                let name =
+                    by_id.get(&series).map_or_else(|| format!("series {series}"), |s| s.key.to_string());
+                tracing::error!(
+                    "the row of chunk {id} of {name} is damaged and left out; run `shiphold verify`"
+                );
                 last = last.max(id);
                 damaged += 1;
             }
@@ -145,16 +154,22 @@ fn replay(core: &Core, by_id: &ById) -> Result<u64> {
                 }
             }
             Err(e) => {
-                tracing::error!("log record {at} is damaged and set aside: {e}; run `shiphold verify` and restore the newest backup");
+                tracing::error!(
+                    "log record {at} is damaged and set aside: {e}; run `shiphold verify` and restore the newest backup"
+                );
                 core.db.write(|tx| {
-                    tx.execute("INSERT INTO quarantine(seq, problem, body) VALUES (?1, ?2, ?3)", (at, e.message(), &body))?;
+                    tx.execute(
+                        "INSERT INTO quarantine(seq, problem, body) VALUES (?1, ?2, ?3)",
+                        (at, e.message(), &body),
+                    )?;
                     tx.execute("DELETE FROM log WHERE seq = ?1", [at])?;
                     Ok(())
                 })?;
             }
         }
     }
-    let aside: i64 = core.db.read(|c| Ok(c.query_row("SELECT count(*) FROM quarantine", [], |r| r.get(0))?))?;
+    let aside: i64 =
+        core.db.read(|c| Ok(c.query_row("SELECT count(*) FROM quarantine", [], |r| r.get(0))?))?;
     Ok(aside.cast_unsigned())
 }
 
@@ -162,11 +177,15 @@ fn replay(core: &Core, by_id: &ById) -> Result<u64> {
 pub(super) fn check(sections: &[Section], by_id: &ById) -> Result<()> {
     for section in sections {
         let series = by_id.get(&section.series);
-        let series = series.ok_or_else(|| Error::corrupt(format!("it names the unknown series {}", section.series)))?;
+        let series = series
+            .ok_or_else(|| Error::corrupt(format!("it names the unknown series {}", section.series)))?;
         let fields = series.measurement.fields();
         for lane in &section.run.lanes {
             if fields.name(lane.field).map(|f| f.1) != Some(lane.field_type()) {
-                return Err(Error::corrupt(format!("its field number {} of {} is of another type", lane.field, series.key)));
+                return Err(Error::corrupt(format!(
+                    "its field number {} of {} is of another type",
+                    lane.field, series.key
+                )));
             }
         }
     }
@@ -190,4 +209,3 @@ fn forget_empty(core: &Core) -> Result<()> {
     empty.iter().for_each(|s| catalog.remove_series(&s.key));
     Ok(())
 }
-

@@ -81,18 +81,30 @@ pub(super) fn build(batch: WriteBatch, resolved: Vec<Resolved>, mut report: Writ
     }
     let record = record::encode(parts.iter().map(|(s, r)| (s.id, r)))?;
     if record.len() > RECORD_BYTES_MAX {
-        return Err(Error::limit("the batch's size in bytes", RECORD_BYTES_MAX, "write it in several batches"));
+        return Err(Error::limit(
+            "the batch's size in bytes",
+            RECORD_BYTES_MAX,
+            "write it in several batches",
+        ));
     }
     Ok(Prepared { parts, record, report })
 }
 
 impl Staged {
     pub(super) fn is_empty(&self) -> bool {
-        self.measurements.is_empty() && self.fields.is_empty() && self.series.is_empty() && self.touched.is_empty()
+        self.measurements.is_empty()
+            && self.fields.is_empty()
+            && self.series.is_empty()
+            && self.touched.is_empty()
     }
 
     /// Resolves a batch, adding what is new; drops rows that conflict.
-    pub(super) fn prepare(&mut self, catalog: &Catalog, mut batch: WriteBatch, series_max: u64) -> Result<Prepared> {
+    pub(super) fn prepare(
+        &mut self,
+        catalog: &Catalog,
+        mut batch: WriteBatch,
+        series_max: u64,
+    ) -> Result<Prepared> {
         let new: std::collections::HashSet<&SeriesKey> = batch
             .series
             .iter()
@@ -131,12 +143,19 @@ impl Staged {
     }
 
     /// As InfluxDB does: a point with a field of another type than the measurement has is dropped whole.
-    fn drop_conflicts(&self, catalog: &Catalog, key: &SeriesKey, frame: &mut Frame, report: &mut WriteReport) {
+    fn drop_conflicts(
+        &self,
+        catalog: &Catalog,
+        key: &SeriesKey,
+        frame: &mut Frame,
+        report: &mut WriteReport,
+    ) {
         let Some(measurement) = self.measurement(catalog, key) else { return };
         let mut keep = vec![true; frame.len()];
         for column in &frame.columns {
             let got = column.values.field_type();
-            let Some((_, have)) = self.find_field(measurement, &column.name).filter(|(_, have)| *have != got) else {
+            let Some((_, have)) = self.find_field(measurement, &column.name).filter(|(_, have)| *have != got)
+            else {
                 continue;
             };
             let mut any = false;
@@ -163,7 +182,11 @@ impl Staged {
         }
         report.dropped += dropped as u64;
         let columns = std::mem::take(&mut frame.columns);
-        let lanes = columns.iter().zip(0..).map(|(c, field)| Lane { field, values: c.values.clone(), valid: c.valid.clone() });
+        let lanes = columns.iter().zip(0..).map(|(c, field)| Lane {
+            field,
+            values: c.values.clone(),
+            valid: c.valid.clone(),
+        });
         let mut run = Run { times: std::mem::take(&mut frame.times), lanes: lanes.collect() };
         run.keep(&keep);
         frame.times = run.times;

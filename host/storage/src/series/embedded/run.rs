@@ -172,8 +172,7 @@ impl Run {
                     None => (g.first().map_or(0, |g| g.1), false),
                 })
                 .collect();
-            lane.values =
-                map_values!(&lane.values, v => rows.iter().map(|(r, _)| v.get(*r).cloned().unwrap_or_default()).collect());
+            lane.values = map_values!(&lane.values, v => rows.iter().map(|(r, _)| v.get(*r).cloned().unwrap_or_default()).collect());
             if lane.valid.is_some() {
                 let valid: Vec<bool> = rows.iter().map(|r| r.1).collect();
                 lane.valid = valid.contains(&false).then_some(valid);
@@ -319,12 +318,16 @@ pub(super) fn merge(mut older: Run, mut newer: Run) -> Run {
     let mut fields: Vec<u32> = older.lanes.iter().chain(&newer.lanes).map(|l| l.field).collect();
     fields.sort_unstable();
     fields.dedup();
-    let lanes =
-        fields.iter().filter_map(|f| pick_lane(*f, &plan, older.lane(*f), newer.lane(*f))).collect();
+    let lanes = fields.iter().filter_map(|f| pick_lane(*f, &plan, older.lane(*f), newer.lane(*f))).collect();
     Run { times, lanes }
 }
 
-fn pick_lane(field: u32, plan: &[(usize, usize)], older: Option<&Lane>, newer: Option<&Lane>) -> Option<Lane> {
+fn pick_lane(
+    field: u32,
+    plan: &[(usize, usize)],
+    older: Option<&Lane>,
+    newer: Option<&Lane>,
+) -> Option<Lane> {
     let kind = newer.or(older)?.field_type();
     macro_rules! of {
         ($variant:ident, $t:ty) => {{

@@ -94,7 +94,9 @@ impl Scan {
             let found = lanes.iter_mut().find(|l| l.as_ref().is_some_and(|l| l.field == *number));
             match found.and_then(Option::take) {
                 Some(lane) => Column { name: name.clone(), values: lane.values, valid: lane.valid },
-                None => Column { name: name.clone(), values: nothing(*of, rows), valid: Some(vec![false; rows]) },
+                None => {
+                    Column { name: name.clone(), values: nothing(*of, rows), valid: Some(vec![false; rows]) }
+                }
             }
         });
         Frame { times: run.times, columns: columns.collect() }

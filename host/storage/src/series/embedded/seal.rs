@@ -111,7 +111,9 @@ impl Core {
                     .hint("free space on the disk that holds the data folder, then write again"));
             }
             if Instant::now() >= end {
-                return Err(Error::new(Kind::Busy, "sealing does not keep up with writing").hint("write again later"));
+                return Err(
+                    Error::new(Kind::Busy, "sealing does not keep up with writing").hint("write again later")
+                );
             }
             state.wanted = true;
             self.bell.rung.notify_one();
@@ -162,7 +164,11 @@ impl Core {
             state.dirty = false;
         }
         commit.head_since = None;
-        Some(Frozen { series, through: commit.next_seq - 1, log_bytes: std::mem::take(&mut commit.log_bytes) })
+        Some(Frozen {
+            series,
+            through: commit.next_seq - 1,
+            log_bytes: std::mem::take(&mut commit.log_bytes),
+        })
     }
 
     fn seal_frozen(&self, frozen: &Frozen) -> Result<()> {

@@ -44,7 +44,11 @@ fn of_lane(times: &[i64], lane: &Lane) -> Option<FieldStats> {
     }
     fn extremes<T: Copy + PartialOrd>(mut values: impl Iterator<Item = T>) -> Option<(T, T)> {
         let first = values.next()?;
-        Some(values.fold((first, first), |(lo, hi), v| (if v < lo { v } else { lo }, if v > hi { v } else { hi })))
+        Some(
+            values.fold((first, first), |(lo, hi), v| {
+                (if v < lo { v } else { lo }, if v > hi { v } else { hi })
+            }),
+        )
     }
     let (bounds, sum) = match &lane.values {
         Values::Float(v) => {

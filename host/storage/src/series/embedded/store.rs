@@ -52,7 +52,10 @@ impl<'a> Writing<'a> {
     }
 
     /// One transaction: the chunks become owned, and what else `f` does. Gives the chunks, in order.
-    pub(super) fn finish(mut self, f: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<Vec<Arc<Chunk>>> {
+    pub(super) fn finish(
+        mut self,
+        f: impl FnOnce(&Transaction<'_>) -> Result<()>,
+    ) -> Result<Vec<Arc<Chunk>>> {
         let (ahead, waiting) = (&self.ahead, &self.waiting);
         self.core.db.write(|tx| {
             for (chunk, stats) in ahead {

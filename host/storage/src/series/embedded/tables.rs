@@ -50,11 +50,14 @@ pub(super) fn load_catalog(c: &Connection) -> Result<(Catalog, HashMap<i64, Arc<
         measurements.insert(measurement.id, measurement.clone());
         catalog.add_measurement(measurement);
     }
-    let mut found = c.prepare("SELECT measurement, number, name, type FROM field ORDER BY measurement, number")?;
+    let mut found =
+        c.prepare("SELECT measurement, number, name, type FROM field ORDER BY measurement, number")?;
     let mut rows = found.query([])?;
     while let Some(row) = rows.next()? {
         let (id, number): (i64, u32) = (row.get(0)?, row.get(1)?);
-        let damaged = |what| Error::corrupt(format!("the catalogue is damaged: field {number} of measurement {id} {what}"));
+        let damaged = |what| {
+            Error::corrupt(format!("the catalogue is damaged: field {number} of measurement {id} {what}"))
+        };
         let measurement = measurements.get(&id).ok_or_else(|| damaged("has no measurement"))?;
         if measurement.fields().list.len() as u64 != u64::from(number) {
             return Err(damaged("is not the next"));
@@ -69,8 +72,8 @@ pub(super) fn load_catalog(c: &Connection) -> Result<(Catalog, HashMap<i64, Arc<
         let damaged = |what| Error::corrupt(format!("the catalogue is damaged: series {id} {what}"));
         let measurement =
             measurements.get(&row.get::<_, i64>(1)?).ok_or_else(|| damaged("has no measurement"))?.clone();
-        let tags: Vec<(String, String)> =
-            serde_json::from_str(&row.get::<_, String>(2)?).map_err(|_| damaged("has tags that cannot be read"))?;
+        let tags: Vec<(String, String)> = serde_json::from_str(&row.get::<_, String>(2)?)
+            .map_err(|_| damaged("has tags that cannot be read"))?;
         let key = SeriesKey::new(&measurement.bucket, &measurement.name, tags)?;
         let mut fields = fields_of_bits(&row.get::<_, Vec<u8>>(3)?);
         let known = measurement.fields().list.len();
@@ -112,7 +115,13 @@ pub(super) fn insert_measurement(c: &Connection, m: &Measurement) -> Result<()> 
     Ok(())
 }
 
-pub(super) fn insert_field(c: &Connection, measurement: i64, number: u32, name: &str, of: FieldType) -> Result<()> {
+pub(super) fn insert_field(
+    c: &Connection,
+    measurement: i64,
+    number: u32,
+    name: &str,
+    of: FieldType,
+) -> Result<()> {
     c.prepare_cached("INSERT INTO field(measurement, number, name, type) VALUES (?1, ?2, ?3, ?4)")?
         .execute((measurement, number, name, type_code(of)))?;
     Ok(())

@@ -31,7 +31,8 @@ impl Core {
         loop {
             budget.check()?;
             let next: Option<i64> = self.db.read(|c| {
-                let mut select = c.prepare_cached("SELECT seq FROM log WHERE seq > ?1 ORDER BY seq LIMIT 1")?;
+                let mut select =
+                    c.prepare_cached("SELECT seq FROM log WHERE seq > ?1 ORDER BY seq LIMIT 1")?;
                 Ok(select.query_row([seq], |r| r.get(0)).optional()?)
             })?;
             let Some(at) = next else { return Ok(faults) };
@@ -79,7 +80,8 @@ impl Core {
                     Ok(c) => (c.series, c.id),
                     Err(ids) => *ids,
                 };
-                let name = by_id.get(&after.0).map_or_else(|| format!("series {}", after.0), |s| s.key.to_string());
+                let name =
+                    by_id.get(&after.0).map_or_else(|| format!("series {}", after.0), |s| s.key.to_string());
                 let problem = match chunk {
                     Ok(c) => self.chunk_problem(&c, &stats, by_id)?,
                     Err(_) => Some(Error::corrupt("its row in the database does not match its checksum")),
@@ -151,4 +153,3 @@ fn damage<T>(result: Result<T>) -> Result<Result<T>> {
 fn fault(object: String, e: &Error) -> Fault {
     Fault { object, problem: e.message().to_owned() }
 }
-
