@@ -13,11 +13,11 @@ pub mod model_engine;
 pub mod query;
 pub mod store;
 
+pub use store::{CsvImport, SeriesStore};
 pub use model::{
     Budget, Column, FieldType, Frame, Latest, LatestField, Selector, SeriesInfo, SeriesKey, TimeRange,
     TypeConflict, Value, Values, WriteBatch, WriteReport,
 };
-pub use store::{CsvImport, SeriesStore};
 
 use crate::error::Result;
 use serde::Serialize;

@@ -208,11 +208,7 @@ impl SeriesEngine for ModelEngine {
                 }
                 let fields = newest
                     .into_iter()
-                    .map(|(name, (time, value))| LatestField {
-                        name: name.clone(),
-                        time,
-                        value: value.clone(),
-                    })
+                    .map(|(name, (time, value))| LatestField { name: name.clone(), time, value: value.clone() })
                     .collect();
                 Latest { key: key.clone(), fields }
             })

@@ -3,8 +3,8 @@
 use super::line_protocol::Precision;
 use super::query::{Query, Table};
 use super::{
-    Budget, CompactReport, DeleteReport, EngineStats, Fault, FrameStream, Latest, Selector, SeriesEngine,
-    SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
+    Budget, CompactReport, DeleteReport, EngineStats, Fault, FrameStream, Latest, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch,
+    WriteReport,
 };
 use crate::audit::Audit;
 use crate::caller::Caller;
@@ -32,12 +32,7 @@ pub struct SeriesStore {
 }
 
 impl SeriesStore {
-    pub fn new(
-        engine: Arc<dyn SeriesEngine>,
-        _manifest: &Manifest,
-        _disk: Arc<DiskGuard>,
-        _audit: Arc<Audit>,
-    ) -> Self {
+    pub fn new(engine: Arc<dyn SeriesEngine>, _manifest: &Manifest, _disk: Arc<DiskGuard>, _audit: Arc<Audit>) -> Self {
         Self { engine }
     }
     pub fn engine(&self) -> &Arc<dyn SeriesEngine> {
@@ -48,27 +43,14 @@ impl SeriesStore {
         Err(Error::internal("not written"))
     }
     /// Line protocol; maps lines to typed measurements (docs/line-protocol.md).
-    pub fn write_lines(
-        &self,
-        _caller: &Caller,
-        _bucket: &str,
-        _body: &[u8],
-        _precision: Precision,
-    ) -> Result<WriteReport> {
+    pub fn write_lines(&self, _caller: &Caller, _bucket: &str, _body: &[u8], _precision: Precision) -> Result<WriteReport> {
         Err(Error::internal("not written"))
     }
     /// Answers a query within the host's limits; `budget` adds a cancel flag or a nearer deadline.
     pub fn query(&self, _caller: &Caller, _query: &Query, _budget: &Budget) -> Result<Table> {
         Err(Error::internal("not written"))
     }
-    pub fn scan(
-        &self,
-        _caller: &Caller,
-        _key: &SeriesKey,
-        _range: TimeRange,
-        _fields: Option<&[String]>,
-        _budget: &Budget,
-    ) -> Result<FrameStream> {
+    pub fn scan(&self, _caller: &Caller, _key: &SeriesKey, _range: TimeRange, _fields: Option<&[String]>, _budget: &Budget) -> Result<FrameStream> {
         Err(Error::internal("not written"))
     }
     /// Only what the caller may read.
@@ -84,13 +66,7 @@ impl SeriesStore {
         Err(Error::internal("not written"))
     }
     /// Rows written; `progress` gets rows so far.
-    pub fn import_csv(
-        &self,
-        _caller: &Caller,
-        _input: &mut dyn Read,
-        _options: &CsvImport,
-        _progress: &mut dyn FnMut(u64),
-    ) -> Result<WriteReport> {
+    pub fn import_csv(&self, _caller: &Caller, _input: &mut dyn Read, _options: &CsvImport, _progress: &mut dyn FnMut(u64)) -> Result<WriteReport> {
         Err(Error::internal("not written"))
     }
     pub fn stats(&self, _caller: &Caller) -> Result<EngineStats> {

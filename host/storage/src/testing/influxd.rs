@@ -30,9 +30,9 @@ impl Influxd {
 
     /// Starts and sets up the server that `SHIPHOLD_INFLUXD` names.
     pub fn start() -> Self {
-        let binary = std::env::var_os("SHIPHOLD_INFLUXD").map(PathBuf::from).expect(
-            "SHIPHOLD_INFLUXD is not set: run `cargo xtask peers`, then `cargo xtask test --only influxd`",
-        );
+        let binary = std::env::var_os("SHIPHOLD_INFLUXD")
+            .map(PathBuf::from)
+            .expect("SHIPHOLD_INFLUXD is not set: run `cargo xtask peers`, then `cargo xtask test --only influxd`");
         let mut random = [0_u8; 8];
         getrandom::fill(&mut random).expect("random bytes");
         let dir = std::env::temp_dir().join(format!("shiphold-influxd-{:016x}", u64::from_ne_bytes(random)));

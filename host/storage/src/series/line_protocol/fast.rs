@@ -19,9 +19,9 @@ pub(super) fn line<'a>(body: &'a [u8], at: usize, batch: &mut Batch<'a>, clock: 
     loop {
         // The name, most likely that of the same place in the row before.
         let rest = body.get(i..)?;
-        let expected = series
-            .expected(row.len())
-            .filter(|(_, name)| rest.get(name.len()) == Some(&b'=') && rest.get(..name.len()) == Some(*name));
+        let expected = series.expected(row.len()).filter(|(_, name)| {
+            rest.get(name.len()) == Some(&b'=') && rest.get(..name.len()) == Some(*name)
+        });
         let number = match expected {
             Some((number, name)) => {
                 i += name.len() + 1;
@@ -88,8 +88,10 @@ fn value(body: &[u8], at: usize) -> Option<(Cell<'_>, usize)> {
         b'0'..=b'9' | b'-' | b'.' => match number::short(body, at) {
             Some((cell, end)) if ends_value(body, end) => Some((cell, end)),
             _ => {
-                let length =
-                    rest.iter().position(|b| matches!(b, b',' | b' ' | b'\n' | b'\r')).unwrap_or(rest.len());
+                let length = rest
+                    .iter()
+                    .position(|b| matches!(b, b',' | b' ' | b'\n' | b'\r'))
+                    .unwrap_or(rest.len());
                 Some((number::token(rest.get(..length)?).ok()?, at + length))
             }
         },

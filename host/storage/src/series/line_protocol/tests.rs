@@ -110,8 +110,7 @@ fn escapes_are_undone() {
 
 #[test]
 fn space_comments_and_line_ends() {
-    let batch =
-        ok("# a comment, with=\"quotes\n\n   \n \tm v=1 1  \nm v=2   2\r\n\r\nm   v=3 3\nm v=4\r\n#end");
+    let batch = ok("# a comment, with=\"quotes\n\n   \n \tm v=1 1  \nm v=2   2\r\n\r\nm   v=3 3\nm v=4\r\n#end");
     assert_eq!(batch.series[0].1.times, [1, 2, 3, NOW]);
     assert!(ok("").series.is_empty());
     assert!(ok("\n#x\n").series.is_empty());
@@ -120,8 +119,9 @@ fn space_comments_and_line_ends() {
 
 #[test]
 fn times_have_a_precision() {
-    let at =
-        |precision, body: &str| parse("b", body.as_bytes(), precision, NOW).map(|b| b.series[0].1.times[0]);
+    let at = |precision, body: &str| {
+        parse("b", body.as_bytes(), precision, NOW).map(|b| b.series[0].1.times[0])
+    };
     assert_eq!(at(Precision::S, "m v=1 1700000000").unwrap(), 1_700_000_000_000_000_000);
     assert_eq!(at(Precision::Ms, "m v=1 -5").unwrap(), -5_000_000);
     assert_eq!(at(Precision::Us, "m v=1 7").unwrap(), 7_000);
@@ -142,9 +142,7 @@ fn times_have_a_precision() {
         let e = at(precision, &format!("m v=1 {time}")).unwrap_err();
         assert!(e.message().ends_with(range), "{time}: {e}");
     }
-    for (name, want) in
-        [("ns", Precision::Ns), ("u", Precision::Us), ("ms", Precision::Ms), ("s", Precision::S)]
-    {
+    for (name, want) in [("ns", Precision::Ns), ("u", Precision::Us), ("ms", Precision::Ms), ("s", Precision::S)] {
         assert_eq!(name.parse::<Precision>().unwrap(), want);
     }
     assert!("h".parse::<Precision>().is_err());
@@ -260,11 +258,7 @@ fn rows_may_have_different_fields() {
     frame.validate().unwrap();
     let cells = |name: &str| (0..4).map(|i| frame.column(name).unwrap().get(i)).collect::<Vec<_>>();
     let float = |v| Some(Value::Float(v));
-    assert_eq!(
-        cells("a"),
-        [float(1.0), None, float(4.0), float(6.0)],
-        "of a field given twice the last one wins"
-    );
+    assert_eq!(cells("a"), [float(1.0), None, float(4.0), float(6.0)], "of a field given twice the last one wins");
     assert_eq!(cells("b"), [float(2.0), float(3.0), None, None]);
     assert_eq!(cells("c"), [None, None, Some(text("x")), None]);
 }
@@ -331,9 +325,7 @@ fn stored(batch: &WriteBatch) -> Stored {
         for (i, time) in frame.times.iter().enumerate() {
             assert!(TimeRange::ALL.contains(*time));
             let row = out.entry(key.clone()).or_default().entry(*time).or_default();
-            row.extend(
-                frame.columns.iter().filter_map(|c| c.get(i).map(|v| (c.name.clone(), format!("{v:?}")))),
-            );
+            row.extend(frame.columns.iter().filter_map(|c| c.get(i).map(|v| (c.name.clone(), format!("{v:?}")))));
         }
     }
     out

@@ -102,7 +102,8 @@ impl Run<'_> {
         let rows = i64::try_from(source.info.rows).unwrap_or(i64::MAX).max(1);
         let gap = (end.saturating_sub(least) / rows).max(1);
         let wanted = |run: &Self| run.out.room().saturating_add(1);
-        let mut span = i64::try_from(wanted(self)).unwrap_or(i64::MAX).saturating_mul(2).saturating_mul(gap);
+        let mut span =
+            i64::try_from(wanted(self)).unwrap_or(i64::MAX).saturating_mul(2).saturating_mul(gap);
         while least < end {
             let start = end.saturating_sub(span).max(least);
             let enough = wanted(self);
@@ -224,9 +225,6 @@ impl Output {
 }
 
 fn too_many(rows_max: u64) -> Error {
-    Error::new(
-        Kind::Limit,
-        format!("the answer has more than {rows_max} rows, the limit `limits.query_rows`"),
-    )
-    .hint("narrow the range, resample, or page: a `limit`, then `start` after the last time of the page")
+    Error::new(Kind::Limit, format!("the answer has more than {rows_max} rows, the limit `limits.query_rows`"))
+        .hint("narrow the range, resample, or page: a `limit`, then `start` after the last time of the page")
 }

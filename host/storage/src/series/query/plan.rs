@@ -57,9 +57,7 @@ impl Plan {
         let start = query.start.as_ref().map_or(Ok(TIME_MIN_NS), |t| t.resolve("start", zone))?;
         let end = query.end.as_ref().map_or(Ok(i64::MAX), |t| t.resolve("end", zone))?;
         if start > end {
-            return Err(
-                Error::invalid("`start` is after `end`").hint("the start is in the range, the end is not")
-            );
+            return Err(Error::invalid("`start` is after `end`").hint("the start is in the range, the end is not"));
         }
         if query.limit == Some(0) {
             return Err(Error::invalid("`limit` is 0").hint("leave it out, or ask for one row or more"));
@@ -70,8 +68,7 @@ impl Plan {
             }
             no_repeats("fields", fields.iter().cloned())?;
         }
-        let every =
-            |place: &str, text: &str| text.parse::<Timeframe>().map_err(|e| e.context(format!("`{place}`")));
+        let every = |place: &str, text: &str| text.parse::<Timeframe>().map_err(|e| e.context(format!("`{place}`")));
         let work = match (&query.resample, &query.window) {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid("`resample` and `window` exclude each other")
@@ -187,9 +184,7 @@ impl Plan {
                 return Err(Error::invalid(format!(
                     "`{measurement}` cannot be resampled to `{target}`: bars of `{source}` do not fill them"
                 ))
-                .hint(format!(
-                    "choose a timeframe that is a multiple of `{source}`, or another measurement"
-                )));
+                .hint(format!("choose a timeframe that is a multiple of `{source}`, or another measurement")));
             }
         }
         let has = |name: &str| info.fields.iter().any(|(field, _)| field == name);
@@ -226,11 +221,8 @@ impl Columns {
             *have = FieldType::Float;
             return Ok(());
         }
-        Err(Error::invalid(format!(
-            "the field `{name}` is a {have} in `{other}` and a {of} in `{}`",
-            info.key
-        ))
-        .hint("choose other `fields`, or ask for one measurement at a time"))
+        Err(Error::invalid(format!("the field `{name}` is a {have} in `{other}` and a {of} in `{}`", info.key))
+            .hint("choose other `fields`, or ask for one measurement at a time"))
     }
 
     /// As they were asked for; else those that everybody knows first, then by name.

@@ -2,7 +2,9 @@ use super::*;
 use crate::Kind;
 use crate::series::kinds::Timeframe;
 use crate::series::model_engine::{ModelEngine, Row, frame_of};
-use crate::series::{Budget, Column, Frame, SeriesEngine, SeriesKey, TimeRange, Value, Values, WriteBatch};
+use crate::series::{
+    Budget, Column, Frame, SeriesEngine, SeriesKey, TimeRange, Value, Values, WriteBatch,
+};
 use chrono_tz::Tz;
 use proptest::prelude::*;
 use serde_json::json;
@@ -129,18 +131,9 @@ fn what_makes_no_sense_is_refused_with_a_hint() {
         (Query { timezone: Some("Nowhere".into()), ..base() }, "`timezone`: `Nowhere`"),
         (Query { resample: Some("7h".into()), ..base() }, "`resample`: `7h`"),
         (Query { resample: Some("30s".into()), ..base() }, "`1m`"),
-        (
-            Query { resample: Some("1h".into()), window: Some(window("close", Function::Mean)), ..base() },
-            "exclude",
-        ),
+        (Query { resample: Some("1h".into()), window: Some(window("close", Function::Mean)), ..base() }, "exclude"),
         (Query { window: Some(window("shut", Function::Mean)), ..base() }, "`shut`"),
-        (
-            Query {
-                window: Some(Window { aggregates: vec![], ..window("close", Function::Mean) }),
-                ..base()
-            },
-            "aggregates",
-        ),
+        (Query { window: Some(Window { aggregates: vec![], ..window("close", Function::Mean) }), ..base() }, "aggregates"),
         (Query { fields: Some(vec!["shut".into()]), ..base() }, "`shut`"),
         (Query { fields: Some(vec!["shut".into()]), resample: Some("1h".into()), ..base() }, "`shut`"),
         (Query { fields: Some(vec![]), ..base() }, "`fields`"),
@@ -222,11 +215,7 @@ fn bars_are_resampled() {
             Column::float("low", vec![0.25, 6.0]),
             Column::float("close", vec![4.0, 7.5]),
             Column::float("volume", vec![60.0, 40.0]),
-            Column {
-                name: "trades".into(),
-                values: Values::Integer(vec![7, 0]),
-                valid: Some(vec![true, false])
-            },
+            Column { name: "trades".into(), values: Values::Integer(vec![7, 0]), valid: Some(vec![true, false]) },
         ]
     );
     let only = Query {
@@ -235,21 +224,12 @@ fn bars_are_resampled() {
         ..query("bar.1m.A")
     };
     let table = ask(&engine, &only);
-    assert_eq!(
-        table.frame.columns,
-        [Column::float("close", vec![4.0, 7.5]), Column::float("high", vec![9.0, 8.0])]
-    );
+    assert_eq!(table.frame.columns, [Column::float("close", vec![4.0, 7.5]), Column::float("high", vec![9.0, 8.0])]);
 }
 
 #[test]
 fn ticks_are_resampled_to_bars() {
-    let tick = |price, size| {
-        row(&[
-            ("price", Value::Float(price)),
-            ("size", Value::Float(size)),
-            ("side", Value::String("buy".into())),
-        ])
-    };
+    let tick = |price, size| row(&[("price", Value::Float(price)), ("size", Value::Float(size)), ("side", Value::String("buy".into()))]);
     let begin = ns("2024-01-02T13:30:00Z");
     let rows = vec![
         (begin + 1, tick(10.0, 1.0)),
@@ -280,9 +260,7 @@ fn what_is_neither_bars_nor_ticks_is_not_resampled() {
         (key("cpu", &[]), vec![(1, row(&[("busy", Value::Float(1.0))]))]),
         (key("bar.1d.A", &[]), vec![(1, bar(1.0, 1.0, 1.0, 1.0, 1.0))]),
     ]);
-    assert!(
-        refused(&engine, &Query { resample: Some("1h".into()), ..query("cpu") }).message().contains("cpu")
-    );
+    assert!(refused(&engine, &Query { resample: Some("1h".into()), ..query("cpu") }).message().contains("cpu"));
     let finer = refused(&engine, &Query { resample: Some("1h".into()), ..query("bar.1d.A") });
     assert!(finer.message().contains("`1d`"), "{finer:?}");
 }
@@ -297,13 +275,7 @@ fn weeks_begin_on_monday_and_days_follow_the_clocks() {
     let resampled = |timeframe: &str, zone: &str| {
         let q = Query { resample: Some(timeframe.into()), timezone: Some(zone.into()), ..query("bar.1h.A") };
         let table = ask(&engine, &q);
-        table
-            .frame
-            .times
-            .iter()
-            .copied()
-            .zip(floats(&table, "volume").into_iter().flatten())
-            .collect::<Vec<_>>()
+        table.frame.times.iter().copied().zip(floats(&table, "volume").into_iter().flatten()).collect::<Vec<_>>()
     };
     let days = resampled("1d", "America/New_York");
     assert_eq!(
@@ -363,14 +335,7 @@ fn windows_aggregate() {
 #[test]
 fn aggregates_keep_whole_numbers_whole() {
     let rows = vec![
-        (
-            1,
-            row(&[
-                ("n", Value::Integer(i64::MAX - 1)),
-                ("u", Value::Unsigned(u64::MAX)),
-                ("s", Value::String("a".into())),
-            ]),
-        ),
+        (1, row(&[("n", Value::Integer(i64::MAX - 1)), ("u", Value::Unsigned(u64::MAX)), ("s", Value::String("a".into()))])),
         (2, row(&[("n", Value::Integer(1)), ("s", Value::String("b".into())), ("b", Value::Boolean(true))])),
         (3, row(&[("b", Value::Boolean(false))])),
     ];
@@ -385,17 +350,14 @@ fn aggregates_keep_whole_numbers_whole() {
         }),
         ..query("m")
     };
-    let table = ask(
-        &engine,
-        &window(&[
-            ("n", Function::Sum),
-            ("u", Function::Max),
-            ("s", Function::Last),
-            ("b", Function::Count),
-            ("n", Function::Stddev),
-            ("u", Function::Stddev),
-        ]),
-    );
+    let table = ask(&engine, &window(&[
+        ("n", Function::Sum),
+        ("u", Function::Max),
+        ("s", Function::Last),
+        ("b", Function::Count),
+        ("n", Function::Stddev),
+        ("u", Function::Stddev),
+    ]));
     let cells: Vec<Option<Value>> = table.frame.columns.iter().map(|c| c.get(0)).collect();
     assert_eq!(
         cells[..4],
@@ -409,9 +371,7 @@ fn aggregates_keep_whole_numbers_whole() {
     assert!(cells[4].is_some() && cells[5].is_none(), "one value has no deviation: {cells:?}");
     assert!(refused(&engine, &window(&[("s", Function::Mean)])).message().contains("string"));
     engine
-        .write(WriteBatch {
-            series: vec![(key("m", &[]), frame_of(&[(9, row(&[("n", Value::Integer(2))]))]))],
-        })
+        .write(WriteBatch { series: vec![(key("m", &[]), frame_of(&[(9, row(&[("n", Value::Integer(2))]))]))] })
         .unwrap();
     assert!(refused(&engine, &window(&[("n", Function::Sum)])).message().contains("out of its range"));
 }
@@ -445,8 +405,7 @@ fn several_series_say_which_a_row_is_of() {
     assert_eq!(tagged.frame.times, [1, 2]);
     assert!(tagged.column("measurement").is_none());
 
-    let only =
-        execute_for(&engine, &query("*"), &Budget::default(), 10, &|k| k.measurement == "mem").unwrap();
+    let only = execute_for(&engine, &query("*"), &Budget::default(), 10, &|k| k.measurement == "mem").unwrap();
     assert_eq!(only.frame.times, [5]);
     assert_eq!(ask(&engine, &query("nothing")).rows(), 0);
 }
@@ -477,11 +436,7 @@ fn rows_without_a_chosen_field_are_left_out() {
     let frame = Frame {
         times: vec![1, 2],
         columns: vec![
-            Column {
-                name: "a".into(),
-                values: Values::Float(vec![1.0, 0.0]),
-                valid: Some(vec![true, false]),
-            },
+            Column { name: "a".into(), values: Values::Float(vec![1.0, 0.0]), valid: Some(vec![true, false]) },
             Column::float("b", vec![1.0, 2.0]),
         ],
     };
@@ -504,11 +459,7 @@ fn the_json_forms() {
         frame: Frame {
             times: vec![1, 2],
             columns: vec![
-                Column {
-                    name: "close".into(),
-                    values: Values::Float(vec![1.5, 0.0]),
-                    valid: Some(vec![true, false]),
-                },
+                Column { name: "close".into(), values: Values::Float(vec![1.5, 0.0]), valid: Some(vec![true, false]) },
                 Column::new("n", Values::Unsigned(vec![1, u64::MAX])),
                 Column::new("s", Values::String(vec!["a".into(), "b".into()])),
             ],
@@ -593,10 +544,7 @@ fn a_row() -> impl Strategy<Value = Row> {
         prop::option::weighted(0.3, "[a-c]".prop_map(Value::String)),
     )
         .prop_map(|(f, i, s)| {
-            [("f", f), ("i", i), ("s", s)]
-                .into_iter()
-                .filter_map(|(k, v)| Some((k.to_string(), v?)))
-                .collect()
+            [("f", f), ("i", i), ("s", s)].into_iter().filter_map(|(k, v)| Some((k.to_string(), v?))).collect()
         })
 }
 

@@ -22,9 +22,7 @@ pub fn parse_time(place: &str, text: &str, zone: Tz) -> Result<i64> {
     }
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return time.timestamp_nanos_opt().ok_or_else(|| {
-            Error::invalid(format!(
-                "`{place}`: `{text}` is outside the years 1678 to 2261 that can be stored"
-            ))
+            Error::invalid(format!("`{place}`: `{text}` is outside the years 1678 to 2261 that can be stored"))
         });
     }
     local(text).map(|t| instant_of_local(t, zone)).ok_or_else(bad)

@@ -86,6 +86,18 @@ fn rows_without_any_value_are_not_rows() {
     let report = engine.write(batch(&key("m"), vec![1, 2], vec![gap.clone()])).unwrap();
     assert_eq!(report.written, 1);
     assert_eq!(rows(&engine, &key("m"), TimeRange::ALL), [(2, 2.0)]);
+    // What a caller leaves where no value is goes nowhere.
+    let left = Column {
+        name: "s".into(),
+        values: Values::String(vec!["?".into(), "x".into()]),
+        valid: Some(vec![false, true]),
+    };
+    engine.write(batch(&key("m"), vec![2, 3], vec![Column::float("v", vec![2.0, 3.0]), left])).unwrap();
+    let frames = engine.scan(&key("m"), TimeRange::ALL, None, &Budget::default()).unwrap();
+    let frame = frames.map(|f| f.unwrap()).next().unwrap();
+    assert_eq!(frame.column("s").unwrap().values, Values::String(vec![String::new(), "x".into()]));
+    engine.seal().unwrap();
+    assert_eq!(engine.verify(&Budget::default()).unwrap(), vec![]);
     let none = Column { valid: Some(vec![false, false]), ..gap };
     assert_eq!(engine.write(batch(&key("n"), vec![1, 2], vec![none])).unwrap().written, 0);
     assert_eq!(engine.write(batch(&key("n"), vec![1, 2], vec![])).unwrap().written, 0);
