@@ -280,7 +280,7 @@ mod tests {
             reserve: crate::units::ByteSize(0),
         };
         let disk = Arc::new(DiskGuard::new(dir.path(), &limits));
-        (dir, SeriesStore::new(Arc::new(ModelEngine::new()), &manifest, disk, Arc::new(Audit::new(db))))
+        (dir, SeriesStore::new(Arc::new(ModelEngine::default()), &manifest, disk, Arc::new(Audit::new(db))))
     }
 
     fn plugin(read: &[&str], write: &[&str], overwrite: bool) -> Caller {
