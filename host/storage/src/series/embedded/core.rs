@@ -160,6 +160,14 @@ impl Core {
         }
     }
 
+    /// [`Core::collect_garbage`] after work that is done and durable: that it cannot be tidied up after on a full disk
+    /// must not make it look as if it had failed. The next one tidies up for both.
+    pub(super) fn tidy_up(&self) {
+        if let Err(e) = self.collect_garbage() {
+            tracing::warn!(error = %e, "the data of replaced chunks could not be given up yet");
+        }
+    }
+
     pub(super) fn select(&self, selector: &Selector) -> Vec<Arc<Series>> {
         read(&self.catalog).select(selector)
     }
