@@ -53,7 +53,11 @@ impl Core {
     }
 
     /// The series' lock is held, so that no chunk comes or goes meanwhile. Gives a chunk that is damaged.
-    fn find_latest(&self, series: &Series, state: &mut State) -> Result<Option<(Arc<Chunk>, crate::Error)>> {
+    fn find_latest(
+        &self,
+        types: &[FieldType],
+        state: &mut State,
+    ) -> Result<Option<(Arc<Chunk>, crate::Error)>> {
         let mut latest: Vec<Last> = Vec::new();
         let chunks = state.chunks.iter().filter(|c| !c.is_bad());
         for chunk in chunks {
