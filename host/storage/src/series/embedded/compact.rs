@@ -22,6 +22,8 @@ const SHRINKS_PER_STEP: u32 = 4;
 /// In the background, neighbours are joined when there are so many, or when none is most of the whole: a
 /// chunk that grows row by row is not rewritten each time.
 const JOIN_COUNT: usize = 8;
+/// Passes over one series: the first takes overlaps away, each later one leaves fewer chunks.
+const PASSES_MAX: usize = 8;
 
 /// The background compaction: where it stands.
 #[derive(Debug)]
@@ -128,21 +130,26 @@ impl Core {
         })
     }
 
+    /// With `all`, until nothing more can be merged: chunks that overlapped are fewer rows than they said, and so may fit
+    /// with their neighbours only after they were merged.
     fn compact_series(&self, series: &Arc<Series>, all: bool) -> Result<()> {
-        let chunks: Vec<Arc<Chunk>> = {
-            let state = series.state();
-            state.chunks.iter().filter(|c| !c.is_bad()).cloned().collect()
-        };
-        if chunks.len() < 2 {
-            return Ok(());
-        }
-        for group in plan(chunks, self.chunk_rows, all) {
-            match self.join(series, group) {
-                // The damaged chunk is out; the next pass joins the others.
-                Err(e) if e.kind() == Kind::Corrupt => tracing::warn!("{} is not compacted: {e}", series.key),
-                other => other?,
+        for _ in 0..if all { PASSES_MAX } else { 1 } {
+            let chunks: Vec<Arc<Chunk>> =
+                series.state().chunks.iter().filter(|c| !c.is_bad()).cloned().collect();
+            let groups = if chunks.len() < 2 { Vec::new() } else { plan(chunks, self.chunk_rows, all) };
+            if groups.is_empty() {
+                break;
             }
-            self.collect_garbage()?;
+            for group in groups {
+                match self.join(series, group) {
+                    // The damaged chunk is out; the next pass joins the others.
+                    Err(e) if e.kind() == Kind::Corrupt => {
+                        tracing::warn!("{} is not compacted: {e}", series.key);
+                    }
+                    other => other?,
+                }
+                self.collect_garbage()?;
+            }
         }
         Ok(())
     }
