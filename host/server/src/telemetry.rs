@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,8 +11,12 @@ use tracing_subscriber::EnvFilter;
 /// For the host: what `RUST_LOG` says, else `info`.
 pub(crate) fn init(json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // A log file is no terminal: colours would be noise in it.
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     // A second call (tests) keeps the first log.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
 }
@@ -22,6 +27,7 @@ pub(crate) fn init_quiet() {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .try_init();
 }
