@@ -61,7 +61,7 @@ pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(Str
             format!("{} {is}; the manifest says `{}`", plugin.component.display(), plugin.world.name()),
         ));
     }
-    if plugin.world != World::RetentionPolicy {
+    if plugin.enabled && plugin.world != World::RetentionPolicy {
         problems.push((
             key("world"),
             format!(
@@ -70,16 +70,7 @@ pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(Str
             ),
         ));
     }
-    let Some(descriptor) = inspection.plugin.clone() else {
-        problems.push((
-            key("component"),
-            format!(
-                "{} carries no plugin.toml: nothing says what it asks for (docs/plugins.md)",
-                plugin.component.display()
-            ),
-        ));
-        return Err(problems);
-    };
+    let descriptor = inspection.plugin.clone().unwrap_or_else(|| Descriptor::nothing(plugin.world.name()));
     if descriptor.world != plugin.world.name() {
         problems.push((
             key("world"),
