@@ -125,7 +125,7 @@ fn a_manifest_with_many_faults_is_answered_once() {
     let host = Host::new().with("[series]\nengin = \"embedded\"\n[limits]\nquery_time = 5\n[files.a]\nkind = \"logs\"\nroot = \"data\"\n[plugins.p]\ncomponent = \"gone.wasm\"\nworld = \"retention-policy\"\n[plugins.p.grants]\nhttp = [\"GET x\"]");
     let check = host.run(&["check"]);
     check.fails(2, &["engin", "query_time", "no unit", "overlaps", "gone.wasm", "not an import"]);
-    assert!(check.err.contains(":9:"), "line numbers: {}", check.err);
+    assert!(check.err.contains(":10: series.engin"), "line numbers: {}", check.err);
     let check = host.run(&["--json", "check"]);
     assert_eq!(check.code, 2);
     let said: serde_json::Value =

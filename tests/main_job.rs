@@ -76,7 +76,7 @@ fn retention_rolls_up_drops_and_a_backup_of_the_rest_restores() {
     assert!(after < before && after >= 90 * 144, "{after} of {before}");
     assert_eq!(after % 144, 0, "whole days go");
     let daily = host.rows("bar.1d.AAPL");
-    assert!(daily as u64 >= (before - after) / 144, "{daily} daily bars");
+    assert!(daily >= (before - after) / 144, "{daily} daily bars");
     let audit = host.run(&["audit", "list"]);
     assert!(audit.ok().contains("retention"), "{audit:?}");
     host.run(&["audit", "verify"]).ok();

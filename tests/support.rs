@@ -121,19 +121,6 @@ impl Host {
         self.command(args).output().unwrap().into()
     }
 
-    /// Runs a command that reads `input`.
-    pub fn run_with_input(&self, args: &[&str], input: &[u8]) -> Said {
-        let mut child = self
-            .command(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input).unwrap();
-        child.wait_with_output().unwrap().into()
-    }
-
     /// Starts `serve` and waits until it answers.
     pub fn serve(&mut self) -> &mut Self {
         let log = std::fs::File::create(self.path().join("serve.log")).unwrap();

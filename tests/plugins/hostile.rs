@@ -58,7 +58,7 @@ fn hostile() -> Vec<(&'static str, String, Vec<&'static str>)> {
             ),
             vec!["shouts", "limits.reply"],
         ),
-        ("endless", limited("endless", "endless", "", ""), vec!["endless", "more"]),
+        ("endless", limited("endless", "endless", "", &all("endless")), vec!["endless", "more"]),
         ("liar", limited("liar", "liar", "", &all("liar")), vec!["liar"]),
         ("wipes", limited("wipes", "wipes", "", &read("wipes")), vec!["series.drop"]),
     ]
@@ -148,14 +148,14 @@ fn a_plugin_writes_and_reads_where_it_may_and_nowhere_else() {
     let lines = log(&host, "writer");
     for (what, how) in [
         ("granted write", "ok"),
-        ("the same time again", "Conflict"),
-        ("ungranted write", "Denied"),
-        ("ungranted bucket", "Denied"),
-        ("columns of different lengths", "Invalid"),
-        ("not a number", "Invalid"),
-        ("the end of time", "Invalid"),
+        ("the same time again", "ErrorCode::Conflict"),
+        ("ungranted write", "ErrorCode::Denied"),
+        ("ungranted bucket", "ErrorCode::Denied"),
+        ("columns of different lengths", "ErrorCode::Invalid"),
+        ("not a number", "ErrorCode::Invalid"),
+        ("the end of time", "ErrorCode::Invalid"),
         ("granted read", "ok"),
-        ("ungranted read", "Denied"),
+        ("ungranted read", "ErrorCode::Denied"),
     ] {
         let line = lines.iter().find(|l| l.contains(&format!("{what}: ")));
         let line = line.unwrap_or_else(|| panic!("no `{what}` in {lines:#?}"));

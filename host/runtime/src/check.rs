@@ -70,7 +70,16 @@ pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(Str
             ),
         ));
     }
-    let descriptor = inspection.plugin.clone().unwrap_or_else(|| Descriptor::nothing(plugin.world.name()));
+    let Some(descriptor) = inspection.plugin.clone() else {
+        problems.push((
+            key("component"),
+            format!(
+                "{} carries no plugin.toml: nothing says what it asks for (docs/plugins.md)",
+                plugin.component.display()
+            ),
+        ));
+        return Err(problems);
+    };
     if descriptor.world != plugin.world.name() {
         problems.push((
             key("world"),

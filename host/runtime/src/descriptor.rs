@@ -111,19 +111,6 @@ impl Descriptor {
         }
     }
 
-    /// Of a component that carries none: it asks for nothing.
-    pub(crate) fn nothing(world: &str) -> Self {
-        Self {
-            name: String::new(),
-            version: String::new(),
-            world: world.into(),
-            description: String::new(),
-            grants: Asked::default(),
-            reasons: BTreeMap::new(),
-            config: Value::Null,
-        }
-    }
-
     /// What it asks for, in the form in which grants are compared.
     pub fn asked(&self) -> Grants {
         let g = self.grants.clone();

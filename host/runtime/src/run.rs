@@ -4,9 +4,10 @@ use crate::call::{self, Used};
 use crate::component::Loaded;
 use crate::host::retention::from_guest;
 use crate::plugins::Slot;
+use crate::text::printable;
 use serde::Serialize;
 use shiphold_storage::plugins::Outcome;
-use shiphold_storage::retention::{CheckedPlan, PlanReport};
+use shiphold_storage::retention::{Action, CheckedPlan, PlanReport};
 use shiphold_storage::schema::now_ns;
 use shiphold_storage::{Caller, DataLayer, Error, Kind, Result};
 use std::sync::Arc;
@@ -16,6 +17,9 @@ use std::time::Instant;
 pub const ROUNDS_MAX: u32 = 100;
 /// Reasons that an error lists.
 const REASONS_MAX: usize = 20;
+
+/// Bytes of the name of what a refused step works on.
+const OBJECT_BYTES_MAX: usize = 500;
 
 /// How to run a plugin.
 #[derive(Debug, Clone, Default)]
@@ -149,9 +153,12 @@ async fn rounds(
         used.add(spent, loaded.plugin.limits.log_lines);
         let said = said?;
         if said.more && said.actions.is_empty() {
-            return Err(never_ends(name, "it says that it has more to say, and says nothing"));
+            return Err(never_ends(name, "it says that it has more to say, and proposes nothing"));
         }
-        let actions = from_guest(said.actions)?;
+        let actions = from_guest(said.actions).map_err(|e| {
+            Error::new(Kind::Plugin, format!("the plan of `{name}` is refused whole: {}", e.message()))
+                .hint("it is a fault of the plugin: its log is in `shiphold plugins runs NAME --log`")
+        })?;
         let (at, caller, confirm) = (layer.clone(), plugin.clone(), options.confirm);
         let mut plan = blocking(move || at.retention().check(&caller, actions, now, confirm)).await?;
         if let Some(before) = &whole {
@@ -212,13 +219,17 @@ fn refuse(plan: &CheckedPlan) -> Result<()> {
     if plan.is_allowed() {
         return Ok(());
     }
-    let refused: Vec<&str> = plan.steps.iter().filter_map(|s| s.refused.as_deref()).collect();
+    let refused: Vec<String> = plan
+        .steps
+        .iter()
+        .filter_map(|s| Some(format!("{}: {}", object(&s.action), s.refused.as_ref()?)))
+        .collect();
     if refused.is_empty() {
         let why = plan.needs_confirmation.clone().unwrap_or_default();
         return Err(Error::denied(format!("the plan of `{}` is refused: {why}", plan.plugin))
             .hint("look at it with --dry-run; if it is right, run it with --confirm"));
     }
-    let mut reasons = refused.iter().take(REASONS_MAX).copied().collect::<Vec<_>>().join("\n  ");
+    let mut reasons = refused.iter().take(REASONS_MAX).cloned().collect::<Vec<_>>().join("\n  ");
     if refused.len() > REASONS_MAX {
         reasons.push_str(&format!("\n  and {} more", refused.len() - REASONS_MAX));
     }
@@ -234,6 +245,17 @@ fn refuse(plan: &CheckedPlan) -> Result<()> {
     .hint("look at it with --dry-run; grants and the safety floor stand in shiphold.toml"))
 }
 
+/// What a step works on, by a name that a person can find.
+fn object(action: &Action) -> String {
+    let text = match action {
+        Action::Downsample { key, timeframe, .. } => format!("downsample {key} to {timeframe}"),
+        Action::Archive { key, store, .. } => format!("archive {key} to {store}"),
+        Action::DropBefore { key, .. } => format!("drop {key}"),
+        Action::DropFile { store, path } => format!("drop {store}/{path}"),
+    };
+    printable(&text, OBJECT_BYTES_MAX)
+}
+
 fn add(all: &mut PlanReport, one: &PlanReport) {
     all.steps += one.steps;
     all.rolled_up_rows += one.rolled_up_rows;
@@ -246,7 +268,7 @@ fn add(all: &mut PlanReport, one: &PlanReport) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shiphold_storage::retention::{Action, Step};
+    use shiphold_storage::retention::Step;
 
     fn plan(drop_rows: u64, refused: &[Option<&str>]) -> CheckedPlan {
         let step = |r: &Option<&str>| Step {
@@ -282,7 +304,7 @@ mod tests {
     fn a_refusal_lists_its_reasons_up_to_a_bound() {
         assert!(refuse(&plan(0, &[None])).is_ok());
         let e = refuse(&plan(0, &[None, Some("why not")])).unwrap_err();
-        assert!(e.message().contains("1 of its 2 steps") && e.message().contains("why not"), "{e}");
+        assert!(e.message().contains("1 of its 2 steps") && e.message().contains("drop s/p: why not"), "{e}");
         let many = vec![Some("no"); REASONS_MAX + 2];
         assert!(refuse(&plan(0, &many)).unwrap_err().message().ends_with("and 2 more"));
         let mut share = plan(0, &[None]);

@@ -192,12 +192,12 @@ impl PluginRuns {
         })
     }
 
-    /// Enables or disables a plugin, and forgets its failures; audited with the reason.
+    /// Enables a plugin and forgets its failures, or disables it; audited with the reason.
     pub fn set_enabled(&self, caller: &Caller, plugin: &str, enabled: bool, reason: &str) -> Result<()> {
         caller.require(Scope::Admin, "enable or disable plugins")?;
         self.db.write_always(|tx| {
             tx.execute(
-                "INSERT INTO plugin_state(name, enabled) VALUES (?1, ?2) ON CONFLICT(name) DO UPDATE SET enabled = ?2, failures = 0",
+                "INSERT INTO plugin_state(name, enabled) VALUES (?1, ?2) ON CONFLICT(name) DO UPDATE SET enabled = ?2, failures = CASE WHEN ?2 THEN 0 ELSE failures END",
                 (plugin, enabled),
             )?;
             let action = if enabled { "plugins.enable" } else { "plugins.disable" };

@@ -64,7 +64,7 @@ fn show(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)], zero: &st
     // The shortest exact form: `3 TB` rather than `2929687500 KiB`.
     match units
         .iter()
-        .filter(|(_, factor)| value != 0 && value % factor == 0)
+        .filter(|(_, factor)| value != 0 && value.is_multiple_of(*factor))
         .min_by_key(|(_, factor)| value / factor)
     {
         Some((name, factor)) => write!(f, "{} {name}", value / factor),

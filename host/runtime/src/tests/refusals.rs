@@ -64,10 +64,9 @@ async fn imports_beyond_the_grants_are_refused_with_the_whole_list() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_without_a_plugin_toml_asks_for_nothing() {
-    let guest = Guest::new(EMPTY).about(None);
-    assert!(refused(&guest.build(), "", "").await.is_empty());
-    assert_eq!(Host::new(&guest, "", "").await.run().await.unwrap().plan.steps.len(), 0);
+async fn a_component_without_a_plugin_toml_is_refused() {
+    let file = Guest::new(EMPTY).about(None).build();
+    one(&refused(&file, "", "").await, "component", &["plugin.toml", "p.wasm"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

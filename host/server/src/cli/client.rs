@@ -248,7 +248,7 @@ pub(crate) fn request(
 pub(crate) async fn file_body(path: &Path) -> Result<Body, Failure> {
     use tokio::io::AsyncReadExt as _;
     let file = tokio::fs::File::open(path).await.map_err(|e| {
-        Failure::usage(format!("{}: {e}", path.display()), "name a file that exists and can be read")
+        Failure::plain(format!("{}: {e}", path.display())).hinted("name a file that exists and can be read")
     })?;
     let stream = futures_util::stream::unfold(Some(file), |file| async {
         let mut file = file?;

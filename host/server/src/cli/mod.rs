@@ -29,7 +29,7 @@ use std::process::ExitCode;
 /// Nouns work whether or not the host runs: with a running host the command talks to it over the 0600 socket in the data
 /// folder, otherwise it opens the data folder itself.
 #[derive(Debug, Parser)]
-#[command(name = "shiphold", version, propagate_version = true, max_term_width = 110)]
+#[command(name = "shiphold", version, max_term_width = 110)]
 pub(crate) struct Cli {
     /// The manifest; docs/manifest.md describes every key
     #[arg(

@@ -198,6 +198,11 @@ fn printable(s: &str) -> String {
     s.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
+/// A stranger's text on one line: it can neither forge another line nor move the cursor.
+pub(crate) fn one_line(s: &str) -> String {
+    s.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 /// Nanoseconds since the epoch as UTC, without a fraction where there is none.
 pub(crate) fn time(ns: i64) -> String {
     let t = chrono::DateTime::from_timestamp_nanos(ns);

@@ -96,7 +96,7 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
                         .into_iter()
                         .flatten()
                         .filter_map(Value::as_str)
-                        .for_each(|l| out.line(format!("  {l}")));
+                        .for_each(|l| out.line(format!("  {}", super::output::one_line(l))));
                 }
             }
         }

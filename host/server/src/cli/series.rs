@@ -66,7 +66,7 @@ pub(crate) struct Choice {
     #[arg(long)]
     bucket: Option<String>,
     /// A measurement; `*` stands for any run of characters: 'bar.1m.*'
-    #[arg(long, short)]
+    #[arg(long)]
     measurement: Option<String>,
     /// A tag that must be equal
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = input::pair)]

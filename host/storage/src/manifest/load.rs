@@ -240,7 +240,7 @@ fn read_series(s: &Section<'_, '_>, secrets: &BTreeMap<String, SecretSource>) ->
                 i.problem("token", format!("names the secret `{token}`, but there is no [secrets.{token}]"));
             }
             let url = i.required("url", "\"http://127.0.0.1:8086\"").unwrap_or_default();
-            if !url.is_empty() && !(url.starts_with("http://") || url.starts_with("https://")) {
+            if !(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")) {
                 i.problem("url", format!("`{url}` is not a URL, such as \"http://127.0.0.1:8086\""));
             }
             Some(Influxdb2 {

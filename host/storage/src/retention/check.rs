@@ -87,8 +87,9 @@ impl<'a> View<'a> {
                 Ok(Some(archive_target(store)))
             }
             Action::DropBefore { key, before } => {
-                self.source(caller, key, *before)?;
+                // What may not be done is told before what is wrong with it.
                 grants::drop_series(caller, key)?;
+                self.source(caller, key, *before)?;
                 self.alone(key)?;
                 *before = self.covered(caller, key, *before, planned)?;
                 let kind = Kind::of(&key.measurement);

@@ -232,7 +232,11 @@ impl SeriesStore {
 
     pub fn compact(&self, caller: &Caller) -> Result<CompactReport> {
         caller.require(Scope::Admin, "compact series")?;
-        self.disk.make_room(|| self.engine.compact())
+        // What is in memory overlaps what is sealed as much as chunks do.
+        self.disk.make_room(|| {
+            self.engine.seal()?;
+            self.engine.compact()
+        })
     }
 
     pub fn verify(&self, caller: &Caller, budget: &Budget) -> Result<Vec<Fault>> {
@@ -276,7 +280,7 @@ mod tests {
             reserve: crate::units::ByteSize(0),
         };
         let disk = Arc::new(DiskGuard::new(dir.path(), &limits));
-        (dir, SeriesStore::new(Arc::new(ModelEngine::new()), &manifest, disk, Arc::new(Audit::new(db))))
+        (dir, SeriesStore::new(Arc::new(ModelEngine::default()), &manifest, disk, Arc::new(Audit::new(db))))
     }
 
     fn plugin(read: &[&str], write: &[&str], overwrite: bool) -> Caller {

@@ -58,6 +58,16 @@ impl Lane {
             valid: self.valid.as_ref().map(|v| part(v, from, to)),
         }
     }
+    /// Puts the type's default where no value is.
+    fn blank(&mut self) {
+        fn clear<T: Default>(values: &mut [T], valid: &[bool]) {
+            values.iter_mut().zip(valid).filter(|(_, ok)| !**ok).for_each(|(v, _)| *v = T::default());
+        }
+        if let Some(valid) = &self.valid {
+            with_values!(&mut self.values, v => clear(v, valid));
+        }
+    }
+
     /// Rows without a value, before or after the others.
     fn pad(&mut self, before: usize, after: usize) {
         let n = self.values.len();
@@ -126,12 +136,13 @@ impl Run {
         self.times.len() * 8 + lanes.sum::<usize>()
     }
 
-    /// Drops lanes and rows that hold no value, and validity that says nothing.
+    /// Drops lanes and rows that hold no value, validity that says nothing, and what stands where no value is.
     pub(super) fn tidy(&mut self) {
         self.lanes.retain_mut(|lane| {
             if lane.valid.as_ref().is_some_and(|v| v.iter().all(|b| *b)) {
                 lane.valid = None;
             }
+            lane.blank();
             lane.valid.as_ref().is_none_or(|v| v.contains(&true))
         });
         if self.lanes.iter().any(|l| l.valid.is_none()) {

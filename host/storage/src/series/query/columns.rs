@@ -70,7 +70,7 @@ impl Builder {
     pub(super) fn extend(&mut self, column: Option<&Column>, rows: usize) {
         let Some(column) = column else { return self.gap(rows) };
         let have = self.len();
-        let fits = match (&mut self.values, &column.values) {
+        match (&mut self.values, &column.values) {
             (Values::Float(v), Values::Float(x)) => v.extend(x.iter().take(rows)),
             (Values::Float(v), Values::Integer(x)) => v.extend(x.iter().take(rows).map(|x| *x as f64)),
             (Values::Float(v), Values::Unsigned(x)) => v.extend(x.iter().take(rows).map(|x| *x as f64)),
@@ -79,8 +79,7 @@ impl Builder {
             (Values::Boolean(v), Values::Boolean(x)) => v.extend(x.iter().take(rows)),
             (Values::String(v), Values::String(x)) => v.extend(x.iter().take(rows).cloned()),
             _ => return self.gap(rows),
-        };
-        let () = fits;
+        }
         match (&mut self.valid, &column.valid) {
             (Some(mine), Some(theirs)) => mine.extend(theirs.iter().take(rows)),
             (Some(mine), None) => mine.resize(have + rows, true),

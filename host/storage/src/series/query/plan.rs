@@ -101,6 +101,7 @@ impl Plan {
     }
 
     /// What is read of each series, and the columns of the answer.
+    #[allow(clippy::type_complexity)] // Two lists, each of one reader.
     pub(super) fn sources(&self, series: Vec<SeriesInfo>) -> Result<(Vec<Source>, Vec<(String, FieldType)>)> {
         let known: BTreeSet<String> =
             series.iter().flat_map(|info| info.fields.iter().map(|(name, _)| name.clone())).collect();

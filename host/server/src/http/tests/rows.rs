@@ -1,0 +1,128 @@
+//! Rows in and out: InfluxDB's route, queries, imports, deletions.
+
+use super::*;
+use serde_json::json;
+use std::io::Write as _;
+
+fn bars(count: i64) -> String {
+    (0..count)
+        .map(|i| {
+            let p = 100.0 + i as f64 / 10.0;
+            format!("bar,symbol=A,timeframe=1m open={p},high={p},low={p},close={p},volume=10 {}\n", i * 60)
+        })
+        .collect()
+}
+
+const WRITE: &str = "/api/v2/write?org=o&bucket=market&precision=s";
+
+#[tokio::test]
+async fn bars_go_in_as_line_protocol_and_come_out_as_json_and_csv() {
+    let host = Host::new("");
+    let token = host.token(Scope::Write);
+    let written = host.tcp("POST", WRITE, Some(&token), bars(3)).await;
+    assert_eq!((written.status.as_u16(), written.body.len()), (204, 0), "{}", written.text());
+    let body = r#"{"measurement":"bar.1m.A","fields":["close"],"limit":2}"#;
+    let got = host.tcp("POST", "/v1/series/query", Some(&token), body).await.ok().json();
+    assert_eq!(got["rows"], 2);
+    assert_eq!(got["truncated"], true);
+    let time = &got["columns"][0];
+    assert_eq!((&time["name"], &time["values"]), (&json!("time"), &json!([0, 60_000_000_000_i64])));
+    assert_eq!(got["columns"][1], json!({ "name": "close", "type": "float", "values": [100.0, 100.1] }));
+    let csv = send(&host.socket, "POST", "/v1/series/query", &[("accept", "text/csv")], body).await.ok();
+    assert_eq!(csv.header("content-type"), "text/csv; charset=utf-8");
+    assert_eq!(csv.text(), "time,close\n1970-01-01T00:00:00Z,100\n1970-01-01T00:01:00Z,100.1\n");
+    for list in [
+        host.ask("GET", "/v1/series?measurement=bar.*", "").await,
+        host.ask("POST", "/v1/series/list", r#"{"measurement":"bar.*"}"#).await,
+    ] {
+        assert_eq!(list.ok().json()[0]["key"]["measurement"], "bar.1m.A");
+    }
+    for latest in [
+        host.ask("GET", "/v1/series/latest?measurement=bar.1m.A", "").await,
+        host.ask("POST", "/v1/series/latest", "").await,
+    ] {
+        assert!(latest.ok().text().contains("100.2"));
+    }
+    host.ask("GET", "/v1/series/stats", "").await.ok();
+    host.ask("POST", "/v1/series/seal", "").await.ok();
+    host.ask("POST", "/v1/series/compact", "").await.ok();
+    assert_eq!(host.ask("POST", "/v1/series/verify", "").await.ok().json(), json!([]));
+    let wrong = host.ask("POST", "/v1/series/query", r#"{"measurement":"bar.1m.A","wher":1}"#).await;
+    assert!(wrong.problem(400, "invalid")["detail"].as_str().unwrap().contains("wher"));
+}
+
+#[tokio::test]
+async fn influxdbs_errors_in_its_own_form() {
+    let host = Host::new("[limits]\nwrite_rows = 100");
+    let (read, write) = (host.token(Scope::Read), host.token(Scope::Write));
+    let code = |got: &Got| (got.status.as_u16(), got.json()["code"].as_str().unwrap().to_string());
+    let refused = host.tcp("POST", WRITE, Some(&write), "m v=1 1\nm v= 2\n").await;
+    assert_eq!(code(&refused), (400, "invalid".into()));
+    assert_eq!(refused.header("content-type"), "application/json");
+    assert!(refused.json()["message"].as_str().unwrap().contains("m v= 2"), "{}", refused.text());
+    assert_eq!(code(&host.tcp("POST", WRITE, None, "m v=1 1").await), (401, "unauthorized".into()));
+    assert_eq!(code(&host.tcp("POST", WRITE, Some(&read), "m v=1 1").await), (403, "forbidden".into()));
+    assert_eq!(code(&host.tcp("GET", WRITE, Some(&write), "").await), (405, "method not allowed".into()));
+    assert_eq!(code(&host.tcp("POST", "/api/v2/query", Some(&write), "").await), (404, "not found".into()));
+    let precision = "/api/v2/write?precision=h";
+    assert_eq!(code(&host.tcp("POST", precision, Some(&write), "m v=1 1").await), (400, "invalid".into()));
+    assert_eq!(host.tcp("POST", WRITE, Some(&write), bars(100)).await.status, 204);
+    let many = host.tcp("POST", WRITE, Some(&write), bars(101)).await;
+    assert_eq!(code(&many), (413, "request too large".into()));
+    assert!(many.text().contains("write_rows"), "{}", many.text());
+}
+
+#[tokio::test]
+async fn gzip_is_taken_and_a_bomb_is_not() {
+    let host = Host::new("[http]\nbody_max = \"64 KiB\"");
+    let gz = |content: &[u8]| {
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gz.write_all(content).unwrap();
+        gz.finish().unwrap()
+    };
+    let encoding = [("content-encoding", "gzip")];
+    let post = async |body: Vec<u8>| send(&host.socket, "POST", WRITE, &encoding, body).await;
+    assert_eq!(post(gz(bars(500).as_bytes())).await.status, 204);
+    let bomb = gz(&vec![b'\n'; 16 << 20]);
+    assert!(bomb.len() < 64 << 10, "the bomb itself fits: {}", bomb.len());
+    let refused = post(bomb).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (413, &json!("request too large")));
+    assert_eq!(post(b"no gzip".to_vec()).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_csv_file_is_imported_as_it_comes() {
+    let host = Host::new("");
+    let csv = "Date,Open,High,Low,Close,Volume\n2024-01-02,1,2,0.5,1.5,100\n2024-01-03,1,2,0.5,1.6,100\n";
+    let at = "/v1/series/import?symbol=X&timeframe=1d";
+    let lines = [("accept", "application/x-ndjson")];
+    let got = send(&host.socket, "POST", at, &lines, csv).await.ok();
+    let last: Value = serde_json::from_str(got.text().lines().last().unwrap()).unwrap();
+    assert_eq!(last["result"]["written"], 2, "{}", got.text());
+    let wrong = host.ask("POST", at, csv.replace("1.6", "two")).await.problem(400, "invalid");
+    assert!(wrong["detail"].as_str().unwrap().contains("line 3"), "{wrong}");
+    host.ask("POST", "/v1/series/import?symbol=X", csv).await.problem(400, "invalid");
+}
+
+#[tokio::test]
+async fn a_deletion_names_what_it_deletes() {
+    let host = Host::new("");
+    host.ask("POST", WRITE, bars(10)).await.ok();
+    host.ask("POST", "/v1/series/delete", "{}").await.problem(400, "invalid");
+    host.ask("POST", "/v1/series/delete", r#"{"measurement":"*","start":5,"end":1}"#)
+        .await
+        .problem(400, "invalid");
+    let body = r#"{"measurement":"bar.1m.A","start":"1970-01-01","end":"1970-01-01T00:05:00Z"}"#;
+    assert_eq!(host.ask("POST", "/v1/series/delete", body).await.ok().json()["series"], 1);
+    let left = host.ask("POST", "/v1/series/query", r#"{"measurement":"bar.1m.A"}"#).await.ok().json();
+    assert_eq!(left["rows"], 5);
+}
+
+#[tokio::test]
+async fn a_long_answer_comes_in_parts() {
+    let host = Host::new("");
+    host.ask("POST", WRITE, bars(20_000)).await.ok();
+    let got = host.ask("POST", "/v1/series/query", r#"{"measurement":"bar.1m.A"}"#).await.ok();
+    assert!(got.body.len() > 256 << 10 && got.header("content-length").is_empty(), "{}", got.body.len());
+    assert_eq!(got.json()["rows"], 20_000);
+}
