@@ -264,7 +264,9 @@ mod tests {
         assert_eq!(end(true, false), 0);
         assert_eq!(end(false, false), 1);
         r.set_enabled(&OP, "p", false, "five failures in a row").unwrap();
-        assert_eq!(r.state("p").unwrap(), State { enabled: false, ..State::default() });
+        assert_eq!(r.state("p").unwrap(), State { enabled: false, failures: 1, ..State::default() });
+        r.set_enabled(&OP, "p", true, "mended").unwrap();
+        assert_eq!(r.state("p").unwrap(), State::default());
         let list = r.list(&OP, "p", 2).unwrap();
         assert_eq!(list.iter().map(|x| x.state.as_str()).collect::<Vec<_>>(), ["failed", "ok"]);
         assert_eq!(list[0].error.as_deref(), Some("trap"));

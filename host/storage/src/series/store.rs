@@ -374,7 +374,7 @@ mod tests {
         let file =
             std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/trader/data/sp500.csv");
         let options =
-            CsvImport { bucket: None, symbol: "SPX".into(), timeframe: "24h".into(), timezone: None };
+            CsvImport { bucket: None, symbol: "SPX".into(), timeframe: "1d".into(), timezone: None };
         for _ in 0..2 {
             let r =
                 s.import_csv(&OP, &mut std::fs::File::open(&file).unwrap(), &options, &mut |_| {}).unwrap();
