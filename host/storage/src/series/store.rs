@@ -248,13 +248,15 @@ impl SeriesStore {
 fn check_bucket(bucket: &str) -> Result<()> {
     let ok = (1..=BUCKET_BYTES_MAX).contains(&bucket.len())
         && !bucket.starts_with('_')
+        // A grant is a pattern over `bucket/measurement`: a slash would let one bucket pass for another.
+        && !bucket.contains('/')
         && !bucket.chars().any(char::is_control);
     if ok {
         return Ok(());
     }
     Err(Error::new(Kind::Invalid, format!("`{}` is not a name of a bucket", bucket.escape_debug())).hint(
         format!(
-            "use 1 to {BUCKET_BYTES_MAX} bytes, no control characters, and no underscore at the beginning"
+            "use 1 to {BUCKET_BYTES_MAX} bytes, no slash, no control characters, and no underscore at the beginning"
         ),
     ))
 }
@@ -311,7 +313,7 @@ mod tests {
         let q = Query { measurement: "bar.1m.A".into(), ..Query::default() };
         assert_eq!(s.query(&OP, &q, &Budget::default()).unwrap().frame.times, [60_000_000_000]);
         assert_eq!(s.write_lines(&OP, "market", b"# nothing", Precision::S).unwrap(), WriteReport::default());
-        for bad in ["", "_internal", "a\nb", &"b".repeat(BUCKET_BYTES_MAX + 1)] {
+        for bad in ["", "_internal", "a/b", "a\nb", &"b".repeat(BUCKET_BYTES_MAX + 1)] {
             assert_eq!(
                 s.write_lines(&OP, bad, b"m v=1", Precision::S).unwrap_err().kind(),
                 Kind::Invalid,

@@ -16,6 +16,8 @@ mod vfs_file;
 #[cfg(test)]
 mod disk_tests;
 #[cfg(test)]
+mod series_tests;
+#[cfg(test)]
 mod structured_tests;
 #[cfg(test)]
 mod vfs_tests;

@@ -155,3 +155,19 @@ fn want(rows: &[(i64, &[(&str, &str)])]) -> Rows {
 fn range(start: i64, end: i64) -> TimeRange {
     TimeRange::new(start, end).unwrap()
 }
+
+#[test]
+fn the_model_conforms() {
+    run(&super::model_engine::ModelEngine::default());
+}
+
+#[test]
+fn embedded_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = crate::Manifest::parse("", &dir.path().join("shiphold.toml")).unwrap().series.embedded;
+    let path = dir.path().join("series.db");
+    let engine =
+        super::embedded::EmbeddedEngine::open(&path, &config, super::embedded::EngineOptions::default())
+            .unwrap();
+    run(&engine);
+}

@@ -42,6 +42,10 @@ impl Core {
     /// Everything that can be merged is; free pages go back to the file system; the WAL is cut.
     pub(super) fn compact(&self) -> Result<CompactReport> {
         let pass = lock(&self.pass);
+        // What is due to be sealed comes first: chunks that came behind the pass would be left for the next one.
+        if self.gauges.head_bytes.get() >= self.head_max {
+            self.seal()?;
+        }
         let before = self.stats();
         for series in self.select(&Selector::default()) {
             self.compact_series(&series, true)?;

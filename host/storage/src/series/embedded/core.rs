@@ -160,6 +160,14 @@ impl Core {
         }
     }
 
+    /// [`Core::collect_garbage`] after work that is done and durable: that it cannot be tidied up after on a full disk
+    /// must not make it look as if it had failed. The next one tidies up for both.
+    pub(super) fn tidy_up(&self) {
+        if let Err(e) = self.collect_garbage() {
+            tracing::warn!(error = %e, "the data of replaced chunks could not be given up yet");
+        }
+    }
+
     pub(super) fn select(&self, selector: &Selector) -> Vec<Arc<Series>> {
         read(&self.catalog).select(selector)
     }
@@ -187,6 +195,8 @@ impl Core {
 
 /// What the list says of a series; nothing once its last row is deleted.
 fn info(series: &Series) -> Option<SeriesInfo> {
+    // The locks of fields come before those of series.
+    let names = series.measurement.fields();
     let state = series.state();
     if !state.has_rows() {
         return None;
@@ -196,7 +206,6 @@ fn info(series: &Series) -> Option<SeriesInfo> {
         chunks().map(|c| u64::from(c.rows)).sum::<u64>() + state.runs().map(|r| r.len() as u64).sum::<u64>();
     let min = chunks().map(|c| c.min).chain(state.runs().filter_map(|r| r.min())).min();
     let max = chunks().map(|c| c.max).chain(state.runs().filter_map(|r| r.max())).max();
-    let names = series.measurement.fields();
     let fields = state.fields.iter().filter_map(|f| names.name(*f)).map(|(n, t)| (n.to_owned(), t)).collect();
     Some(SeriesInfo { key: series.key.clone(), fields, rows, min_time: min, max_time: max })
 }

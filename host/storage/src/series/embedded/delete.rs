@@ -61,7 +61,7 @@ impl Core {
                 self.retire(gone);
             }
         }
-        self.collect_garbage()?;
+        self.tidy_up();
         Ok(report)
     }
 

@@ -6,7 +6,7 @@ use super::chunk::{Chunk, Wanted};
 use super::core::Core;
 use super::statistics;
 use crate::error::{Kind, Result};
-use crate::series::{Latest, LatestField, Selector};
+use crate::series::{FieldType, Latest, LatestField, Selector};
 use std::sync::Arc;
 
 impl Core {
@@ -19,37 +19,49 @@ impl Core {
     }
 
     fn latest_of(&self, series: &Series) -> Result<Option<Latest>> {
+        // The locks of fields come before those of series.
+        let mut types = series.measurement.types();
         loop {
             let mut state = series.state();
             if state.latest.is_none() {
-                match self.find_latest(series, &mut state)? {
+                match self.find_latest(&types, &mut state)? {
                     None => {}
                     Some((chunk, why)) => {
                         drop(state);
-                        self.quarantine(series, &chunk, &why);
+                        // A field may have come between.
+                        let now = series.measurement.types();
+                        if now.len() == types.len() {
+                            self.quarantine(series, &chunk, &why);
+                        }
+                        types = now;
                         continue;
                     }
                 }
             }
-            let latest = state.latest.as_deref().unwrap_or_default();
+            let latest = state.latest.clone().unwrap_or_default();
+            drop(state);
             if latest.is_empty() {
                 return Ok(None);
             }
             let names = series.measurement.fields();
-            let fields = latest.iter().filter_map(|l| {
+            let fields = latest.into_iter().filter_map(|l| {
                 let (name, _) = names.name(l.field)?;
-                Some(LatestField { name: name.to_owned(), time: l.time, value: l.value.clone() })
+                Some(LatestField { name: name.to_owned(), time: l.time, value: l.value })
             });
             return Ok(Some(Latest { key: series.key.clone(), fields: fields.collect() }));
         }
     }
 
     /// The series' lock is held, so that no chunk comes or goes meanwhile. Gives a chunk that is damaged.
-    fn find_latest(&self, series: &Series, state: &mut State) -> Result<Option<(Arc<Chunk>, crate::Error)>> {
+    fn find_latest(
+        &self,
+        types: &[FieldType],
+        state: &mut State,
+    ) -> Result<Option<(Arc<Chunk>, crate::Error)>> {
         let mut latest: Vec<Last> = Vec::new();
         let chunks = state.chunks.iter().filter(|c| !c.is_bad());
         for chunk in chunks {
-            match self.chunk_latest(series, chunk) {
+            match self.chunk_latest(types, chunk) {
                 Ok(found) => found.into_iter().for_each(|l| note(&mut latest, l)),
                 Err(e) if e.kind() == Kind::Corrupt => return Ok(Some((chunk.clone(), e))),
                 Err(e) => return Err(e),
@@ -62,16 +74,15 @@ impl Core {
         Ok(None)
     }
 
-    fn chunk_latest(&self, series: &Series, chunk: &Chunk) -> Result<Vec<Last>> {
+    fn chunk_latest(&self, types: &[FieldType], chunk: &Chunk) -> Result<Vec<Last>> {
         let stored = self.stored_stats(chunk)?;
-        let types = series.measurement.types();
         let fits = |s: &statistics::FieldStats| {
             types.get(s.field as usize).is_some_and(|t| *t == s.last.field_type())
         };
         let stats = match stored.map(|s| statistics::decode(&s)) {
             Some(Ok(stats)) if stats.iter().all(fits) => stats,
             // Replaced meanwhile in the file, or damaged: the values themselves tell.
-            _ => statistics::of_run(&self.read_chunk(chunk, &types, Wanted::ALL)?),
+            _ => statistics::of_run(&self.read_chunk(chunk, types, Wanted::ALL)?),
         };
         Ok(stats.into_iter().map(|s| Last { field: s.field, time: s.last_time, value: s.last }).collect())
     }

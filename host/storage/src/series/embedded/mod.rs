@@ -4,7 +4,8 @@
 //! chunks, one transaction that also forgets their log rows. A start rebuilds the head from the log. Chunks of
 //! a series may overlap (late data): the newer one wins per time and field, and compaction merges them.
 //!
-//! Locks are taken in this order: `pass`, `structure`, `commit`, `catalog`, a series' state.
+//! Locks are taken in this order: `pass`, `structure`, `commit`, `catalog`, a measurement's
+//! fields, a series' state.
 
 pub mod bounds;
 mod bytes;

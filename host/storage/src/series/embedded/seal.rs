@@ -129,7 +129,8 @@ impl Core {
         };
         self.bell.sealed(&result);
         result?;
-        self.collect_garbage()
+        self.tidy_up();
+        Ok(())
     }
 
     /// Seals all that was committed before; the caller holds `structure`.
