@@ -44,7 +44,7 @@ impl Drop for CancelOnDrop {
     }
 }
 
-fn store(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> Result<Store<State>> {
+pub(crate) fn store(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> Result<Store<State>> {
     let limits = &loaded.plugin.limits;
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits.handles as usize);

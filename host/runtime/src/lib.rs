@@ -11,6 +11,8 @@ mod engine;
 mod host;
 mod inspect;
 mod limits;
+#[doc(hidden)]
+pub mod measure;
 mod plugins;
 mod run;
 mod schedule;
