@@ -60,7 +60,7 @@ fn hostile() -> Vec<(&'static str, String, Vec<&'static str>)> {
         ),
         ("endless", limited("endless", "endless", "", &all("endless")), vec!["endless", "more"]),
         ("liar", limited("liar", "liar", "", &all("liar")), vec!["liar"]),
-        ("wipes", limited("wipes", "wipes", "", &read("wipes")), vec!["series.drop"]),
+        ("wipes", limited("wipes", "wipes", "", &read("wipes")), vec!["wipes", "refused whole"]),
     ]
 }
 

@@ -5,13 +5,14 @@ use crate::component::Loaded;
 use crate::host::retention::{Cursor, size};
 use crate::limits::{Hit, Limiter};
 use crate::state::State;
+use crate::text::printable;
 use shiphold_storage::retention::Summary;
 use shiphold_storage::{Caller, DataLayer, Error, Kind, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use wasmtime::component::ResourceTable;
-use wasmtime::{Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 /// What a call used and wrote, whether or not it went well.
 #[derive(Debug, Default)]
@@ -22,13 +23,16 @@ pub(crate) struct Used {
 }
 
 impl Used {
-    pub(crate) fn add(&mut self, other: Self) {
+    /// Adds a call to a run; of its lines as many as one call may have.
+    pub(crate) fn add(&mut self, other: Self, log_lines: u32) {
         self.memory_peak_bytes = self.memory_peak_bytes.max(other.memory_peak_bytes);
         self.fuel = match (self.fuel, other.fuel) {
             (None, f) | (f, None) => f,
             (Some(a), Some(b)) => Some(a.saturating_add(b)),
         };
-        self.log.extend(other.log);
+        // One more than the bound is the line that counts the others.
+        let room = (log_lines as usize).saturating_add(1).saturating_sub(self.log.len());
+        self.log.extend(other.log.into_iter().take(room));
     }
 }
 
@@ -40,7 +44,7 @@ impl Drop for CancelOnDrop {
     }
 }
 
-fn store(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> Result<Store<State>> {
+pub(crate) fn store(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> Result<Store<State>> {
     let limits = &loaded.plugin.limits;
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits.handles as usize);
@@ -86,6 +90,10 @@ pub(crate) async fn plan(
     let limits = &loaded.plugin.limits;
     let cancel = Arc::new(AtomicBool::new(false));
     let _cancel = CancelOnDrop(cancel.clone());
+    // Its turn in the pool; what it waits is not its own time.
+    let Ok(_turn) = loaded.ticked.turns.acquire().await else {
+        return (Err(Error::internal("the plugin engine is closed")), Used::default());
+    };
     let mut store = match store(loaded, layer, &cancel) {
         Ok(store) => store,
         Err(e) => return (Err(e), Used::default()),
@@ -106,11 +114,11 @@ pub(crate) async fn plan(
         Err(_) => Err(Hit::Deadline.error(name, limits)),
         Ok(Err(e)) => Err(match hit.or_else(|| known(&e)) {
             Some(hit) => hit.error(name, limits),
-            None => Error::new(Kind::Plugin, format!("plugin `{name}` trapped: {}", trap_text(&e)))
-                .hint("it is a fault of the plugin: its log is in `shiphold plugins runs NAME --log`"),
+            None => fault(name, &e),
         }),
+        Ok(Ok(Err(said))) if said.len() as u64 > limits.reply.0 => Err(Hit::Reply.error(name, limits)),
         Ok(Ok(Err(said))) => {
-            Err(Error::new(Kind::Plugin, format!("plugin `{name}` refused: {}", cut(&said)))
+            Err(Error::new(Kind::Plugin, format!("plugin `{name}` refused: {}", printable(&said, SAID_BYTES_MAX)))
                 .hint("it is the plugin's own answer; look at its configuration"))
         }
         Ok(Ok(Ok(plan))) if plan.actions.len() > limits.actions as usize => {
@@ -126,35 +134,43 @@ pub(crate) async fn plan(
     (result, used)
 }
 
-/// Characters of a guest's own sentence that are kept.
-const SAID_CHARS_MAX: usize = 1_000;
+/// Bytes of a guest's own sentence that are kept.
+const SAID_BYTES_MAX: usize = 1_000;
+/// Frames of a trap's trace that are told.
+const FRAMES_MAX: usize = 4;
 
-fn cut(text: &str) -> String {
-    text.chars().take(SAID_CHARS_MAX).collect()
-}
-
-/// Limits that wasmtime itself keeps.
+/// Limits that end a call from below: our own, and those that wasmtime keeps and has no type for.
 fn known(e: &wasmtime::Error) -> Option<Hit> {
+    if let Some(hit) = e.downcast_ref::<Hit>() {
+        return Some(*hit);
+    }
     if e.downcast_ref::<Trap>() == Some(&Trap::OutOfFuel) {
         return Some(Hit::Fuel);
     }
     let text = format!("{e:#}");
-    if text.contains("fuel allocated for hostcalls") || text.contains("hostcall fuel") {
+    if text.contains("fuel allocated for hostcalls has been exhausted") {
         return Some(Hit::Reply);
     }
-    (text.contains("component handles") || text.contains("handle limit") || text.contains("too many handles"))
-        .then_some(Hit::Handles)
+    text.contains("store handle limit exceeded").then_some(Hit::Handles)
+}
+
+fn fault(name: &str, e: &wasmtime::Error) -> Error {
+    if e.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        return Error::new(Kind::Busy, format!("there is no room for plugin `{name}` now: {e}"))
+            .hint("it needs more memories or tables than are free while other plugins run; try again");
+    }
+    Error::new(Kind::Plugin, format!("plugin `{name}` trapped: {}", trap_text(e)))
+        .hint("it is a fault of the plugin: its log is in `shiphold plugins runs NAME --log`")
 }
 
 fn trap_text(e: &wasmtime::Error) -> String {
-    let mut text =
-        e.downcast_ref::<Trap>().map_or_else(|| cut(&e.root_cause().to_string()), |t| format!("{t}"));
+    let mut text = e.downcast_ref::<Trap>().map_or_else(|| e.root_cause().to_string(), |t| format!("{t}"));
     if let Some(trace) = e.downcast_ref::<wasmtime::WasmBacktrace>() {
         let names: Vec<&str> =
-            trace.frames().iter().filter_map(wasmtime::FrameInfo::func_name).take(4).collect();
+            trace.frames().iter().filter_map(wasmtime::FrameInfo::func_name).take(FRAMES_MAX).collect();
         if !names.is_empty() {
-            text.push_str(&format!(" in {}", cut(&names.join(" ← "))));
+            text.push_str(&format!(" in {}", names.join(" ← ")));
         }
     }
-    text
+    printable(&text, SAID_BYTES_MAX)
 }

@@ -61,7 +61,7 @@ pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(Str
             format!("{} {is}; the manifest says `{}`", plugin.component.display(), plugin.world.name()),
         ));
     }
-    if plugin.world != World::RetentionPolicy {
+    if plugin.enabled && plugin.world != World::RetentionPolicy {
         problems.push((
             key("world"),
             format!(

@@ -1,12 +1,14 @@
 //! Components become native code in a child process, because a compilation cannot be cancelled: the child has limits of
 //! its own and is killed at its deadline. What it wrote is kept in a 0700 folder, and only that is ever loaded.
 
-use crate::engine::{Ticked, compiler};
+use crate::engine::{Mode, Ticked, compiler};
 use crate::inspect::{COMPONENT_BYTES_MAX, sha256};
+use crate::text::printable;
 use shiphold_storage::{Error, Kind, Result};
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -18,9 +20,33 @@ pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
 const COMPILE_DATA_BYTES_MAX: u64 = 3 << 30;
 /// Bytes of native code of one component.
 const CODE_BYTES_MAX: u64 = 1 << 30;
-/// Ending of a file whose code counts its instructions.
-const FUEL: &str = ".fuel.cwasm";
-const PLAIN: &str = ".cwasm";
+/// Components that are not in use and whose code is kept.
+const KEPT_MAX: usize = 32;
+/// Bytes of what a failed child said that are told.
+const SAID_BYTES_MAX: usize = 1_000;
+
+/// How the name of a file of native code ends: it tells the child what kind of code is wanted.
+fn ending(mode: Mode) -> &'static str {
+    match (mode.fuel, mode.short) {
+        (false, false) => ".plain.cwasm",
+        (true, false) => ".fuel.cwasm",
+        (false, true) => ".short.cwasm",
+        (true, true) => ".short-fuel.cwasm",
+    }
+}
+
+fn mode_of(output: &Path) -> Result<Mode> {
+    let name = output.to_string_lossy();
+    Mode::ALL.into_iter().find(|m| name.ends_with(ending(*m))).ok_or_else(|| {
+        Error::invalid(format!("{name} does not end like a file of compiled code"))
+            .hint("this command is the host's own: run the plugin instead")
+    })
+}
+
+/// Where native code is kept in a data folder.
+pub(crate) fn folder(data: &Path) -> PathBuf {
+    data.join("cache").join("components")
+}
 
 /// The child: compiles `input` into `output` under limits that it sets on itself first. Whether the code counts fuel
 /// stands in the output's name.
@@ -29,6 +55,10 @@ pub fn run_child(input: &Path, output: &Path) -> Result<()> {
     limit(libc::RLIMIT_CPU, COMPILE_TIME_MAX.as_secs() * 2)?;
     limit(libc::RLIMIT_FSIZE, CODE_BYTES_MAX)?;
     limit(libc::RLIMIT_CORE, 0)?;
+    compile_file(input, output)
+}
+
+fn compile_file(input: &Path, output: &Path) -> Result<()> {
     let size = std::fs::metadata(input).map_err(|e| Error::io(input.display(), e))?.len();
     if size > COMPONENT_BYTES_MAX {
         return Err(Error::limit(
@@ -38,11 +68,14 @@ pub fn run_child(input: &Path, output: &Path) -> Result<()> {
         ));
     }
     let bytes = std::fs::read(input).map_err(|e| Error::io(input.display(), e))?;
-    let fuel = output.to_string_lossy().ends_with(FUEL);
-    let code = compiler(fuel)?
-        .precompile_component(&bytes)
-        .map_err(|e| Error::invalid(format!("the component does not compile: {e:#}")))?;
+    let code = native(&compiler(mode_of(output)?)?, &bytes)?;
     write_whole(output, &code)
+}
+
+fn native(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>> {
+    engine.precompile_component(bytes).map_err(|e| {
+        Error::invalid(format!("the component does not compile: {}", printable(&format!("{e:#}"), SAID_BYTES_MAX)))
+    })
 }
 
 fn limit(what: libc::__rlimit_resource_t, most: u64) -> Result<()> {
@@ -83,53 +116,102 @@ pub enum Compiler {
     InProcess,
 }
 
-/// Native code of a component: from the cache, or compiled now. The second part tells whether it was compiled.
+/// Native code, loaded.
+pub(crate) struct Compiled {
+    pub component: Component,
+    /// The file that it is mapped from.
+    pub code: PathBuf,
+    /// It was not in the cache.
+    pub now: bool,
+}
+
+/// Native code of a component: from the cache, or compiled now.
 pub(crate) async fn load(
     ticked: &Ticked,
-    fuel: bool,
     bytes: &[u8],
     cache: &Path,
     compiler: &Compiler,
-) -> Result<(Component, bool)> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(cache)
-        .map_err(|e| Error::io(cache.display(), e))?;
+) -> Result<Compiled> {
+    own(cache)?;
     let key = format!("{}-{:016x}", sha256(bytes), compatibility(ticked));
-    let code = cache.join(format!("{key}{}", if fuel { FUEL } else { PLAIN }));
-    let digest = cache.join(format!("{key}{}.sha256", if fuel { ".fuel" } else { "" }));
+    let code = cache.join(format!("{key}{}", ending(ticked.mode)));
+    let digest = code.with_extension("sha256");
     if let Some(component) = from_cache(ticked, &code, &digest) {
-        return Ok((component, false));
+        return Ok(Compiled { component, code, now: false });
     }
     match compiler {
         Compiler::Child(exe) => {
             // The child reads exactly the bytes that were checked, whatever happens to the plugin's file meanwhile.
             let input = cache.join(format!("{key}.wasm"));
             write_whole(&input, bytes)?;
-            let done = child(exe, &input, &code).await;
+            let done = child(exe, &input, &code, COMPILE_TIME_MAX).await;
             let _ = std::fs::remove_file(&input);
             done?;
         }
-        Compiler::InProcess => {
-            let compiled = ticked
-                .engine
-                .precompile_component(bytes)
-                .map_err(|e| Error::invalid(format!("the component does not compile: {e:#}")))?;
-            write_whole(&code, &compiled)?;
-        }
+        Compiler::InProcess => write_whole(&code, &native(&ticked.engine, bytes)?)?,
     }
     let written = std::fs::read(&code).map_err(|e| Error::io(code.display(), e))?;
     write_whole(&digest, sha256(&written).as_bytes())?;
     drop(written);
-    from_cache(ticked, &code, &digest).map(|c| (c, true)).ok_or_else(|| {
-        Error::internal(format!("the code that was just compiled cannot be loaded: {}", code.display()))
-    })
+    match from_cache(ticked, &code, &digest) {
+        Some(component) => Ok(Compiled { component, code, now: true }),
+        None => Err(Error::internal(format!(
+            "the code that was just compiled cannot be loaded: {}",
+            code.display()
+        ))),
+    }
+}
+
+/// Makes the folder, or sees that it is this user's and nobody else's: what stands in it is run as it is.
+fn own(cache: &Path) -> Result<()> {
+    let place = |e| Error::io(cache.display(), e);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(cache).map_err(place)?;
+    let meta = std::fs::symlink_metadata(cache).map_err(place)?;
+    if !meta.is_dir() || meta.uid() != me() {
+        return Err(Error::denied(format!("{} is not a folder of this user", cache.display()))
+            .hint("remove it: it holds only what can be compiled again"));
+    }
+    if meta.mode() & 0o077 != 0 {
+        std::fs::set_permissions(cache, std::fs::Permissions::from_mode(0o700)).map_err(place)?;
+    }
+    Ok(())
+}
+
+fn me() -> u32 {
+    // SAFETY: the call takes nothing, touches no memory and cannot fail.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::geteuid()
+    }
+}
+
+/// Keeps the code `in_use` and that of [`KEPT_MAX`] other components, the ones that were compiled last.
+pub(crate) fn prune(cache: &Path, in_use: &BTreeSet<&Path>) {
+    let Ok(entries) = std::fs::read_dir(cache) else { return };
+    let mut others: Vec<(std::time::SystemTime, PathBuf)> = entries
+        .filter_map(|e| {
+            let path = e.ok()?.path();
+            let code = path.extension().is_some_and(|x| x == "cwasm") && !in_use.contains(path.as_path());
+            Some((path.metadata().ok()?.modified().ok()?, path)).filter(|_| code)
+        })
+        .collect();
+    others.sort();
+    let old = others.len().saturating_sub(KEPT_MAX);
+    for (_, code) in others.into_iter().take(old) {
+        // The digest first: code without one is never loaded.
+        let _ = std::fs::remove_file(code.with_extension("sha256"));
+        let _ = std::fs::remove_file(code);
+    }
 }
 
 /// What the child wrote, if it is unchanged.
 fn from_cache(ticked: &Ticked, code: &Path, digest: &Path) -> Option<Component> {
     let want = std::fs::read_to_string(digest).ok()?;
+    let meta = std::fs::symlink_metadata(code).ok()?;
+    if !meta.is_file() || meta.uid() != me() || meta.mode() & 0o022 != 0 {
+        tracing::warn!(file = %code.display(), "the cached code could be another user's: it is compiled anew");
+        return None;
+    }
     let bytes = std::fs::read(code).ok()?;
     if sha256(&bytes) != want.trim() {
         tracing::warn!(file = %code.display(), "the cached code was changed: it is compiled anew");
@@ -153,24 +235,25 @@ fn compatibility(ticked: &Ticked) -> u64 {
     hasher.finish()
 }
 
-async fn child(exe: &Path, input: &Path, output: &Path) -> Result<()> {
+async fn child(exe: &Path, input: &Path, output: &Path, time_max: Duration) -> Result<()> {
     let mut command = tokio::process::Command::new(exe);
     command.args(["plugins", "compile"]).arg(input).arg(output);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_clear().kill_on_drop(true);
     let running =
         command.spawn().map_err(|e| Error::io(format!("starting the compiler {}", exe.display()), e))?;
-    let ended = tokio::time::timeout(COMPILE_TIME_MAX, running.wait_with_output()).await;
+    let ended = tokio::time::timeout(time_max, running.wait_with_output()).await;
     match ended {
         Err(_) => Err(Error::new(
             Kind::Limit,
-            format!("compiling the component took longer than {COMPILE_TIME_MAX:?}"),
+            format!("compiling the component took longer than {time_max:?}"),
         )
         .hint("build a smaller component")),
         Ok(Err(e)) => Err(Error::io("waiting for the compiler", e)),
         Ok(Ok(out)) if out.status.success() => Ok(()),
         Ok(Ok(out)) => {
             let said = String::from_utf8_lossy(&out.stderr);
-            let line = said.lines().next().unwrap_or("").trim_start_matches("error: ").to_string();
+            let line = said.lines().next().unwrap_or("").trim_start_matches("error: ");
+            let line = printable(line, SAID_BYTES_MAX);
             let line = if line.is_empty() {
                 format!("the compiler ended with {} (out of memory or time?)", out.status)
             } else {
@@ -178,5 +261,80 @@ async fn child(exe: &Path, input: &Path, output: &Path) -> Result<()> {
             };
             Err(Error::invalid(line).hint("build the component with a current toolchain; `shiphold plugins inspect FILE` shows what it is"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Programs that every Linux has, in place of the compiler.
+    fn program(name: &str) -> PathBuf {
+        let found = ["/bin", "/usr/bin"].iter().map(|d| Path::new(d).join(name)).find(|p| p.exists());
+        found.unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    async fn run(name: &str, time_max: Duration) -> Result<()> {
+        child(&program(name), Path::new("in"), Path::new("out"), time_max).await
+    }
+
+    #[tokio::test]
+    async fn a_child_that_never_ends_is_killed_at_its_deadline() {
+        // `yes` says its arguments again and again.
+        let e = run("yes", Duration::from_millis(50)).await.unwrap_err();
+        assert!(e.kind() == Kind::Limit && e.message().contains("50ms"), "{e:?}");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_fails_is_told_with_its_own_words() {
+        let e = run("false", COMPILE_TIME_MAX).await.unwrap_err();
+        assert!(e.kind() == Kind::Invalid && e.message().contains("exit status: 1"), "{e:?}");
+        let e = run("cat", COMPILE_TIME_MAX).await.unwrap_err();
+        assert!(e.message().contains("No such file"), "{e:?}");
+        assert!(run("true", COMPILE_TIME_MAX).await.is_ok());
+    }
+
+    #[test]
+    fn the_name_of_the_output_tells_the_kind_of_code() {
+        for mode in Mode::ALL {
+            assert_eq!(mode_of(Path::new(&format!("/x/abc-01{}", ending(mode)))).unwrap(), mode);
+        }
+        assert_eq!(mode_of(Path::new("/x/abc.cwasm")).unwrap_err().kind(), Kind::Invalid);
+    }
+
+    #[test]
+    fn a_component_is_compiled_into_a_whole_file_of_the_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let (input, output) = (dir.path().join("in.wasm"), dir.path().join("out.plain.cwasm"));
+        std::fs::write(&input, b"\0asm\x0d\0\x01\0").unwrap();
+        compile_file(&input, &output).unwrap();
+        assert_eq!(output.metadata().unwrap().mode() & 0o777, 0o600);
+        std::fs::write(&input, b"\0asm\x01\0\0\0").unwrap();
+        let other = dir.path().join("other.plain.cwasm");
+        assert_eq!(compile_file(&input, &other).unwrap_err().kind(), Kind::Invalid);
+        assert!(!other.exists() && std::fs::read_dir(dir.path()).unwrap().count() == 2);
+        std::fs::File::create(&input).unwrap().set_len(COMPONENT_BYTES_MAX + 1).unwrap();
+        assert_eq!(compile_file(&input, &other).unwrap_err().kind(), Kind::Limit);
+        assert_eq!(compile_file(&dir.path().join("none"), &other).unwrap_err().kind(), Kind::NotFound);
+    }
+
+    #[test]
+    fn the_cache_keeps_what_is_in_use_and_the_newest_of_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let begin = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let name = |i: usize| dir.path().join(format!("{i:03}.plain.cwasm"));
+        for i in 0..KEPT_MAX + 3 {
+            std::fs::write(name(i), "").unwrap();
+            std::fs::write(name(i).with_extension("sha256"), "").unwrap();
+            let at = begin + Duration::from_secs(i as u64);
+            std::fs::File::options().write(true).open(name(i)).unwrap().set_modified(at).unwrap();
+        }
+        prune(dir.path(), &BTreeSet::from([name(0).as_path()]));
+        let there: Vec<usize> = (0..KEPT_MAX + 3).filter(|i| name(*i).exists()).collect();
+        let want: Vec<usize> = std::iter::once(0).chain(3..KEPT_MAX + 3).collect();
+        assert_eq!(there, want);
+        assert!(want.iter().all(|i| name(*i).with_extension("sha256").exists()));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), want.len() * 2);
+        prune(&dir.path().join("none"), &BTreeSet::new());
     }
 }

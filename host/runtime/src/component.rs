@@ -7,7 +7,7 @@ use crate::engine::{Engines, Ticked};
 use crate::state::{Gauges, State};
 use shiphold_storage::manifest::Plugin;
 use shiphold_storage::{Error, Grants, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wasmtime::component::Linker;
 
@@ -21,6 +21,7 @@ pub struct Loaded {
     pub(crate) ticked: Arc<Ticked>,
     pub(crate) pre: RetentionPolicyPluginPre<State>,
     pub(crate) gauges: Gauges,
+    pub(crate) code: PathBuf,
     /// Was its code compiled now, or found in the cache?
     pub compiled: bool,
 }
@@ -39,7 +40,7 @@ pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &C
             .await
             .map_err(|e| Error::internal(format!("looking at plugin `{}`: {e}", plugin.name)))??;
     let ticked = engines.get(fuel)?;
-    let (component, compiled) = compile::load(&ticked, fuel, &bytes, cache, compiler)
+    let code = compile::load(&ticked, &bytes, cache, compiler)
         .await
         .map_err(|e| e.context(format!("plugin `{}`", plugin.name)))?;
     let wrong = |e: wasmtime::Error| {
@@ -48,7 +49,7 @@ pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &C
     };
     let mut linker = Linker::new(&ticked.engine);
     crate::host::link(&mut linker, &grants).map_err(wrong)?;
-    let pre = linker.instantiate_pre(&component).and_then(RetentionPolicyPluginPre::new).map_err(wrong)?;
+    let pre = linker.instantiate_pre(&code.component).and_then(RetentionPolicyPluginPre::new).map_err(wrong)?;
     Ok(Loaded {
         version: descriptor.version,
         sha256: inspection.sha256,
@@ -58,6 +59,7 @@ pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &C
         ticked,
         pre,
         gauges: Gauges::default(),
-        compiled,
+        compiled: code.now,
+        code: code.code,
     })
 }

@@ -17,6 +17,7 @@
 //! type = "object"
 //! ```
 
+use crate::text::printable;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shiphold_storage::{Error, Grants, Result};
@@ -94,10 +95,20 @@ impl Descriptor {
         }
         let text = std::str::from_utf8(bytes)
             .map_err(|_| Error::invalid("the component's plugin.toml is not UTF-8"))?;
-        toml::from_str(text).map_err(|e| {
-            Error::invalid(format!("the component's plugin.toml: {}", e.message()))
-                .hint("docs/plugins.md describes it")
-        })
+        let wrong = |what: String| {
+            Error::invalid(format!("the component's plugin.toml: {what}")).hint("docs/plugins.md describes it")
+        };
+        let it: Self =
+            toml::from_str(text).map_err(|e| wrong(printable(e.message(), MESSAGE_BYTES_MAX)))?;
+        // It is shown to people before they trust it: nothing in it may look like something else.
+        let all = serde_json::to_value(&it).map_err(|e| wrong(e.to_string()))?;
+        match hidden(&all) {
+            Some(text) => Err(wrong(format!(
+                "`{}` has a control character",
+                printable(text, MESSAGE_BYTES_MAX)
+            ))),
+            None => Ok(it),
+        }
     }
 
     /// What it asks for, in the form in which grants are compared.
@@ -118,6 +129,22 @@ impl Descriptor {
             wasi: g.wasi,
             overwrite: false,
         }
+    }
+}
+
+/// Bytes of an error's own words.
+const MESSAGE_BYTES_MAX: usize = 500;
+
+/// The first text, key or value, that would not print as it is.
+fn hidden(value: &Value) -> Option<&str> {
+    let bad = |s: &&str| printable(&s.replace('\n', " "), usize::MAX) != s.replace('\n', " ");
+    match value {
+        Value::String(s) => Some(s.as_str()).filter(bad),
+        Value::Array(items) => items.iter().find_map(hidden),
+        Value::Object(map) => {
+            map.iter().find_map(|(key, v)| Some(key.as_str()).filter(bad).or_else(|| hidden(v)))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 
@@ -144,6 +171,8 @@ mod tests {
             b"name = 1",
             b"name='a'\nversion='1'\nworld='w'\nextra=1",
             b"name='a'",
+            b"name='a'\nversion='1'\nworld='w'\ndescription=\"\\u001b[2J\"",
+            b"name='a'\nversion='1'\nworld='w'\n[reasons]\n\"a\\u202e\"='b'",
             &vec![b' '; DESCRIPTOR_BYTES_MAX + 1],
         ] {
             assert!(Descriptor::parse(bad).is_err());

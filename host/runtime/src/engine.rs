@@ -4,6 +4,7 @@ use shiphold_storage::{Error, Result};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// How often a guest lets others run and its deadline is looked at.
@@ -16,12 +17,38 @@ const STACK_BYTES: usize = 1 << 20;
 const GUEST_STACK_BYTES: usize = 512 << 10;
 /// Bytes of a memory that stay with a slot between calls.
 const KEPT_BYTES: usize = 256 << 10;
+/// Entries of a table; `limits.table_entries` has the same bound.
+const TABLE_ENTRIES_MAX: usize = 1_000_000;
+/// Bytes of address space that a memory gets beforehand, and grows by, where address space is short.
+const SHORT_RESERVATION_BYTES: u64 = 1 << 20;
 
 /// What decides how code is compiled: the child that compiles and the host that runs must agree.
-fn config(fuel: bool) -> Config {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Mode {
+    /// The code counts its instructions.
+    pub fuel: bool,
+    /// Address space is short: memories are reserved small and may move when they grow.
+    pub short: bool,
+}
+
+impl Mode {
+    pub(crate) const ALL: [Self; 4] = [
+        Self { fuel: false, short: false },
+        Self { fuel: true, short: false },
+        Self { fuel: false, short: true },
+        Self { fuel: true, short: true },
+    ];
+}
+
+fn config(mode: Mode) -> Config {
     let mut c = Config::new();
     c.epoch_interruption(true);
-    c.consume_fuel(fuel);
+    c.consume_fuel(mode.fuel);
+    if mode.short {
+        c.memory_reservation(SHORT_RESERVATION_BYTES);
+        c.memory_reservation_for_growth(SHORT_RESERVATION_BYTES);
+        c.memory_may_move(true);
+    }
     c.max_wasm_stack(GUEST_STACK_BYTES);
     c.async_stack_size(STACK_BYTES);
     c.memory_init_cow(true);
@@ -29,26 +56,26 @@ fn config(fuel: bool) -> Config {
     c
 }
 
-fn pooled(fuel: bool) -> Config {
+fn pooled(mode: Mode) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(INSTANCES_MAX)
         .total_core_instances(INSTANCES_MAX * 4)
         .total_memories(INSTANCES_MAX)
         .total_tables(INSTANCES_MAX * 2)
         .total_stacks(INSTANCES_MAX)
-        .table_elements(100_000)
+        .table_elements(TABLE_ENTRIES_MAX)
         .max_memory_size(4 << 30)
         .max_unused_warm_slots(4)
         .linear_memory_keep_resident(KEPT_BYTES)
         .table_keep_resident(64 << 10);
-    let mut c = config(fuel);
+    let mut c = config(mode);
     c.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     c
 }
 
 /// For the child that compiles: nothing is instantiated there.
-pub(crate) fn compiler(fuel: bool) -> Result<Engine> {
-    Engine::new(&config(fuel)).map_err(|e| Error::internal(format!("starting the compiler: {e:#}")))
+pub(crate) fn compiler(mode: Mode) -> Result<Engine> {
+    Engine::new(&config(mode)).map_err(|e| Error::internal(format!("starting the compiler: {e:#}")))
 }
 
 /// The engines of a host and the ticker of their epoch.
@@ -57,13 +84,25 @@ pub struct Engines {
     plain: OnceLock<Arc<Ticked>>,
     fuel: OnceLock<Arc<Ticked>>,
     making: Mutex<()>,
-    pool: bool,
+    pool: Pool,
+}
+
+/// Whether instances come from a pool.
+#[derive(Debug, Clone, Copy)]
+enum Pool {
+    Wanted,
+    None,
+    #[cfg(test)]
+    Short,
 }
 
 /// An engine whose epoch moves while calls run.
 #[derive(Debug)]
 pub(crate) struct Ticked {
     pub engine: Engine,
+    pub mode: Mode,
+    /// A call waits here until the pool has an instance for it.
+    pub turns: Semaphore,
     calls: AtomicUsize,
     ticking: AtomicBool,
 }
@@ -107,6 +146,16 @@ fn tick(ticked: &Weak<Ticked>) {
 impl Engines {
     /// Without a pool every instance is allocated anew: for the benchmark beside it.
     pub fn new(pool: bool) -> Self {
+        Self::with(if pool { Pool::Wanted } else { Pool::None })
+    }
+
+    /// As on a machine whose address space has no room for a pool.
+    #[cfg(test)]
+    pub(crate) fn short() -> Self {
+        Self::with(Pool::Short)
+    }
+
+    fn with(pool: Pool) -> Self {
         Self { plain: OnceLock::new(), fuel: OnceLock::new(), making: Mutex::new(()), pool }
     }
 
@@ -116,18 +165,70 @@ impl Engines {
         if let Some(t) = slot.get() {
             return Ok(t.clone());
         }
-        let made = if self.pool { Engine::new(&pooled(fuel)).ok() } else { None };
-        let engine = match made {
-            Some(engine) => engine,
-            None => {
-                if self.pool {
-                    tracing::warn!("address space is short: plugin instances are made without a pool");
-                }
-                Engine::new(&config(fuel))
-                    .map_err(|e| Error::internal(format!("starting the plugin engine: {e:#}")))?
-            }
-        };
-        let ticked = Arc::new(Ticked { engine, calls: AtomicUsize::new(0), ticking: AtomicBool::new(false) });
+        let (engine, mode) = self.make(fuel)?;
+        let ticked = Arc::new(Ticked {
+            engine,
+            mode,
+            turns: Semaphore::new(INSTANCES_MAX as usize),
+            calls: AtomicUsize::new(0),
+            ticking: AtomicBool::new(false),
+        });
         Ok(slot.get_or_init(|| ticked).clone())
+    }
+
+    fn make(&self, fuel: bool) -> Result<(Engine, Mode)> {
+        let ample = Mode { fuel, short: false };
+        let mode = match self.pool {
+            Pool::Wanted => match Engine::new(&pooled(ample)) {
+                Ok(engine) => return Ok((engine, ample)),
+                Err(e) => {
+                    tracing::warn!(error = %e, "address space is short: plugin instances are made without a pool");
+                    Mode { fuel, short: true }
+                }
+            },
+            Pool::None => ample,
+            #[cfg(test)]
+            Pool::Short => Mode { fuel, short: true },
+        };
+        Ok((compiler(mode)?, mode))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+    fn compatibility(engine: &Engine) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    #[test]
+    fn the_child_compiles_for_the_engine_that_runs() {
+        for fuel in [false, true] {
+            let (pooled, mode) = Engines::new(true).make(fuel).unwrap();
+            assert_eq!(compatibility(&pooled), compatibility(&compiler(mode).unwrap()), "fuel {fuel}");
+        }
+        let all: std::collections::BTreeSet<u64> =
+            Mode::ALL.iter().map(|m| compatibility(&compiler(*m).unwrap())).collect();
+        assert_eq!(all.len(), Mode::ALL.len(), "each mode has code of its own");
+    }
+
+    #[test]
+    fn the_epoch_moves_while_something_runs_and_rests_after() {
+        let ticked = Engines::new(false).get(false).unwrap();
+        let ticking = || ticked.ticking.load(Ordering::SeqCst);
+        assert!(!ticking());
+        let running = (ticked.run(), ticked.run());
+        assert!(ticking());
+        drop(running);
+        while ticking() {
+            std::thread::yield_now();
+        }
+        assert_eq!(ticked.calls.load(Ordering::SeqCst), 0);
+        let _again = ticked.run();
+        assert!(ticking());
     }
 }

@@ -11,13 +11,20 @@ mod engine;
 mod host;
 mod inspect;
 mod limits;
+#[doc(hidden)]
+pub mod measure;
 mod plugins;
+mod run;
 mod schedule;
 mod schema;
 mod state;
+#[cfg(test)]
+mod tests;
+mod text;
 
 pub use check::check;
 pub use component::{Loaded, load};
 pub use engine::Engines;
 pub use inspect::{Inspection, inspect};
-pub use plugins::{PluginMetric, PluginStatus, Plugins, RunOptions, RunReport};
+pub use plugins::{PluginMetric, PluginStatus, Plugins};
+pub use run::{RunOptions, RunReport};

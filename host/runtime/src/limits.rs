@@ -24,7 +24,7 @@ impl Hit {
             Self::TableEntries => ("table entries", limits.table_entries.to_string(), "table_entries"),
             Self::Handles => ("handles", limits.handles.to_string(), "handles"),
             Self::Fuel => ("fuel", limits.fuel.unwrap_or_default().to_string(), "fuel"),
-            Self::Reply => ("bytes of its reply", limits.reply.to_string(), "reply"),
+            Self::Reply => ("bytes handed to the host in one call", limits.reply.to_string(), "reply"),
             Self::Deadline => ("time", limits.deadline.to_string(), "deadline"),
             Self::Actions => ("actions of one plan", limits.actions.to_string(), "actions"),
         };
@@ -33,6 +33,20 @@ impl Hit {
             .hint(format!("mend the plugin, or raise `plugins.{plugin}.limits.{key}` in shiphold.toml"))
     }
 }
+
+/// So that a limit can end a call from anywhere below it, as wasmtime's own error.
+impl std::fmt::Display for Hit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a limit of the plugin was exceeded: {self:?}")
+    }
+}
+
+impl std::error::Error for Hit {}
+
+/// Instances, memories and tables that the modules of one component may have.
+const INSTANCES_MAX: usize = 64;
+const MEMORIES_MAX: usize = 16;
+const TABLES_MAX: usize = 64;
 
 /// Counts what the instance of one call grows to.
 #[derive(Debug)]
@@ -69,7 +83,7 @@ impl wasmtime::ResourceLimiter for Limiter {
         let all = self.memory.saturating_add(desired.saturating_sub(current));
         if all > self.memory_max {
             self.hit = Some(Hit::Memory);
-            return Err(wasmtime::Error::msg("the limit of memory"));
+            return Err(Hit::Memory.into());
         }
         self.memory = all;
         self.peak = self.peak.max(all);
@@ -85,10 +99,22 @@ impl wasmtime::ResourceLimiter for Limiter {
         let all = self.tables.saturating_add(desired.saturating_sub(current));
         if all > self.tables_max {
             self.hit = Some(Hit::TableEntries);
-            return Err(wasmtime::Error::msg("the limit of table entries"));
+            return Err(Hit::TableEntries.into());
         }
         self.tables = all;
         Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX
     }
 }
 

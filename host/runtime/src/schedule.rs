@@ -2,6 +2,7 @@
 //! were missed while the host was down are caught up with one run, or with none.
 
 use crate::plugins::{Plugins, Slot};
+use crate::run;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use shiphold_storage::manifest::Schedule;
@@ -13,8 +14,17 @@ use tokio::sync::watch;
 /// The longest sleep: a clock that was set is noticed by then.
 const SLEEP_MAX: Duration = Duration::from_secs(20);
 
+/// A clock that went back by more than this was set; by less, it was corrected, and nothing is run twice for it.
+const STEP_BACK_NS_MAX: i64 = 3_600_000_000_000;
+
+fn went_back(before: i64, now: i64) -> bool {
+    before.saturating_sub(now) > STEP_BACK_NS_MAX
+}
+
 /// The next time after `last` that is not before `now` (for an interval: the first multiple of it), in nanoseconds.
 pub(crate) fn next(schedule: &Schedule, zone: &str, last: i64, now: i64) -> Option<i64> {
+    // A run of the future was noted by a clock that was wrong: waiting for it could take years.
+    let last = if went_back(last, now) { now } else { last };
     match schedule {
         Schedule::Every(span) => {
             let every = span.as_nanos_i64().max(1);
@@ -22,8 +32,9 @@ pub(crate) fn next(schedule: &Schedule, zone: &str, last: i64, now: i64) -> Opti
             if due >= now {
                 return Some(due);
             }
-            let missed = (i128::from(now) - i128::from(due)) / i128::from(every);
-            i64::try_from(i128::from(due) + missed * i128::from(every) + i128::from(every)).ok()
+            let (now, due, every) = (i128::from(now), i128::from(due), i128::from(every));
+            let missed = (now - due + every - 1) / every;
+            i64::try_from(due + missed * every).ok()
         }
         Schedule::Cron(line) => {
             let cron: croner::Cron = line.parse().ok()?;
@@ -46,48 +57,70 @@ pub(crate) fn missed(schedule: &Schedule, zone: &str, last: i64, now: i64) -> bo
 pub(crate) async fn follow(plugins: Arc<Plugins>, slot: Arc<Slot>, mut shutdown: watch::Receiver<bool>) {
     let (Some(schedule), zone) = (slot.plugin.schedule.clone(), slot.plugin.timezone.clone()) else { return };
     let name = slot.plugin.name.clone();
-    let note = |due: i64| {
-        if let Err(e) = plugins.layer().plugins().set_last_due(&name, due) {
-            tracing::error!(plugin = name, error = ?e, "the time of a run could not be noted");
-        }
-    };
-    let remembered = plugins.layer().plugins().state(&name).ok().and_then(|s| s.last_due);
+    let (layer, remembering) = (plugins.layer().clone(), name.clone());
+    let remembered = run::blocking(move || layer.plugins().state(&remembering)).await.ok().and_then(|s| s.last_due);
+    let now = now_ns();
     let mut last = match remembered {
-        Some(last) if missed(&schedule, &zone, last, now_ns()) => {
-            let now = now_ns();
-            note(now);
+        Some(last) if missed(&schedule, &zone, last, now) => {
+            note(&plugins, &name, now).await;
             if slot.plugin.catch_up {
-                tracing::info!(
-                    plugin = name,
-                    "runs were missed while the host was down: one of them runs now"
-                );
+                tracing::info!(plugin = name, "runs were missed while the host was down: one of them runs now");
                 start(&plugins, &slot, "catch-up");
             }
             now
         }
         Some(last) => last,
         None => {
-            let now = now_ns();
-            note(now);
+            note(&plugins, &name, now).await;
             now
         }
     };
     while let Some(due) = next(&schedule, &zone, last, now_ns()) {
-        loop {
-            let left = Duration::from_nanos(u64::try_from(due.saturating_sub(now_ns())).unwrap_or(0));
-            if left.is_zero() {
-                break;
+        match wait_until(due, &mut shutdown).await {
+            Woken::Due => {
+                note(&plugins, &name, due).await;
+                start(&plugins, &slot, "schedule");
+                last = due;
             }
-            tokio::select! {
-                () = tokio::time::sleep(left.min(SLEEP_MAX)) => {}
-                _ = shutdown.changed() => return,
-            }
+            Woken::ClockWasSet => {}
+            Woken::Shutdown => return,
         }
-        note(due);
-        start(&plugins, &slot, "schedule");
-        last = due;
     }
     tracing::warn!(plugin = name, "its schedule has no next time");
+}
+
+enum Woken {
+    Due,
+    ClockWasSet,
+    Shutdown,
+}
+
+/// Sleeps until the wall clock says `due`, in steps, because that clock may be set meanwhile.
+async fn wait_until(due: i64, shutdown: &mut watch::Receiver<bool>) -> Woken {
+    let mut seen = now_ns();
+    loop {
+        let now = now_ns();
+        if now >= due {
+            return Woken::Due;
+        }
+        if went_back(seen, now) {
+            return Woken::ClockWasSet;
+        }
+        seen = now;
+        let left = Duration::from_nanos(u64::try_from(due.saturating_sub(now)).unwrap_or(0));
+        tokio::select! {
+            () = tokio::time::sleep(left.min(SLEEP_MAX)) => {}
+            _ = shutdown.wait_for(|down| *down) => return Woken::Shutdown,
+        }
+    }
+}
+
+/// Remembers when a run was due, for the next start.
+async fn note(plugins: &Plugins, name: &str, due: i64) {
+    let (layer, name) = (plugins.layer().clone(), name.to_string());
+    if let Err(e) = run::blocking(move || layer.plugins().set_last_due(&name, due)).await {
+        tracing::error!(error = ?e, "the time of a run could not be noted");
+    }
 }
 
 /// A task of its own: a run that takes longer than its interval must be seen as going on.
@@ -113,7 +146,22 @@ mod tests {
         assert_eq!(next(&every, "UTC", 0, 10 * s), Some(10 * s));
         assert_eq!(next(&every, "UTC", 0, 35 * s), Some(40 * s), "missed ones are not run one after another");
         assert!(missed(&every, "UTC", 0, 10 * s) && !missed(&every, "UTC", 0, 10 * s - 1));
-        assert_eq!(next(&every, "UTC", i64::MAX - 1, 0), Some(i64::MAX));
+        assert_eq!(next(&every, "UTC", 0, 40 * s), Some(40 * s));
+        assert_eq!(next(&every, "UTC", i64::MAX - 5, i64::MAX - 5), Some(i64::MAX));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_stop_a_schedule() {
+        let (every, cron) = (Schedule::Every(Span::from_secs(10)), Schedule::Cron("0 * * * *".into()));
+        let (s, now) = (1_000_000_000, ns("2026-06-26T07:14:59Z"));
+        let wrong = ns("2099-01-01T00:00:00Z");
+        assert_eq!(next(&every, "UTC", wrong, now), Some(now + 10 * s));
+        assert_eq!(next(&cron, "UTC", wrong, now), Some(ns("2026-06-26T08:00:00Z")));
+        assert!(!missed(&every, "UTC", wrong, now) && !missed(&cron, "UTC", wrong, now));
+        // A correction runs nothing twice.
+        let noted = ns("2026-06-26T07:00:00Z");
+        assert_eq!(next(&cron, "UTC", noted, noted - s), Some(ns("2026-06-26T08:00:00Z")));
+        assert_eq!(next(&every, "UTC", noted, noted - s), Some(noted + 10 * s));
     }
 
     #[test]
@@ -132,11 +180,35 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_that_does_not_exist_is_not_waited_for_in_vain() {
-        // Clocks in New York go from 02:00 to 03:00 on 8 March 2026.
-        let cron = Schedule::Cron("30 2 * * *".into());
-        let due =
-            next(&cron, "America/New_York", ns("2026-03-08T06:00:00Z"), ns("2026-03-08T06:00:00Z")).unwrap();
-        assert!(due > ns("2026-03-08T06:00:00Z") && due <= ns("2026-03-09T06:30:00Z"), "{due}");
+    fn an_hour_that_does_not_exist_is_run_once_and_one_that_comes_twice_too() {
+        let zone = "America/New_York";
+        let after = |line: &str, from: &str| {
+            let cron = Schedule::Cron(line.into());
+            let due = next(&cron, zone, ns(from), ns(from)).unwrap();
+            DateTime::<Utc>::from_timestamp_nanos(due).to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+        };
+        // Clocks go from 02:00 to 03:00 on 8 March 2026, and from 02:00 back to 01:00 on 1 November 2026.
+        let mut seen = Vec::new();
+        let mut at = "2026-03-07T12:00:00Z".to_string();
+        for _ in 0..2 {
+            at = after("30 2 * * *", &at);
+            seen.push(at.clone());
+        }
+        assert!(seen.iter().all(|t| t.ends_with(":30:00Z") || t.ends_with(":00:00Z")), "{seen:?}");
+        assert!(seen[0].as_str() < "2026-03-09T06:30:00Z" || seen[0] == "2026-03-09T06:30:00Z", "{seen:?}");
+        let first = after("30 1 * * *", "2026-11-01T04:00:00Z");
+        assert_eq!(first, "2026-11-01T05:30:00Z", "the first of the two");
+        assert_eq!(after("30 1 * * *", &first), "2026-11-02T06:30:00Z", "not the second of the two");
+        // Every half hour has no gap and no repetition in either night.
+        for (from, hours) in [("2026-03-08T05:00:00Z", 4), ("2026-11-01T04:00:00Z", 4)] {
+            let mut at = from.to_string();
+            let end = ns(from) + hours * 3_600_000_000_000;
+            let mut runs = 0;
+            while ns(&at) < end {
+                at = after("*/30 * * * *", &at);
+                runs += 1;
+            }
+            assert_eq!(runs, hours * 2, "{from}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What the store of one call holds.
 
 use crate::limits::{Hit, Limiter};
+use crate::text::printable;
 use shiphold_storage::manifest::PluginLimits;
 use shiphold_storage::series::Budget;
 use shiphold_storage::{Caller, DataLayer, Error, Kind, Result};
@@ -44,11 +45,12 @@ impl State {
     pub(crate) fn hold<T: Send + 'static>(&mut self, value: T) -> wasmtime::Result<Resource<T>> {
         self.table.push(value).map_err(|_| {
             self.limiter.hit = Some(Hit::Handles);
-            wasmtime::Error::msg("the limit of handles")
+            Hit::Handles.into()
         })
     }
 
-    /// A storage call: on a thread made for blocking, and awaited, so that the deadline can end the wait.
+    /// A storage call: on a thread made for blocking, and awaited, so that the deadline can end the wait. One that ran out
+    /// of the call's time ends the call: the guest has none left to do something about it.
     pub(crate) fn blocking<
         T: Send + 'static,
         F: FnOnce(&DataLayer, &Caller, &Budget) -> Result<T> + Send + 'static,
@@ -57,10 +59,15 @@ impl State {
         f: F,
     ) -> impl Future<Output = wasmtime::Result<Result<T>>> + Send + use<T, F> {
         let (layer, caller, budget) = (self.layer.clone(), self.caller.clone(), self.budget());
+        let deadline = self.deadline;
         async move {
-            tokio::task::spawn_blocking(move || f(&layer, &caller, &budget))
+            let done = tokio::task::spawn_blocking(move || f(&layer, &caller, &budget))
                 .await
-                .map_err(|e| wasmtime::Error::msg(format!("a host call ended in a panic: {e}")))
+                .map_err(|e| wasmtime::Error::msg(format!("a host call ended in a panic: {e}")))?;
+            if done.is_err() && Instant::now() >= deadline {
+                return Err(Hit::Deadline.into());
+            }
+            Ok(done)
         }
     }
 
@@ -70,13 +77,9 @@ impl State {
             self.log_more += 1;
             return;
         }
-        let mut end = line.len().min(LOG_LINE_BYTES_MAX);
-        while !line.is_char_boundary(end) {
-            end -= 1;
-        }
-        let kept = line.get(..end).unwrap_or_default();
+        let kept = printable(line, LOG_LINE_BYTES_MAX);
         tracing::debug!(plugin = self.plugin, "{kept}");
-        self.log.push(kept.to_string());
+        self.log.push(kept);
     }
 
     /// The lines, with a last one that counts what was not kept.

@@ -1,10 +1,11 @@
 //! The host's side of each WIT interface, a file each.
 
+mod clock;
 mod config;
 mod convert;
 mod log;
 mod metrics;
-mod plain;
+mod random;
 pub(crate) mod retention;
 pub(crate) mod series;
 mod settings;
