@@ -57,7 +57,11 @@ pub fn batches(bars: &[Bars], rows: usize) -> Vec<WriteBatch> {
     for begin in (0..per_symbol).step_by(rows) {
         let end = (begin + rows).min(per_symbol);
         for b in bars {
-            let columns = FIELDS.iter().zip(&b.fields).map(|(n, v)| Column::float(*n, v[begin..end].to_vec())).collect();
+            let columns = FIELDS
+                .iter()
+                .zip(&b.fields)
+                .map(|(n, v)| Column::float(*n, v[begin..end].to_vec()))
+                .collect();
             let frame = Frame { times: b.times[begin..end].to_vec(), columns };
             out.push(WriteBatch { series: vec![(key(b.symbol), frame)] });
         }
@@ -74,7 +78,12 @@ pub fn bodies(bars: &[Bars], lines: usize) -> Vec<String> {
     for i in 0..bars[0].times.len() {
         for b in bars {
             let [o, h, l, c, v] = std::array::from_fn(|f| b.fields[f][i]);
-            writeln!(body, "bar,symbol=SYM{:02},timeframe=1m open={o},high={h},low={l},close={c},volume={v} {}", b.symbol, b.times[i]).unwrap();
+            writeln!(
+                body,
+                "bar,symbol=SYM{:02},timeframe=1m open={o},high={h},low={l},close={c},volume={v} {}",
+                b.symbol, b.times[i]
+            )
+            .unwrap();
             n += 1;
             if n % lines == 0 {
                 out.push(std::mem::take(&mut body));

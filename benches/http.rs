@@ -40,7 +40,10 @@ pub fn run(run: &Run, table: &mut Table) {
 
     let per_symbol = run.size(50_000, 5_000);
     let bodies = data::bodies(&data::bars(per_symbol), BATCH_LINES);
-    println!("\n{} lines in batches of {BATCH_LINES}, one connection, each batch durable when answered.", per_symbol * data::SYMBOLS);
+    println!(
+        "\n{} lines in batches of {BATCH_LINES}, one connection, each batch durable when answered.",
+        per_symbol * data::SYMBOLS
+    );
     let begin = Instant::now();
     for body in &bodies {
         connection.post(token, body);

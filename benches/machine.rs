@@ -7,13 +7,23 @@ use std::time::{Duration, Instant};
 /// Prints processor, cores, memory, kernel and versions.
 pub fn describe() {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|l| l.strip_prefix("model name")).map_or("unknown processor", |l| l.trim_start_matches([' ', '\t', ':']));
+    let model = cpu
+        .lines()
+        .find_map(|l| l.strip_prefix("model name"))
+        .map_or("unknown processor", |l| l.trim_start_matches([' ', '\t', ':']));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let memory_kib: u64 =
-        memory.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0);
+    let memory_kib: u64 = memory
+        .lines()
+        .find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok())
+        .unwrap_or(0);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!("{model}, {cores} cores, {} GiB, Linux {}, Shiphold {}", memory_kib >> 20, kernel.trim(), env!("CARGO_PKG_VERSION"));
+    println!(
+        "{model}, {cores} cores, {} GiB, Linux {}, Shiphold {}",
+        memory_kib >> 20,
+        kernel.trim(),
+        env!("CARGO_PKG_VERSION")
+    );
 }
 
 /// Writes of `bytes` followed by fdatasync that the disk does in a second.
@@ -59,7 +69,11 @@ pub fn folder_bytes(dir: &Path) -> u64 {
 pub fn memory_mib(pid: u32) -> (f64, f64) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let get = |key: &str| {
-        status.lines().find_map(|l| l.strip_prefix(key)?.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+        status
+            .lines()
+            .find_map(|l| l.strip_prefix(key)?.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok())
+            .unwrap_or(0.0)
+            / 1024.0
     };
     (get("VmRSS:"), get("VmHWM:"))
 }

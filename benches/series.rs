@@ -34,14 +34,19 @@ pub fn run(run: &Run, table: &mut Table) {
     );
     let dir = tempfile::tempdir().unwrap();
     let raw = machine::synced_writes_per_s(dir.path(), BATCH_ROWS * 48);
-    println!("The disk does {raw:.0} writes with fdatasync of {} KB a second: at most {:.1} M rows/s of raw columns.", BATCH_ROWS * 48 / 1000, raw * BATCH_ROWS as f64 / 1e6);
+    println!(
+        "The disk does {raw:.0} writes with fdatasync of {} KB a second: at most {:.1} M rows/s of raw columns.",
+        BATCH_ROWS * 48 / 1000,
+        raw * BATCH_ROWS as f64 / 1e6
+    );
 
     let bars = data::bars(per_symbol);
     let base = Baseline::fill(dir.path(), &bars);
 
     let folder = dir.path().join("engine");
     std::fs::create_dir(&folder).unwrap();
-    let engine = EmbeddedEngine::open(&folder.join("series.db"), &config(), EngineOptions::default()).unwrap();
+    let engine =
+        EmbeddedEngine::open(&folder.join("series.db"), &config(), EngineOptions::default()).unwrap();
     let batches = data::batches(&bars, BATCH_ROWS);
     let begin = Instant::now();
     for batch in batches {
@@ -53,7 +58,13 @@ pub fn run(run: &Run, table: &mut Table) {
     engine.seal().unwrap();
     engine.compact().unwrap();
     let bytes = folder_bytes(&folder) as f64 / rows as f64;
-    table.cost("on disk after compaction", "bytes/row", bytes, Some(("SQLite row per bar", base.bytes_per_row)), "5");
+    table.cost(
+        "on disk after compaction",
+        "bytes/row",
+        bytes,
+        Some(("SQLite row per bar", base.bytes_per_row)),
+        "5",
+    );
 
     let key = data::key(3);
     let take = RANGE_ROWS.min(per_symbol);
@@ -63,7 +74,13 @@ pub fn run(run: &Run, table: &mut Table) {
         let rows: usize = engine.scan(&key, range, None, &budget).unwrap().map(|f| f.unwrap().len()).sum();
         assert_eq!(rows, take);
     });
-    table.cost("range of 43,200 rows, 6 columns", "ms", ours, Some(("SQLite row per bar", base.range_ms(take))), "3");
+    table.cost(
+        "range of 43,200 rows, 6 columns",
+        "ms",
+        ours,
+        Some(("SQLite row per bar", base.range_ms(take))),
+        "3",
+    );
 
     let daily: Query = serde_json::from_value(serde_json::json!({
         "bucket": "market", "measurement": key.measurement, "resample": "1d"
@@ -73,9 +90,16 @@ pub fn run(run: &Run, table: &mut Table) {
         let table = query::execute(&engine, &daily, &budget, 1_000_000).unwrap();
         assert!(table.rows() >= per_symbol / 1_440);
     });
-    table.cost("one symbol to daily OHLCV", "ms", ours, Some(("SQLite row per bar", base.daily_ms(per_symbol))), "");
+    table.cost(
+        "one symbol to daily OHLCV",
+        "ms",
+        ours,
+        Some(("SQLite row per bar", base.daily_ms(per_symbol))),
+        "",
+    );
 
-    let all = Selector { bucket: Some("market".into()), measurement: Some("bar.1m.*".into()), tags: Vec::new() };
+    let all =
+        Selector { bucket: Some("market".into()), measurement: Some("bar.1m.*".into()), tags: Vec::new() };
     let ours = median_ms(101, || assert_eq!(engine.latest(&all).unwrap().len(), SYMBOLS));
     table.cost("last bar of 20 symbols", "ms", ours, Some(("SQLite row per bar", base.latest_ms())), "0.2");
     drop(engine);
@@ -89,7 +113,8 @@ pub fn run(run: &Run, table: &mut Table) {
 fn sustained(table: &mut Table, dir: &Path, bars: &[data::Bars]) {
     let folder = dir.join("sustained");
     std::fs::create_dir(&folder).unwrap();
-    let engine = EmbeddedEngine::open(&folder.join("series.db"), &config(), EngineOptions::default()).unwrap();
+    let engine =
+        EmbeddedEngine::open(&folder.join("series.db"), &config(), EngineOptions::default()).unwrap();
     let span = bars[0].times.len() as i64 * MINUTE_NS;
     let begin = Instant::now();
     let mut rows = 0;
@@ -102,7 +127,13 @@ fn sustained(table: &mut Table, dir: &Path, bars: &[data::Bars]) {
             engine.write(batch).unwrap();
         }
     }
-    table.rate("ingest, 10 M rows, sealing beside it", "rows/s", rows as f64 / begin.elapsed().as_secs_f64(), None, "");
+    table.rate(
+        "ingest, 10 M rows, sealing beside it",
+        "rows/s",
+        rows as f64 / begin.elapsed().as_secs_f64(),
+        None,
+        "",
+    );
     let (_, peak) = machine::memory_mib(std::process::id());
     table.cost("peak memory of the process by then", "MiB", peak, None, "400 for the host, see http");
     engine.seal().unwrap();
@@ -134,7 +165,9 @@ impl Baseline {
             for b in bars {
                 let tx = connection.transaction().unwrap();
                 {
-                    let mut insert = tx.prepare_cached("INSERT OR REPLACE INTO bar VALUES (?1,?2,?3,?4,?5,?6,?7)").unwrap();
+                    let mut insert = tx
+                        .prepare_cached("INSERT OR REPLACE INTO bar VALUES (?1,?2,?3,?4,?5,?6,?7)")
+                        .unwrap();
                     for i in from..(from + BATCH_ROWS).min(per_symbol) {
                         let [o, h, l, c, v] = std::array::from_fn(|f| b.fields[f][i]);
                         insert.execute((b.symbol as i64, b.times[i], o, h, l, c, v)).unwrap();
@@ -152,7 +185,10 @@ impl Baseline {
 
     fn range_ms(&self, rows: usize) -> f64 {
         median_ms(11, || {
-            let mut select = self.connection.prepare_cached("SELECT time,open,high,low,close,volume FROM bar WHERE symbol=3 AND time<?1").unwrap();
+            let mut select = self
+                .connection
+                .prepare_cached("SELECT time,open,high,low,close,volume FROM bar WHERE symbol=3 AND time<?1")
+                .unwrap();
             let mut columns: [Vec<f64>; 5] = Default::default();
             let mut times: Vec<i64> = Vec::new();
             let mut found = select.query([BEGIN_NS + rows as i64 * MINUTE_NS]).unwrap();
@@ -184,8 +220,10 @@ impl Baseline {
 
     fn latest_ms(&self) -> f64 {
         median_ms(101, || {
-            let mut select =
-                self.connection.prepare_cached("SELECT * FROM bar WHERE symbol=?1 ORDER BY time DESC LIMIT 1").unwrap();
+            let mut select = self
+                .connection
+                .prepare_cached("SELECT * FROM bar WHERE symbol=?1 ORDER BY time DESC LIMIT 1")
+                .unwrap();
             for symbol in 0..SYMBOLS as i64 {
                 select.query_row([symbol], |r| r.get::<_, f64>(5)).unwrap();
             }

@@ -9,16 +9,67 @@ use std::sync::Arc;
 use std::time::Instant;
 
 const WORDS: [&str; 48] = [
-    "momentum", "reversion", "breakout", "pullback", "trend", "volatility", "spread", "carry", "pairs", "arbitrage", "gap", "fade",
-    "scalp", "swing", "opening", "closing", "auction", "volume", "imbalance", "order", "flow", "range", "channel", "average", "true",
-    "band", "oscillator", "divergence", "regime", "bull", "bear", "sideways", "risk", "parity", "hedge", "delta", "gamma", "skew",
-    "earnings", "drift", "seasonal", "rotation", "sector", "index", "future", "option", "crypto", "currency",
+    "momentum",
+    "reversion",
+    "breakout",
+    "pullback",
+    "trend",
+    "volatility",
+    "spread",
+    "carry",
+    "pairs",
+    "arbitrage",
+    "gap",
+    "fade",
+    "scalp",
+    "swing",
+    "opening",
+    "closing",
+    "auction",
+    "volume",
+    "imbalance",
+    "order",
+    "flow",
+    "range",
+    "channel",
+    "average",
+    "true",
+    "band",
+    "oscillator",
+    "divergence",
+    "regime",
+    "bull",
+    "bear",
+    "sideways",
+    "risk",
+    "parity",
+    "hedge",
+    "delta",
+    "gamma",
+    "skew",
+    "earnings",
+    "drift",
+    "seasonal",
+    "rotation",
+    "sector",
+    "index",
+    "future",
+    "option",
+    "crypto",
+    "currency",
 ];
 
 pub fn run(run: &Run, table: &mut Table) {
     let count = run.size(100_000, 2_000);
     let dir = tempfile::tempdir().unwrap();
-    let db = Arc::new(Database::open(&dir.path().join("skills.db"), Options::default(), shiphold_storage::schema::MIGRATIONS).unwrap());
+    let db = Arc::new(
+        Database::open(
+            &dir.path().join("skills.db"),
+            Options::default(),
+            shiphold_storage::schema::MIGRATIONS,
+        )
+        .unwrap(),
+    );
     let skills = Skills::new(db.clone());
     let mut state = 7_u64;
     let mut word = || {
@@ -38,13 +89,26 @@ pub fn run(run: &Run, table: &mut Table) {
         };
         skills.put(&Caller::Operator, new).unwrap();
     }
-    println!("\n{count} skills of twelve words each, put one by one ({:.0} a second, each durable).", count as f64 / begin.elapsed().as_secs_f64());
-    let questions = ["momentum breakout", "pullback in a bull regime", "volatility carry of currency", "hedging options", "sector rotations"];
+    println!(
+        "\n{count} skills of twelve words each, put one by one ({:.0} a second, each durable).",
+        count as f64 / begin.elapsed().as_secs_f64()
+    );
+    let questions = [
+        "momentum breakout",
+        "pullback in a bull regime",
+        "volatility carry of currency",
+        "hedging options",
+        "sector rotations",
+    ];
     let mut at = 0;
     let mut all: Vec<f64> = (0..200)
         .map(|_| {
             at += 1;
-            let query = SkillQuery { text: questions[at % questions.len()].into(), limit: 10, ..SkillQuery::default() };
+            let query = SkillQuery {
+                text: questions[at % questions.len()].into(),
+                limit: 10,
+                ..SkillQuery::default()
+            };
             let begin = Instant::now();
             assert!(!skills.search(&Caller::Operator, &query).unwrap().is_empty());
             begin.elapsed().as_secs_f64() * 1e3

@@ -23,7 +23,9 @@ impl Table {
 
     fn add(&mut self, what: &str, unit: &str, ours: f64, baseline: Option<(&str, f64, f64)>, target: &str) {
         let (base, ratio) = match baseline {
-            Some((name, value, ratio)) => (format!("{} {unit} ({name})", figure(value)), format!("{ratio:.2}×")),
+            Some((name, value, ratio)) => {
+                (format!("{} {unit} ({name})", figure(value)), format!("{ratio:.2}×"))
+            }
             None => (String::new(), String::new()),
         };
         let row = [what.to_string(), format!("{} {unit}", figure(ours)), base, ratio, target.to_string()];
@@ -33,7 +35,8 @@ impl Table {
 
     pub fn print(&self) {
         let head = [self.name.as_str(), "Shiphold", "baseline", "ratio", "target"].map(str::to_string);
-        let width = |i: usize| self.rows.iter().chain([&head]).map(|r| r[i].chars().count()).max().unwrap_or(0);
+        let width =
+            |i: usize| self.rows.iter().chain([&head]).map(|r| r[i].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..5).map(width).collect();
         let line = |r: &[String; 5]| {
             let cells: Vec<String> = r.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}", w = *w)).collect();

@@ -44,7 +44,11 @@ impl Drop for CancelOnDrop {
     }
 }
 
-pub(crate) fn store(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> Result<Store<State>> {
+pub(crate) fn store(
+    loaded: &Loaded,
+    layer: &Arc<DataLayer>,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Store<State>> {
     let limits = &loaded.plugin.limits;
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits.handles as usize);
@@ -117,10 +121,11 @@ pub(crate) async fn plan(
             None => fault(name, &e),
         }),
         Ok(Ok(Err(said))) if said.len() as u64 > limits.reply.0 => Err(Hit::Reply.error(name, limits)),
-        Ok(Ok(Err(said))) => {
-            Err(Error::new(Kind::Plugin, format!("plugin `{name}` refused: {}", printable(&said, SAID_BYTES_MAX)))
-                .hint("it is the plugin's own answer; look at its configuration"))
-        }
+        Ok(Ok(Err(said))) => Err(Error::new(
+            Kind::Plugin,
+            format!("plugin `{name}` refused: {}", printable(&said, SAID_BYTES_MAX)),
+        )
+        .hint("it is the plugin's own answer; look at its configuration")),
         Ok(Ok(Ok(plan))) if plan.actions.len() > limits.actions as usize => {
             Err(Hit::Actions.error(name, limits))
         }

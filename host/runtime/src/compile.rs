@@ -74,7 +74,10 @@ fn compile_file(input: &Path, output: &Path) -> Result<()> {
 
 fn native(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>> {
     engine.precompile_component(bytes).map_err(|e| {
-        Error::invalid(format!("the component does not compile: {}", printable(&format!("{e:#}"), SAID_BYTES_MAX)))
+        Error::invalid(format!(
+            "the component does not compile: {}",
+            printable(&format!("{e:#}"), SAID_BYTES_MAX)
+        ))
     })
 }
 
@@ -243,11 +246,10 @@ async fn child(exe: &Path, input: &Path, output: &Path, time_max: Duration) -> R
         command.spawn().map_err(|e| Error::io(format!("starting the compiler {}", exe.display()), e))?;
     let ended = tokio::time::timeout(time_max, running.wait_with_output()).await;
     match ended {
-        Err(_) => Err(Error::new(
-            Kind::Limit,
-            format!("compiling the component took longer than {time_max:?}"),
-        )
-        .hint("build a smaller component")),
+        Err(_) => {
+            Err(Error::new(Kind::Limit, format!("compiling the component took longer than {time_max:?}"))
+                .hint("build a smaller component"))
+        }
         Ok(Err(e)) => Err(Error::io("waiting for the compiler", e)),
         Ok(Ok(out)) if out.status.success() => Ok(()),
         Ok(Ok(out)) => {

@@ -49,7 +49,8 @@ pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &C
     };
     let mut linker = Linker::new(&ticked.engine);
     crate::host::link(&mut linker, &grants).map_err(wrong)?;
-    let pre = linker.instantiate_pre(&code.component).and_then(RetentionPolicyPluginPre::new).map_err(wrong)?;
+    let pre =
+        linker.instantiate_pre(&code.component).and_then(RetentionPolicyPluginPre::new).map_err(wrong)?;
     Ok(Loaded {
         version: descriptor.version,
         sha256: inspection.sha256,

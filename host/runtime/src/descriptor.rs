@@ -96,17 +96,16 @@ impl Descriptor {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| Error::invalid("the component's plugin.toml is not UTF-8"))?;
         let wrong = |what: String| {
-            Error::invalid(format!("the component's plugin.toml: {what}")).hint("docs/plugins.md describes it")
+            Error::invalid(format!("the component's plugin.toml: {what}"))
+                .hint("docs/plugins.md describes it")
         };
-        let it: Self =
-            toml::from_str(text).map_err(|e| wrong(printable(e.message(), MESSAGE_BYTES_MAX)))?;
+        let it: Self = toml::from_str(text).map_err(|e| wrong(printable(e.message(), MESSAGE_BYTES_MAX)))?;
         // It is shown to people before they trust it: nothing in it may look like something else.
         let all = serde_json::to_value(&it).map_err(|e| wrong(e.to_string()))?;
         match hidden(&all) {
-            Some(text) => Err(wrong(format!(
-                "`{}` has a control character",
-                printable(text, MESSAGE_BYTES_MAX)
-            ))),
+            Some(text) => {
+                Err(wrong(format!("`{}` has a control character", printable(text, MESSAGE_BYTES_MAX))))
+            }
             None => Ok(it),
         }
     }

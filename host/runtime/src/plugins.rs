@@ -91,7 +91,8 @@ impl Plugins {
             let slot = Slot { plugin: plugin.clone(), loaded, busy: Arc::default() };
             slots.insert(name.clone(), Arc::new(slot));
         }
-        let in_use = slots.values().filter_map(|s| s.loaded.as_ref().ok()).map(|l| l.code.as_path()).collect();
+        let in_use =
+            slots.values().filter_map(|s| s.loaded.as_ref().ok()).map(|l| l.code.as_path()).collect();
         compile::prune(&cache, &in_use);
         Ok(Arc::new(Self { layer, slots }))
     }
@@ -144,7 +145,12 @@ impl Plugins {
 
     /// Runs a plugin now; [`Kind::Busy`] while it runs already. A run that began goes on to its end even if nobody waits
     /// for the answer any more.
-    pub async fn run(self: &Arc<Self>, caller: &Caller, name: &str, options: RunOptions) -> Result<RunReport> {
+    pub async fn run(
+        self: &Arc<Self>,
+        caller: &Caller,
+        name: &str,
+        options: RunOptions,
+    ) -> Result<RunReport> {
         caller.require(Scope::Admin, "run plugins")?;
         let slot = self.slot(name)?;
         let Ok(alone) = slot.busy.clone().try_lock_owned() else {
@@ -174,8 +180,9 @@ impl Plugins {
     pub fn set_enabled(&self, caller: &Caller, name: &str, enabled: bool) -> Result<()> {
         let slot = self.slot(name)?;
         if enabled && !slot.plugin.enabled {
-            return Err(Error::conflict(format!("plugin `{name}` is disabled in the manifest"))
-                .hint(format!("set `plugins.{name}.enabled = true` in shiphold.toml and start the host again")));
+            return Err(Error::conflict(format!("plugin `{name}` is disabled in the manifest")).hint(
+                format!("set `plugins.{name}.enabled = true` in shiphold.toml and start the host again"),
+            ));
         }
         self.layer.plugins().set_enabled(caller, name, enabled, "by hand")
     }

@@ -122,7 +122,8 @@ async fn finish(
         if outcome.ok || dry_run || most == 0 || failures < most {
             return Ok(());
         }
-        let reason = format!("{failures} failed runs in a row: plugins.{name}.on_failure.disable_after = {most}");
+        let reason =
+            format!("{failures} failed runs in a row: plugins.{name}.on_failure.disable_after = {most}");
         tracing::error!(plugin = name, reason, "the plugin is disabled");
         layer.plugins().set_enabled(&Caller::Operator, &name, false, &reason)
     })
@@ -188,9 +189,7 @@ fn never_ends(plugin: &str, what: &str) -> Error {
         .hint("what it said before was executed; the plugin must be mended")
 }
 
-pub(crate) async fn blocking<T: Send + 'static>(
-    f: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(f)
         .await
         .map_err(|e| Error::internal(format!("a storage call ended in a fault: {e}")))?
@@ -295,7 +294,9 @@ mod tests {
             next.needs_confirmation
         };
         assert_eq!(second(5, false), None, "at the share");
-        assert!(second(6, false).is_some_and(|w| w.contains("max_drop_share = 20 %") && w.contains("21 of 100")));
+        assert!(
+            second(6, false).is_some_and(|w| w.contains("max_drop_share = 20 %") && w.contains("21 of 100"))
+        );
         assert_eq!(second(6, true), None);
         assert_eq!(second(0, false), None);
     }

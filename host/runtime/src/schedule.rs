@@ -58,13 +58,17 @@ pub(crate) async fn follow(plugins: Arc<Plugins>, slot: Arc<Slot>, mut shutdown:
     let (Some(schedule), zone) = (slot.plugin.schedule.clone(), slot.plugin.timezone.clone()) else { return };
     let name = slot.plugin.name.clone();
     let (layer, remembering) = (plugins.layer().clone(), name.clone());
-    let remembered = run::blocking(move || layer.plugins().state(&remembering)).await.ok().and_then(|s| s.last_due);
+    let remembered =
+        run::blocking(move || layer.plugins().state(&remembering)).await.ok().and_then(|s| s.last_due);
     let now = now_ns();
     let mut last = match remembered {
         Some(last) if missed(&schedule, &zone, last, now) => {
             note(&plugins, &name, now).await;
             if slot.plugin.catch_up {
-                tracing::info!(plugin = name, "runs were missed while the host was down: one of them runs now");
+                tracing::info!(
+                    plugin = name,
+                    "runs were missed while the host was down: one of them runs now"
+                );
                 start(&plugins, &slot, "catch-up");
             }
             now

@@ -110,11 +110,15 @@ async fn fuel_is_counted_and_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_has_as_many_actions_as_it_may() {
     // Six actions at 1024, all zero: downsample of a series without a name.
-    let six = "(i32.store (i32.const 20) (i32.const 1024)) (i32.store (i32.const 24) (i32.const 6)) (i32.const 16)";
+    let six =
+        "(i32.store (i32.const 20) (i32.const 1024)) (i32.store (i32.const 24) (i32.const 6)) (i32.const 16)";
     let e = fails(&Guest::new(six), "[plugins.p.limits]\nactions = 5").await;
     names(&e, Kind::Limit, "actions", "5");
     let e = fails(&Guest::new(six), "[plugins.p.limits]\nactions = 6").await;
-    assert!(e.kind() == Kind::Plugin && e.message().contains("refused whole"), "the count is right, the names are not: {e:?}");
+    assert!(
+        e.kind() == Kind::Plugin && e.message().contains("refused whole"),
+        "the count is right, the names are not: {e:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +154,8 @@ async fn lengths_that_lie_end_the_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sentence_of_a_guest_cannot_steer_a_terminal() {
     let body = "(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 20) (i32.const 64)) (i32.store (i32.const 24) (i32.const 9)) (i32.const 16)";
-    let guest = Guest::new(body).fields("(memory (export \"memory\") 2) (data (i32.const 64) \"no\\1b[2J\\nit\")");
+    let guest =
+        Guest::new(body).fields("(memory (export \"memory\") 2) (data (i32.const 64) \"no\\1b[2J\\nit\")");
     let e = fails(&guest, "").await;
     assert!(e.message().ends_with("refused: no\\u{1b}[2J\\nit"), "{e}");
 }
@@ -207,7 +212,8 @@ async fn the_configuration_is_handed_over() {
     // Logs what it got: the pointer and the length are at 32.
     let body = "(call $config (i32.const 32)) (call $log (i32.const 1) (i32.load (i32.const 32)) (i32.load (i32.const 36))) (i32.const 16)";
     let guest = Guest::new(body).imports(&[CONFIG, LOG]).about("[config]\ntype = \"object\"");
-    let host = Host::new(&guest, "", "[plugins.p.config]\ndays = 3\n[plugins.p.config.deep]\nx = [1, 2]").await;
+    let host =
+        Host::new(&guest, "", "[plugins.p.config]\ndays = 3\n[plugins.p.config.deep]\nx = [1, 2]").await;
     let log = host.run().await.unwrap().log;
     let got: Value = serde_json::from_str(log[0].strip_prefix("info: ").unwrap()).unwrap();
     assert_eq!(got, serde_json::json!({ "days": 3, "deep": { "x": [1, 2] } }));
@@ -231,8 +237,9 @@ async fn the_cursor_gives_what_the_grant_lets_see_and_then_nothing() {
     let host = Host::new(&guest(), "", &grant("metrics/*")).await.with_bars(&["AA", "AB", "B"]);
     assert!(host.run().await.unwrap_err().message().contains("unreachable"), "it sees nothing");
     // A handle that was given back is not one any more.
-    let twice = Guest::new("(call $drop (local.get $cursor)) (call $drop (local.get $cursor)) (i32.const 16)")
-        .imports(&[DROP_CURSOR]);
+    let twice =
+        Guest::new("(call $drop (local.get $cursor)) (call $drop (local.get $cursor)) (i32.const 16)")
+            .imports(&[DROP_CURSOR]);
     assert_eq!(fails(&twice, "").await.kind(), Kind::Plugin);
 }
 

@@ -127,7 +127,12 @@ async fn a_machine_without_room_for_a_pool_runs_plugins_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_cannot_be_loaded_does_not_keep_the_host_from_going_on() {
-    let host = Host::new(&Guest::new(EMPTY), "sha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"", "").await;
+    let host = Host::new(
+        &Guest::new(EMPTY),
+        "sha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"",
+        "",
+    )
+    .await;
     let status = host.plugins.list(&OP).unwrap().remove(0);
     assert!(!status.loaded && status.enabled && status.error.is_some_and(|e| e.contains("sha256")));
     assert!(host.run().await.unwrap_err().message().contains("not loaded"));
@@ -143,10 +148,15 @@ async fn only_an_admin_runs_and_only_known_plugins() {
     assert_eq!(e.kind(), Kind::Denied);
     let host = Host::new(&Guest::new(EMPTY), "enabled = false", "").await;
     let e = host.run().await.unwrap_err();
-    assert!(e.message().contains("disabled") && e.hint_text().unwrap().contains("plugins.p.enabled"), "{e:?}");
+    assert!(
+        e.message().contains("disabled") && e.hint_text().unwrap().contains("plugins.p.enabled"),
+        "{e:?}"
+    );
     assert_eq!(host.plugins.set_enabled(&OP, "p", true).unwrap_err().kind(), Kind::Conflict);
     let e = host.plugins.run(&OP, "q\u{1b}", RunOptions::default()).await.unwrap_err();
-    assert!(e.kind() == Kind::NotFound && !e.message().contains('\u{1b}') && e.hint_text().unwrap().contains('p'));
+    assert!(
+        e.kind() == Kind::NotFound && !e.message().contains('\u{1b}') && e.hint_text().unwrap().contains('p')
+    );
     assert_eq!(host.plugins.runs(&OP, "q", 1).unwrap_err().kind(), Kind::NotFound);
     assert!(host.plugins.list(&token(Scope::Read)).is_ok());
 }
@@ -200,7 +210,12 @@ async fn a_failed_scheduled_run_is_tried_again_and_a_refused_one_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_due_while_another_goes_on_is_skipped_and_counted() {
-    let host = Host::new(&Guest::new("(loop $l (br $l)) unreachable"), "", "[plugins.p.limits]\ndeadline = \"500 ms\"").await;
+    let host = Host::new(
+        &Guest::new("(loop $l (br $l)) unreachable"),
+        "",
+        "[plugins.p.limits]\ndeadline = \"500 ms\"",
+    )
+    .await;
     let plugins = host.plugins.clone();
     let first = tokio::spawn(async move { plugins.run(&OP, "p", RunOptions::default()).await });
     until("it runs", || host.newest().is_some_and(|r| r.state == "running")).await;

@@ -53,7 +53,10 @@ impl Host {
     fn with_bars(self, symbols: &[&str]) -> Self {
         for symbol in symbols {
             let key = SeriesKey::new("market", format!("bar.1d.{symbol}"), Vec::new()).unwrap();
-            let frame = Frame { times: vec![0, 86_400_000_000_000], columns: vec![Column::float("close", vec![1.0, 2.0])] };
+            let frame = Frame {
+                times: vec![0, 86_400_000_000_000],
+                columns: vec![Column::float("close", vec![1.0, 2.0])],
+            };
             self.layer.series().write(&OP, WriteBatch { series: vec![(key, frame)] }).unwrap();
         }
         self

@@ -84,22 +84,26 @@ async fn another_world_is_refused_by_both_names() {
         let file = dummy(&format!("{world}-plugin"));
         let problems = refused(&file, "", "").await;
         assert!(
-            problems.iter().any(|(k, m)| k == "plugins.p.world"
-                && m.contains(world)
-                && m.contains("retention-policy")),
+            problems
+                .iter()
+                .any(|(k, m)| k == "plugins.p.world" && m.contains(world) && m.contains("retention-policy")),
             "{world}: {problems:?}"
         );
         // In its own place it is right, but this version does not run it.
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("p.wasm"), with_about(file, &format!("name='p'\nversion='1'\nworld='{world}'")))
-            .unwrap();
+        std::fs::write(
+            dir.path().join("p.wasm"),
+            with_about(file, &format!("name='p'\nversion='1'\nworld='{world}'")),
+        )
+        .unwrap();
         let seen = inspect(&dir.path().join("p.wasm")).unwrap();
         assert_eq!(seen.world.as_deref(), Some(world));
         let text = |enabled: bool| {
             format!("[plugins.p]\ncomponent = \"p.wasm\"\nworld = \"{world}\"\nenabled = {enabled}")
         };
         let parse = |t: &str| {
-            shiphold_storage::Manifest::parse(t, &dir.path().join("shiphold.toml")).unwrap_or_else(|e| panic!("{e}"))
+            shiphold_storage::Manifest::parse(t, &dir.path().join("shiphold.toml"))
+                .unwrap_or_else(|e| panic!("{e}"))
         };
         let said = check(&parse(&text(true)));
         assert!(said.iter().any(|(_, m)| m.contains("`retention-policy` only")), "{world}: {said:?}");
@@ -169,7 +173,11 @@ fn inspect_tells_what_it_is_and_wants_and_runs_nothing() {
     assert_eq!(seen.sha256, crate::inspect::sha256(&file));
     assert!(seen.imports.iter().any(|i| i.starts_with("shiphold:host/clock@")), "{:?}", seen.imports);
     assert!(!seen.imports.iter().any(|i| i.starts_with("shiphold:host/random@")), "{:?}", seen.imports);
-    assert!(seen.exports.iter().any(|e| e.starts_with("shiphold:host/retention-policy@")), "{:?}", seen.exports);
+    assert!(
+        seen.exports.iter().any(|e| e.starts_with("shiphold:host/retention-policy@")),
+        "{:?}",
+        seen.exports
+    );
     let about = seen.plugin.unwrap();
     assert_eq!((about.version.as_str(), about.reasons["clock"].as_str()), ("1.2.3", "to see the time"));
     std::fs::write(&path, with_about(file, "name = \"again\"")).unwrap();

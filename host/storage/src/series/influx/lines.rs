@@ -64,6 +64,9 @@ pub(super) fn check_names(key: &SeriesKey, frame: &Frame) -> Result<()> {
     for (tag, value) in &key.tags {
         check_name("tag", tag)?;
         check_reserved("tag", tag)?;
+        if tag.contains('@') {
+            return Err(refuse("tag", tag, "InfluxDB 2.7 finds no series by a tag whose key has an `@`"));
+        }
         check_name("tag value", value)?;
         bytes += tag.len() + value.len() + 2;
     }

@@ -37,9 +37,10 @@ use crate::error::{Error, Kind, Result};
 use crate::manifest::Influxdb2;
 use answers::WriteAnswer;
 use client::Client;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use types::Types;
 
@@ -55,6 +56,11 @@ pub struct InfluxEngine {
     requests: AtomicU64,
     rows_written: AtomicU64,
     stats: Mutex<Option<(Instant, EngineStats)>>,
+    /// Hashes of the series that a write has reached.
+    reached: RwLock<HashSet<u64>>,
+    /// Held by a write to a series that none has reached. While the server makes a bucket it answers other requests to it
+    /// with 500, and while it makes a series, what another request has just written to it may not be found yet.
+    first: Mutex<()>,
 }
 
 impl InfluxEngine {
@@ -67,6 +73,8 @@ impl InfluxEngine {
             requests: AtomicU64::new(0),
             rows_written: AtomicU64::new(0),
             stats: Mutex::new(None),
+            reached: RwLock::default(),
+            first: Mutex::new(()),
         })
     }
 
@@ -135,13 +143,29 @@ impl InfluxEngine {
     }
 }
 
+fn hash(key: &SeriesKey) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl SeriesEngine for InfluxEngine {
     fn write(&self, batch: WriteBatch) -> Result<WriteReport> {
         for (key, frame) in &batch.series {
             frame.validate()?;
             lines::check_names(key, frame)?;
         }
+        let series: Vec<u64> = batch.series.iter().map(|(key, _)| hash(key)).collect();
+        let known = {
+            let reached = self.reached.read().unwrap_or_else(PoisonError::into_inner);
+            series.iter().all(|s| reached.contains(s))
+        };
+        let alone = (!known).then(|| self.first.lock().unwrap_or_else(PoisonError::into_inner));
         let result = self.write_checked(&batch);
+        if alone.is_some() && result.is_ok() {
+            self.reached.write().unwrap_or_else(PoisonError::into_inner).extend(series);
+        }
+        drop(alone);
         if result.is_err() {
             // What was remembered as written may not be there.
             for (key, _) in &batch.series {
@@ -165,6 +189,7 @@ impl SeriesEngine for InfluxEngine {
     fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
         let series = catalog::delete(&self.client, selector, range)?;
         self.types.forget_all();
+        self.reached.write().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(DeleteReport { series, rows: None })
     }
 
