@@ -40,7 +40,8 @@ fn main() {
         }
     }
     machine::describe();
-    let groups: [(&str, fn(&Run, &mut Table)); 4] =
+    type Group = (&'static str, fn(&Run, &mut Table));
+    let groups: [Group; 4] =
         [("series", series::run), ("http", http::run), ("plugins", plugins::run), ("skills", skills::run)];
     let mut ran = 0;
     for (name, f) in groups {

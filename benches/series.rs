@@ -213,7 +213,8 @@ impl Baseline {
                                   min(low) AS low, sum(volume) AS volume FROM bar WHERE symbol=3 GROUP BY day)",
                 )
                 .unwrap();
-            let n = select.query_map([], |r| r.get::<_, f64>(1)).unwrap().map(|v| v.unwrap()).count();
+            let opens: Result<Vec<f64>, _> = select.query_map([], |r| r.get(1)).unwrap().collect();
+            let n = opens.unwrap().len();
             assert!(n >= rows / 1_440);
         })
     }
