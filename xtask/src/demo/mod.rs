@@ -153,6 +153,7 @@ fn model(cli: &Cli, folder: &Path) -> Result<()> {
 /// Exports, restores into a new folder, verifies it there, and compares what both hosts answer.
 fn backup(cli: &Cli, root: &Path, folder: &Path) -> Result<usize> {
     let (to, restored) = (folder.join("backup"), folder.join("restored"));
+    std::fs::create_dir_all(&restored).with_context(|| format!("making {}", restored.display()))?;
     cli.show(&["backup", "export", &text(&to)?])?;
     cli.show(&["backup", "restore", &text(&to)?, &text(&restored.join("data"))?])?;
     let manifest = std::fs::read_to_string(root.join("examples/trader/shiphold.toml"))

@@ -186,11 +186,19 @@ fn cell_full(key: &str, value: &Value) -> String {
         Value::String(s) => printable(s),
         Value::Bool(b) => if *b { "yes" } else { "no" }.into(),
         Value::Number(n) if is_time(key) => n.as_i64().map_or_else(|| n.to_string(), time),
+        // Figures for people: what a computation makes of the last digits tells them nothing.
+        Value::Number(n) if n.is_f64() => n.as_f64().map_or_else(|| n.to_string(), figure),
         Value::Array(items) if items.iter().all(|i| !i.is_object() && !i.is_array()) => {
             items.iter().map(|i| cell_full("", i)).collect::<Vec<_>>().join(", ")
         }
         other => other.to_string(),
     }
+}
+
+/// A float with at most four decimals; small ones keep their digits.
+fn figure(v: f64) -> String {
+    let rounded = (v * 1e4).round() / 1e4;
+    if rounded == 0.0 || !rounded.is_finite() { v.to_string() } else { rounded.to_string() }
 }
 
 /// Control characters could move the cursor of a terminal or colour it.
@@ -219,6 +227,11 @@ mod tests {
         assert_eq!(time(1_500_000_000), "1970-01-01T00:00:01.500Z");
         assert_eq!(cell("created_at", &json!(0)), "1970-01-01T00:00:00Z");
         assert_eq!(cell("rows", &json!(0)), "0");
+        assert_eq!(cell("score", &json!(0.816_804_144_599_792_2)), "0.8168");
+        assert_eq!(
+            (cell("x", &json!(1e-9)), cell("x", &json!(0.5)), cell("x", &json!(0.0))),
+            ("0.000000001".into(), "0.5".into(), "0".into())
+        );
         assert_eq!(cell("x", &json!("a\u{1b}[31mb\nc")), "a\u{fffd}[31mb c");
         assert_eq!(cell("x", &json!("y".repeat(CELL_CHARS_MAX))).chars().count(), CELL_CHARS_MAX);
         assert!(cell("x", &json!("y".repeat(CELL_CHARS_MAX + 1))).ends_with('…'));

@@ -157,11 +157,7 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
         }
         Verb::Resolve { name } => {
             let v = client.get(&format!("/v1/skills/{}/resolve", segment(&name))).await?;
-            out.list(
-                &v,
-                &[("name", "name"), ("version", "version"), ("wanted by", "wanted_by")],
-                "nothing to load",
-            );
+            out.list(&v, &[("name", "name"), ("version", "version")], "nothing to load");
         }
         Verb::Rollback { name, version } => {
             let v = client
