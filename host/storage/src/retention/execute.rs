@@ -131,8 +131,12 @@ impl Run<'_> {
         let timeframe = timeframe_in(measurement)?;
         let target = SeriesKey { measurement: measurement.into(), ..key.clone() };
         let dropped = self.marks(key)?.dropped_until;
-        let rolled =
-            rollup::roll(self.layer.series().engine().as_ref(), key, timeframe, &target, dropped, before)?;
+        let overwrite = match self.caller {
+            Caller::Plugin { grants, .. } => grants.overwrite,
+            Caller::Operator | Caller::Token { .. } => true,
+        };
+        let job = rollup::Job { key, timeframe, target: &target, dropped, until: before, overwrite };
+        let rolled = rollup::roll(self.layer.series().engine().as_ref(), job)?;
         let detail = json!({ "target": target.to_string(), "before": before, "rows": rolled.rows, "bars": rolled.bars });
         self.record("retention.downsample", key, detail, |tx| {
             marks::set_until(tx, key, measurement, before)

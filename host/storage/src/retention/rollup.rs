@@ -2,6 +2,9 @@
 //!
 //! Buckets whose raw rows are all there are rolled anew from them, so late rows are counted. Buckets whose raw rows were
 //! dropped are only widened by what arrives late: the high rises, the low falls, the rest stays — see `docs/retention.md`.
+//!
+//! A bar that a rollup made carries [`SOURCE_ROWS`]; one without it came from a feed, and is left as it is unless the
+//! plan's author may overwrite.
 
 use crate::error::{Error, Kind, Result};
 use crate::series::kinds::Timeframe;
@@ -12,9 +15,10 @@ use crate::series::{
 };
 use chrono_tz::Tz::UTC;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+/// The field of a rolled-up bar that says how many rows it was made of (an integer).
+pub const SOURCE_ROWS: &str = "source_rows";
 /// Buckets that are rolled, compared and written at once.
 const BUCKETS_PER_SLICE: usize = 4_096;
 
@@ -44,15 +48,23 @@ pub(super) fn first_time(
     Ok(None)
 }
 
-/// Rolls the rows of `key` before `until` (a whole bar) up into `target`. Rows before `dropped` are late.
-pub(super) fn roll(
-    engine: &dyn SeriesEngine,
-    key: &SeriesKey,
-    timeframe: Timeframe,
-    target: &SeriesKey,
-    dropped: Option<i64>,
-    until: i64,
-) -> Result<Rolled> {
+/// What to roll up, and into what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub(super) key: &'a SeriesKey,
+    pub(super) timeframe: Timeframe,
+    pub(super) target: &'a SeriesKey,
+    /// Rows before this time are late.
+    pub(super) dropped: Option<i64>,
+    /// Rows before this time, a whole bar, are rolled up.
+    pub(super) until: i64,
+    /// Bars that came from a feed may be replaced.
+    pub(super) overwrite: bool,
+}
+
+/// Does one job; doing it again changes nothing.
+pub(super) fn roll(engine: &dyn SeriesEngine, job: Job<'_>) -> Result<Rolled> {
+    let Job { key, timeframe, target, dropped, until, overwrite } = job;
     let budget = Budget::default();
     let mut out = Rolled::default();
     // From here on, every bucket has all its raw rows.
@@ -73,15 +85,20 @@ pub(super) fn roll(
             end = end.min(whole_from);
         }
         let slice = TimeRange { start: start.max(TIME_MIN_NS), end };
-        let rows = Arc::new(AtomicU64::new(0));
-        let bars = resample_bars(
-            counted(engine.scan(key, slice, None, &budget)?, rows.clone()),
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let mut bars = resample_bars(
+            tallied(engine.scan(key, slice, None, &budget)?, timeframe, tally.clone()),
             timeframe,
             &budget,
         )?;
+        let tally = std::mem::take(&mut *tally.lock().unwrap_or_else(PoisonError::into_inner));
+        bars.columns.push(tally.column(&bars.times));
         let have = collect(engine.scan(target, slice, None, &budget)?)?;
-        let new = if late { widened(&have, &bars) } else { changed(&have, &bars) };
-        out.rows += rows.load(Ordering::Relaxed);
+        let mut new = if late { widened(&have, &bars) } else { changed(&have, &bars) };
+        if !overwrite {
+            new = select(&new, &|time, _, _| !have.from_a_feed(time));
+        }
+        out.rows += tally.rows;
         out.bars += new.len() as u64;
         if !new.is_empty() {
             let report = engine.write(WriteBatch { series: vec![(target.clone(), new)] })?;
@@ -107,11 +124,48 @@ fn ceil(timeframe: Timeframe, t: i64) -> i64 {
     if timeframe.floor(t, UTC) == t { t } else { timeframe.next(t, UTC) }
 }
 
-fn counted(stream: FrameStream, rows: Arc<AtomicU64>) -> FrameStream {
-    Box::new(stream.inspect(move |frame| {
-        if let Ok(f) = frame {
-            rows.fetch_add(f.len() as u64, Ordering::Relaxed);
+/// Rows of the source, by the bar that they fall into.
+#[derive(Debug, Default)]
+struct Tally {
+    rows: u64,
+    /// The time of each bar, in order, and its rows.
+    bars: Vec<(i64, i64)>,
+}
+
+impl Tally {
+    fn add(&mut self, times: &[i64], timeframe: Timeframe) {
+        self.rows += times.len() as u64;
+        let mut rest = times;
+        while let Some(first) = rest.first() {
+            let bar = timeframe.bar_at(*first, UTC);
+            let (these, later) = rest.split_at(rest.partition_point(|t| *t < bar.end).max(1));
+            let n = i64::try_from(these.len()).unwrap_or(i64::MAX);
+            match self.bars.last_mut() {
+                Some((at, rows)) if *at == bar.start => *rows = rows.saturating_add(n),
+                _ => self.bars.push((bar.start, n)),
+            }
+            rest = later;
         }
+    }
+
+    /// The rows of the bars at these times.
+    fn column(&self, times: &[i64]) -> Column {
+        let rows =
+            |t: &i64| self.bars.binary_search_by_key(t, |(at, _)| *at).ok().and_then(|i| self.bars.get(i));
+        Column::new(
+            SOURCE_ROWS,
+            Values::Integer(times.iter().map(|t| rows(t).map_or(0, |(_, n)| *n)).collect()),
+        )
+    }
+}
+
+/// Counts what passes. What a source says of its own rollup is none of the target's business.
+fn tallied(stream: FrameStream, timeframe: Timeframe, tally: Arc<Mutex<Tally>>) -> FrameStream {
+    Box::new(stream.map(move |frame| {
+        let mut frame = frame?;
+        tally.lock().unwrap_or_else(PoisonError::into_inner).add(&frame.times, timeframe);
+        frame.columns.retain(|c| c.name != SOURCE_ROWS);
+        Ok(frame)
     }))
 }
 
@@ -125,6 +179,11 @@ impl Have {
     fn column(&self, time: i64, name: &str) -> Option<Option<crate::series::Value>> {
         let (frame, row) = self.at.get(&time)?;
         Some(self.frames.get(*frame)?.column(name).and_then(|c| c.get(*row)))
+    }
+
+    /// Is there a bar that no rollup made?
+    fn from_a_feed(&self, time: i64) -> bool {
+        self.column(time, SOURCE_ROWS) == Some(None)
     }
 }
 
@@ -157,7 +216,7 @@ fn widened(have: &Have, bars: &Frame) -> Frame {
         match (column.name.as_str(), old.as_ref().and_then(number), number(&new)) {
             ("high", Some(old), Some(new)) => new > old,
             ("low", Some(old), Some(new)) => new < old,
-            // Open, close and volume of a bar whose rows are gone cannot be told again.
+            // Open, close, volume and rows of a bar whose rows are gone cannot be told again.
             _ => false,
         }
     })

@@ -8,6 +8,8 @@ use std::io::Read;
 
 /// Rows of one frame that is given on.
 pub const IMPORT_ROWS: usize = 10_000;
+/// Rows of a file: all of them are in memory (some 56 bytes each) before the first is stored.
+pub const FILE_ROWS_MAX: u64 = 5_000_000;
 /// Columns of a file.
 pub const COLUMNS_MAX: usize = 256;
 
@@ -24,9 +26,14 @@ const FIELDS: [(&str, &[&str]); 7] = [
     ("vwap", &["vwap"]),
 ];
 
-/// Reads bars and gives them on in frames of [`IMPORT_ROWS`]; the number of rows. An error names the line (the header is
-/// line 1), the column and the text; frames before it have been given on already.
-pub fn read_bars(input: &mut dyn Read, zone: Tz, give: &mut dyn FnMut(Frame) -> Result<()>) -> Result<u64> {
+/// Reads a whole file of bars into frames of [`IMPORT_ROWS`]. An error names the line (the header is line 1), the column
+/// and the text.
+pub fn read_bars(input: &mut dyn Read, zone: Tz) -> Result<Vec<Frame>> {
+    read_bounded(input, zone, FILE_ROWS_MAX)
+}
+
+fn read_bounded(input: &mut dyn Read, zone: Tz, rows_max: u64) -> Result<Vec<Frame>> {
+    let mut frames = Vec::new();
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(false).from_reader(input);
     let header = reader.headers().map_err(|e| unreadable(&e))?.clone();
     let columns = Columns::find(&header)?;
@@ -37,18 +44,25 @@ pub fn read_bars(input: &mut dyn Read, zone: Tz, give: &mut dyn FnMut(Frame) -> 
         let line = record.position().map_or(rows + 2, csv::Position::line);
         pending.push(&columns, &header, &record, line, zone)?;
         rows += 1;
+        if rows > rows_max {
+            return Err(Error::limit(
+                "the number of rows of the file",
+                rows_max,
+                "split the file and import its parts",
+            ));
+        }
         if pending.times.len() == IMPORT_ROWS {
-            give(pending.take(&columns))?;
+            frames.push(pending.take(&columns));
         }
     }
     if !pending.times.is_empty() {
-        give(pending.take(&columns))?;
+        frames.push(pending.take(&columns));
     }
     if rows == 0 {
         return Err(Error::invalid("the file has no rows below its header")
             .hint("the first line names the columns: date,open,high,low,close,volume"));
     }
-    Ok(rows)
+    Ok(frames)
 }
 
 fn unreadable(e: &csv::Error) -> Error {
@@ -205,12 +219,15 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<Frame>> {
-        let mut out = Vec::new();
-        read_bars(&mut text.as_bytes(), Tz::UTC, &mut |f| {
-            out.push(f);
-            Ok(())
-        })?;
-        Ok(out)
+        read_bars(&mut text.as_bytes(), Tz::UTC)
+    }
+
+    #[test]
+    fn a_file_has_a_bound() {
+        let text = "time,open,high,low,close\n1,1,1,1,1\n2,1,1,1,1\n3,1,1,1,1\n";
+        assert!(read_bounded(&mut text.as_bytes(), Tz::UTC, 3).is_ok());
+        let e = read_bounded(&mut text.as_bytes(), Tz::UTC, 2).unwrap_err();
+        assert!(e.kind() == Kind::Limit && e.hint_text().unwrap().contains("split"), "{e}");
     }
 
     #[test]

@@ -15,8 +15,8 @@ use crate::schema::now_ns;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 /// How a CSV file becomes bars.
 #[derive(Debug, Clone)]
@@ -32,6 +32,9 @@ pub struct CsvImport {
 /// Bytes of a bucket's name.
 pub const BUCKET_BYTES_MAX: usize = 255;
 
+/// Looking for rows at the times of a plugin's batch; other writers wait that long at most.
+pub const LOOK_TIME_MAX: Duration = Duration::from_millis(500);
+
 /// The series of a host.
 #[derive(Debug)]
 pub struct SeriesStore {
@@ -40,6 +43,14 @@ pub struct SeriesStore {
     bucket: String,
     disk: Arc<DiskGuard>,
     audit: Arc<Audit>,
+    /// Held alone by a writer that may only add: no row comes between its look and its write.
+    adding: RwLock<()>,
+}
+
+/// How a write stands to others.
+enum Turn<'a> {
+    Beside { _lock: RwLockReadGuard<'a, ()> },
+    Alone { _lock: RwLockWriteGuard<'a, ()> },
 }
 
 impl SeriesStore {
@@ -49,15 +60,17 @@ impl SeriesStore {
         disk: Arc<DiskGuard>,
         audit: Arc<Audit>,
     ) -> Self {
-        Self { engine, limits: manifest.limits.clone(), bucket: manifest.series.bucket.clone(), disk, audit }
+        let bucket = manifest.series.bucket.clone();
+        Self { engine, limits: manifest.limits.clone(), bucket, disk, audit, adding: RwLock::new(()) }
     }
 
     pub fn engine(&self) -> &Arc<dyn SeriesEngine> {
         &self.engine
     }
 
-    /// Durable on return. A plugin without `overwrite` only adds.
-    pub fn write(&self, caller: &Caller, batch: WriteBatch) -> Result<WriteReport> {
+    /// Durable on return. A plugin without `overwrite` only adds. Whole numbers in fields that are floats by definition
+    /// (a bar's volume) become floats.
+    pub fn write(&self, caller: &Caller, mut batch: WriteBatch) -> Result<WriteReport> {
         if batch.rows() as u64 > self.limits.write_rows {
             return Err(Error::limit(
                 format!("the batch of {} rows", batch.rows()),
@@ -65,30 +78,43 @@ impl SeriesStore {
                 "send smaller batches, or raise `limits.write_rows` in shiphold.toml",
             ));
         }
-        for (key, frame) in &batch.series {
+        for (key, frame) in &mut batch.series {
             caller.may_write_series(&key.bucket, &key.measurement)?;
             check_bucket(&key.bucket)?;
-            self.only_adds(caller, key, frame)?;
+            kinds::fit(&key.measurement, frame);
         }
         self.disk.writable()?;
+        let _turn = match caller {
+            Caller::Plugin { name, grants } if !grants.overwrite => {
+                let lock = self.adding.write().unwrap_or_else(PoisonError::into_inner);
+                let budget = Budget { deadline: Some(Instant::now() + LOOK_TIME_MAX), ..Budget::default() };
+                for (key, frame) in &batch.series {
+                    self.only_adds(name, key, frame, &budget)?;
+                }
+                Turn::Alone { _lock: lock }
+            }
+            _ => Turn::Beside { _lock: self.adding.read().unwrap_or_else(PoisonError::into_inner) },
+        };
         self.engine.write(batch)
     }
 
     /// Refuses rows of a plugin at times that are taken.
-    fn only_adds(&self, caller: &Caller, key: &SeriesKey, frame: &Frame) -> Result<()> {
-        let Caller::Plugin { name, grants } = caller else { return Ok(()) };
+    fn only_adds(&self, name: &str, key: &SeriesKey, frame: &Frame, budget: &Budget) -> Result<()> {
         let (Some(first), Some(last)) = (frame.times.iter().min(), frame.times.iter().max()) else {
             return Ok(());
         };
-        if grants.overwrite {
-            return Ok(());
-        }
         let new: BTreeSet<i64> = frame.times.iter().copied().collect();
-        let budget = self.budget(&Budget::default());
-        for there in
-            self.engine.scan(key, TimeRange { start: *first, end: last.saturating_add(1) }, None, &budget)?
-        {
-            if let Some(time) = there?.times.iter().find(|t| new.contains(t)) {
+        let range = TimeRange { start: *first, end: last.saturating_add(1) };
+        for there in self.engine.scan(key, range, None, budget)? {
+            let there = there.map_err(|e| match e.kind() {
+                Kind::Timeout => Error::limit(
+                    format!("looking for rows of `{key}` that the plugin would replace"),
+                    format!("{} ms", LOOK_TIME_MAX.as_millis()),
+                    "write rows whose times are near each other, or set `grants.overwrite = true` of the plugin",
+                ),
+                _ => e,
+            })?;
+            if let Some(time) = there.times.iter().find(|t| new.contains(t)) {
                 return Err(Error::conflict(format!(
                     "plugin `{name}` may only add, and `{key}` has a row at {time} ns"
                 ))
@@ -171,22 +197,28 @@ impl SeriesStore {
         }
     }
 
-    /// Admin; audited; allowed on a read-only disk.
+    /// Admin; audited before the first row goes and again when all are gone; allowed on a read-only disk.
     pub fn delete(&self, caller: &Caller, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
         caller.require(Scope::Admin, "delete series")?;
-        let report = self.disk.make_room(|| self.engine.delete(selector, range))?;
         let object = format!(
             "series:{}/{}",
             selector.bucket.as_deref().unwrap_or("*"),
             selector.measurement.as_deref().unwrap_or("*")
         );
-        let detail = json!({ "tags": selector.tags, "start": range.start, "end": range.end, "series": report.series, "rows": report.rows });
-        self.audit.record(&Entry::new(caller, "series.delete", object).detail(detail))?;
-        Ok(report)
+        let asked = json!({ "tags": selector.tags, "start": range.start, "end": range.end });
+        self.audit.record(&Entry::new(caller, "series.delete", &object).detail(asked))?;
+        let result = self.disk.make_room(|| self.engine.delete(selector, range));
+        let done = match &result {
+            Ok(report) => json!({ "ok": true, "series": report.series, "rows": report.rows }),
+            Err(e) => json!({ "ok": false, "error": e.to_string() }),
+        };
+        self.audit.record(&Entry::new(caller, "series.deleted", object).detail(done))?;
+        result
     }
 
-    /// Bars of one symbol from a CSV file; `progress` gets rows so far. Times that are there already are replaced, so an
-    /// import can be run twice. After an error the rows before it are stored: the message says how many.
+    /// Bars of one symbol from a CSV file; `progress` gets rows so far. The file is read whole before the first row is
+    /// stored: one that is wrong anywhere stores nothing. Times that are there already are replaced, so an import can be
+    /// run twice.
     pub fn import_csv(
         &self,
         caller: &Caller,
@@ -202,22 +234,18 @@ impl SeriesStore {
         }
         let bucket = options.bucket.clone().unwrap_or_else(|| self.bucket.clone());
         let key = SeriesKey::new(bucket, format!("bar.{timeframe}.{}", options.symbol), Vec::new())?;
+        let frames = csv_import::read_bars(input, zone)?;
         let mut report = WriteReport::default();
-        let read = csv_import::read_bars(input, zone, &mut |frame| {
-            let written = self.write(caller, WriteBatch { series: vec![(key.clone(), frame)] })?;
+        for frame in frames {
+            let written = self
+                .write(caller, WriteBatch { series: vec![(key.clone(), frame)] })
+                .map_err(|e| e.context(format!("after {} rows of the file were stored", report.written)))?;
             report.written += written.written;
             report.dropped += written.dropped;
             report.conflicts.extend(written.conflicts);
             progress(report.written);
-            Ok(())
-        });
-        match read {
-            Ok(_) => Ok(report),
-            Err(e) if report.written > 0 => {
-                Err(e.context(format!("{} rows before this were stored", report.written)))
-            }
-            Err(e) => Err(e),
         }
+        Ok(report)
     }
 
     pub fn stats(&self, caller: &Caller) -> Result<EngineStats> {
@@ -360,14 +388,76 @@ mod tests {
         s.write_lines(&plugin(&[], &["market/out"], true), "market", b"out v=9 2", Precision::Ns).unwrap();
     }
 
+    /// A feed and a plugin write the same times at once: whoever comes first, the plugin replaces nothing.
+    #[test]
+    fn no_row_comes_between_the_look_of_a_plugin_and_its_write() {
+        let (_dir, s) = store("");
+        let p = plugin(&[], &["market/m"], false);
+        for t in 0..200 {
+            let line = |v| format!("m v={v} {t}");
+            let refused = std::thread::scope(|scope| {
+                let feed = scope.spawn(|| s.write_lines(&OP, "market", line(1).as_bytes(), Precision::Ns));
+                let refused = s.write_lines(&p, "market", line(2).as_bytes(), Precision::Ns).is_err();
+                feed.join().unwrap().unwrap();
+                refused
+            });
+            let q = Query { measurement: "m".into(), ..Query::default() };
+            let table = s.query(&OP, &q, &Budget::default()).unwrap();
+            // The feed may replace the plugin's row, never the other way round.
+            assert_eq!(
+                table.frame.columns[0].get(t),
+                Some(super::super::Value::Float(1.0)),
+                "{t}, refused {refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn whole_numbers_fit_into_fields_of_bars() {
+        let (_dir, s) = store("");
+        let key = SeriesKey::new("market", "bar.1m.A", Vec::new()).unwrap();
+        let write = |values| {
+            let columns = vec![super::super::Column::new("volume", values)];
+            s.write(&OP, WriteBatch { series: vec![(key.clone(), Frame { times: vec![1], columns })] })
+                .unwrap()
+        };
+        use super::super::Values;
+        for values in [Values::Float(vec![1.5]), Values::Integer(vec![-7]), Values::Unsigned(vec![7])] {
+            assert_eq!(write(values).dropped, 0);
+        }
+        let q = Query { measurement: "bar.1m.A".into(), ..Query::default() };
+        let table = s.query(&OP, &q, &Budget::default()).unwrap();
+        assert_eq!(table.frame.column("volume").unwrap().floats().unwrap(), [7.0]);
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_at_its_end_stores_nothing() {
+        let (_dir, s) = store("");
+        let mut text = String::from("time,open,high,low,close\n");
+        for i in 0..25_000 {
+            text.push_str(&format!("{i},1,1,1,1\n"));
+        }
+        let options = CsvImport { bucket: None, symbol: "A".into(), timeframe: "1m".into(), timezone: None };
+        let import = |text: &str| s.import_csv(&OP, &mut text.as_bytes(), &options, &mut |_| {});
+        let e = import(&format!("{text}25000,1,1,1,one\n")).unwrap_err();
+        assert!(e.message().contains("line 25002"), "{e}");
+        assert!(s.list(&OP, &Selector::default()).unwrap().is_empty());
+        assert_eq!(import(&text).unwrap().written, 25_000);
+    }
+
     #[test]
     fn a_delete_is_audited() {
         let (_dir, s) = store("");
         s.write_lines(&OP, "market", b"m v=1 1\nm v=1 2", Precision::Ns).unwrap();
         let chosen = Selector { measurement: Some("m".into()), ..Selector::default() };
         assert_eq!(s.delete(&OP, &chosen, TimeRange { start: 0, end: 2 }).unwrap().rows, Some(1));
-        let entry = s.audit.list(&OP, &crate::audit::AuditFilter::default()).unwrap().remove(0);
-        assert_eq!((entry.action.as_str(), entry.detail["rows"].as_u64()), ("series.delete", Some(1)));
+        let entries = s.audit.list(&OP, &crate::audit::AuditFilter::default()).unwrap();
+        let told: Vec<_> = entries.iter().map(|e| (e.action.as_str(), e.detail["rows"].as_u64())).collect();
+        assert_eq!(
+            told,
+            [("series.deleted", Some(1)), ("series.delete", None)],
+            "the intent first, then the result"
+        );
     }
 
     #[test]

@@ -106,6 +106,47 @@ fn a_target_that_is_added_later_begins_with_what_is_still_there() {
     assert_eq!(s.rows("bar.1h.A").len(), 96, "the older target loses nothing");
 }
 
+/// Two sources, one target: a feed that sends its own bars beside its ticks.
+#[test]
+fn bars_of_a_feed_stay_as_they_are_unless_the_plan_may_overwrite() {
+    let s = Store::new();
+    s.ticks("A", steady(4));
+    let values =
+        |v: f64| ["open", "high", "low", "close", "volume"].map(|n| Column::float(n, vec![v])).to_vec();
+    s.put("bar.1h.A", Frame { times: vec![START + HOUR], columns: values(77.0) });
+    s.run(plan(START + 2 * DAY));
+    let bars = s.rows("bar.1h.A");
+    assert_eq!(bars.len(), 48);
+    assert_eq!((field(&bars, START, "source_rows"), field(&bars, START, "close")), (6.0, 5.0));
+    for name in ["open", "high", "low", "close", "volume"] {
+        assert_eq!(field(&bars, START + HOUR, name), 77.0, "{name}");
+    }
+    // Late rows widen what the rollup made, and nothing else.
+    s.ticks("A", [(START + 5, 999.0), (START + HOUR + 5, 999.0)]);
+    s.run(plan(START + 2 * DAY));
+    let bars = s.rows("bar.1h.A");
+    assert_eq!((field(&bars, START, "high"), field(&bars, START + HOUR, "high")), (999.0, 77.0));
+
+    let s = Store::new();
+    s.ticks("A", steady(4));
+    s.put("bar.1h.A", Frame { times: vec![START + HOUR], columns: values(77.0) });
+    let may = plugin(Grants { overwrite: true, ..all_grants() });
+    let checked = s.r().check(&may, plan(START + 2 * DAY), s.now(), false).unwrap();
+    s.r().execute(&may, &checked, &mut |_| ()).unwrap();
+    assert_eq!(field(&s.rows("bar.1h.A"), START + HOUR, "close"), 11.0);
+}
+
+/// What a bar says of its own rows is not rolled on: an hour of 60 minutes has 60.
+#[test]
+fn the_rows_of_a_rollup_are_those_of_its_direct_source() {
+    let s = Store::new();
+    s.ticks("A", steady(6));
+    s.run(vec![down("tick.A", "10m", START + 4 * DAY)]);
+    s.run(vec![down("bar.10m.A", "1h", START + 3 * DAY)]);
+    let (fine, hourly) = (s.rows("bar.10m.A"), s.rows("bar.1h.A"));
+    assert_eq!((field(&fine, START, "source_rows"), field(&hourly, START, "source_rows")), (1.0, 6.0));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -10,7 +10,7 @@ mod tests;
 pub use timeframe::{Bar, Timeframe};
 pub use zone::{instant_of_local, zone};
 
-use super::SeriesKey;
+use super::{Frame, SeriesKey, Values};
 use serde::Serialize;
 
 /// What a series holds, by its measurement's name.
@@ -70,6 +70,19 @@ impl Kind {
             Self::Signal => field == "value",
             Self::Metric | Self::Other => false,
         }
+    }
+}
+
+/// Turns whole numbers in fields that are floats by definition into floats.
+pub fn fit(measurement: &str, frame: &mut Frame) {
+    let kind = Kind::of(measurement);
+    for column in &mut frame.columns {
+        let floats = match &column.values {
+            Values::Integer(v) if kind.is_float_field(&column.name) => v.iter().map(|x| *x as f64).collect(),
+            Values::Unsigned(v) if kind.is_float_field(&column.name) => v.iter().map(|x| *x as f64).collect(),
+            _ => continue,
+        };
+        column.values = Values::Float(floats);
     }
 }
 
