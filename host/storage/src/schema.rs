@@ -15,6 +15,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(3, "settings", "0003_settings.sql"),
     migration!(4, "audit", "0004_audit.sql"),
     migration!(5, "tokens and plugins", "0005_tokens_plugins.sql"),
+    migration!(6, "skill index", "0006_skill_index.sql"),
 ];
 
 /// Nanoseconds since the Unix epoch, by the wall clock.

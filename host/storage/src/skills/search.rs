@@ -1,12 +1,15 @@
-//! Discovery: full text with stemming and prefixes, trigrams for misspelt words, tags and proven performance,
-//! in one ranked answer with its parts.
+//! Discovery: full text with stemming and prefixes, trigrams for misspelt words, what indexers say, tags and proven
+//! performance, in one ranked answer with its parts.
 //!
-//! `score = text + typo + tag + performance`, each part between 0 and its weight:
+//! `score = text + typo + term + vector + tag + performance`, each part between 0 and its weight:
 //! text: bm25 of the stemmed words (name ×4, tags ×2), as `b / (b + 1)` so that it saturates;
 //! typo: share of the question's trigrams found, only for words that the full text does not know;
+//! term: bm25 of the question's words and of what the indexers widened it by, over the terms that they gave the skills;
+//! vector: the cosine between question and skill in an indexer's space;
 //! tag: share of the question's words that are tags; performance: the latest record's Sharpe ratio, squashed and
 //! discounted by its sample count. Equal scores are ordered by name.
 
+use super::index::{self, Expansion, SkillIndexer};
 use super::store::{Skills, may_read, parse, parse_version};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
@@ -14,17 +17,22 @@ use rusqlite::Connection;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Bytes of a question.
 pub const QUESTION_BYTES_MAX: usize = 4 << 10;
 /// Words of a question that are looked at.
 pub const WORDS_MAX: usize = 32;
+/// Words that an indexer widens a question by.
+const WIDENED_WORDS_MAX: usize = 128;
 /// Hits of one answer.
 pub const HITS_MAX: u64 = 1_000;
 /// Candidates that each index contributes; the ranking of more would cost more than it gains.
 const CANDIDATES: usize = 200;
 
 const WEIGHT_TYPO: f64 = 0.6;
+const WEIGHT_TERM: f64 = 0.8;
+const WEIGHT_VECTOR: f64 = 0.6;
 const WEIGHT_TAG: f64 = 0.3;
 const WEIGHT_PERFORMANCE: f64 = 0.15;
 
@@ -46,6 +54,8 @@ pub struct SkillQuery {
 pub struct ScoreParts {
     pub text: f64,
     pub typo: f64,
+    pub term: f64,
+    pub vector: f64,
     pub tag: f64,
     pub performance: f64,
 }
@@ -82,6 +92,8 @@ impl Skills {
             return Err(Error::invalid("the question has no words")
                 .hint("ask with letters or digits, such as `buy the dip`"));
         }
+        let indexers = self.indexers();
+        let widened = widen(&indexers, &query.text);
         self.db.read(|c| {
             let mut found: BTreeMap<i64, ScoreParts> = BTreeMap::new();
             for (id, text) in full_text(c, &words)? {
@@ -101,9 +113,20 @@ impl Skills {
                     found.entry(id).or_default().typo += WEIGHT_TYPO * share / unknown.len() as f64;
                 }
             }
+            for w in &widened {
+                for (id, term) in terms(c, &words, w)? {
+                    let parts = found.entry(id).or_default();
+                    parts.term = parts.term.max(WEIGHT_TERM * term);
+                }
+                let (plugin, revision) = (w.indexer.name(), w.indexer.revision());
+                for (id, cosine) in self.vectors.nearest(c, plugin, revision, &w.direction, CANDIDATES)? {
+                    let parts = found.entry(id).or_default();
+                    parts.vector = parts.vector.max(WEIGHT_VECTOR * cosine);
+                }
+            }
             let mut hits = Vec::with_capacity(found.len());
             for (id, parts) in found {
-                if let Some(hit) = hit(c, id, parts, &words, query)? {
+                if let Some(hit) = hit(c, id, parts, &words, query, &indexers)? {
                     hits.push(hit);
                 }
             }
@@ -114,14 +137,64 @@ impl Skills {
     }
 }
 
-/// Lower-case words of letters and digits, each once, in order.
+/// What one indexer makes of a question.
+struct Widened<'a> {
+    indexer: &'a dyn SkillIndexer,
+    words: Vec<String>,
+    direction: Vec<i8>,
+}
+
+/// Asks every indexer. One that fails leaves the question as it is: an answer without it is better than none.
+fn widen<'a>(indexers: &'a [Arc<dyn SkillIndexer>], question: &str) -> Vec<Widened<'a>> {
+    let ask = |indexer: &'a Arc<dyn SkillIndexer>| {
+        let said: Result<(Expansion, Vec<i8>)> =
+            indexer.expand(question).and_then(|e| e.checked().map(|direction| (e, direction)));
+        match said {
+            Ok((e, direction)) => Some(Widened {
+                indexer: indexer.as_ref(),
+                words: words_up_to(&e.terms.join(" "), WIDENED_WORDS_MAX),
+                direction,
+            }),
+            Err(e) => {
+                tracing::warn!(plugin = indexer.name(), error = %e, "the question is answered without this indexer");
+                None
+            }
+        }
+    };
+    indexers.iter().filter_map(ask).collect()
+}
+
+/// Skills whose terms have the question's words, or those that it was widened by; each between 0 and 1.
+fn terms(c: &Connection, own: &[String], widened: &Widened<'_>) -> Result<Vec<(i64, f64)>> {
+    let question = own.iter().chain(&widened.words).map(|w| quoted(w)).collect::<Vec<_>>().join(" OR ");
+    let mut statement = c.prepare_cached(
+        "SELECT i.skill_id, bm25(skill_terms) AS rank FROM skill_terms t JOIN skill_index i ON i.id = t.rowid
+         WHERE skill_terms MATCH ?1 AND i.plugin = ?2 ORDER BY rank, i.skill_id LIMIT ?3",
+    )?;
+    let rows = statement.query_map((question, widened.indexer.name(), CANDIDATES as i64), |r| {
+        Ok((r.get(0)?, r.get::<_, f64>(1)?))
+    })?;
+    rows.map(|row| row.map(|(id, rank)| (id, saturated(rank))).map_err(Error::from)).collect()
+}
+
+/// bm25 is negative in FTS5; a word that half of all skills have gives nearly nothing.
+fn saturated(rank: f64) -> f64 {
+    let b = (-rank).max(1e-6);
+    b / (b + 1.0)
+}
+
 fn words(text: &str) -> Vec<String> {
+    words_up_to(text, WORDS_MAX)
+}
+
+/// Lower-case words of letters and digits, each once, in order.
+fn words_up_to(text: &str, most: usize) -> Vec<String> {
     let mut seen = BTreeSet::new();
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|w| !w.is_empty())
         .map(str::to_lowercase)
         .filter(|w| seen.insert(w.clone()))
-        .take(WORDS_MAX)
+        .take(most)
         .collect()
 }
 
@@ -144,13 +217,7 @@ fn full_text(c: &Connection, words: &[String]) -> Result<Vec<(i64, f64)>> {
     )?;
     let rows =
         statement.query_map((question, CANDIDATES as i64), |r| Ok((r.get(0)?, r.get::<_, f64>(1)?)))?;
-    // bm25 is negative in FTS5; a word that half of all skills have gives nearly nothing.
-    rows.map(|row| {
-        row.map(|(id, rank): (i64, f64)| (id, (-rank).max(1e-6)))
-            .map(|(id, b)| (id, b / (b + 1.0)))
-            .map_err(Error::from)
-    })
-    .collect()
+    rows.map(|row| row.map(|(id, rank)| (id, saturated(rank))).map_err(Error::from)).collect()
 }
 
 /// Does the full text know this word (stemmed)?
@@ -189,6 +256,7 @@ fn hit(
     mut parts: ScoreParts,
     words: &[String],
     query: &SkillQuery,
+    indexers: &[Arc<dyn SkillIndexer>],
 ) -> Result<Option<SkillHit>> {
     let (name, version, language, description, tags, current): (String, String, String, String, String, i64) = c
         .prepare_cached(
@@ -200,10 +268,12 @@ fn hit(
     {
         return Ok(None);
     }
-    let tagged = words.iter().filter(|w| tags.iter().any(|t| t.eq_ignore_ascii_case(w))).count();
+    let given = index::tags(c, id, indexers)?;
+    let tagged =
+        words.iter().filter(|w| tags.iter().chain(&given).any(|t| t.eq_ignore_ascii_case(w))).count();
     parts.tag = WEIGHT_TAG * tagged as f64 / words.len() as f64;
     parts.performance = performance(c, current)?;
-    let score = parts.text + parts.typo + parts.tag + parts.performance;
+    let score = parts.text + parts.typo + parts.term + parts.vector + parts.tag + parts.performance;
     Ok(Some(SkillHit { name, version: parse_version(&version)?, language, description, tags, score, parts }))
 }
 

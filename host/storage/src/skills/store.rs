@@ -1,6 +1,8 @@
 //! Storing and reading versions.
 
+use super::index::{self, Contribution, SkillIndexer};
 use super::types::{PAGE_MAX, check_name};
+use super::vectors::Vectors;
 use super::{NewVersion, Performance, PerformanceRecord, SkillFilter, SkillSummary, SkillVersion, resolve};
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
@@ -10,12 +12,14 @@ use crate::sqlite::Database;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 use semver::Version;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 /// The skills of a database.
 #[derive(Debug)]
 pub struct Skills {
     pub(super) db: Arc<Database>,
+    pub(super) indexers: RwLock<Vec<Arc<dyn SkillIndexer>>>,
+    pub(super) vectors: Vectors,
 }
 
 pub(super) fn may_read(caller: &Caller) -> Result<()> {
@@ -30,19 +34,49 @@ const COLUMNS: &str = "s.name, v.version, v.id = s.current_id, v.hash, v.languag
 
 impl Skills {
     pub fn new(db: Arc<Database>) -> Self {
-        Self { db }
+        Self { db, indexers: RwLock::default(), vectors: Vectors::default() }
     }
 
     /// Stores a version and makes it the current one. The same content again is the same version; other
     /// content under a version that exists is a conflict. Dependencies must exist and must not run in a circle.
     pub fn put(&self, caller: &Caller, new: NewVersion) -> Result<SkillVersion> {
         caller.require(Scope::Write, "store skills")?;
-        self.db.write(|tx| Self::put_in(tx, caller, &new))
+        new.check()?;
+        let said = self.said_of(&new)?;
+        let (stored, skill) = self.db.write(|tx| Self::put_in(tx, caller, &new, &said))?;
+        self.vectors.touch(skill);
+        Ok(stored)
     }
 
-    /// [`Skills::put`] inside a transaction of a larger unit of work.
-    pub(crate) fn put_in(tx: &Transaction<'_>, caller: &Caller, new: &NewVersion) -> Result<SkillVersion> {
-        new.check()?;
+    /// What the indexers say of a version that is about to be stored.
+    fn said_of(&self, new: &NewVersion) -> Result<Vec<Contribution>> {
+        if self.indexers().is_empty() {
+            return Ok(Vec::new());
+        }
+        let there = self.db.read(|c| versions_of(c, &new.name))?;
+        Ok(self.contributions(&SkillVersion {
+            name: new.name.clone(),
+            version: number(new, &there, &new.hash()),
+            current: true,
+            hash: new.hash(),
+            language: new.language.clone(),
+            code: new.code.clone(),
+            description: new.description.clone(),
+            tags: new.tags.clone(),
+            metadata: if new.metadata.is_null() { json!({}) } else { new.metadata.clone() },
+            depends: new.depends.clone(),
+            created_at: now_ns(),
+            created_by: String::new(),
+        }))
+    }
+
+    /// [`Skills::put`] inside a transaction; the version and the number of its skill.
+    fn put_in(
+        tx: &Transaction<'_>,
+        caller: &Caller,
+        new: &NewVersion,
+        said: &[Contribution],
+    ) -> Result<(SkillVersion, i64)> {
         let mut new = new.clone();
         new.tags.sort();
         new.tags.dedup();
@@ -51,17 +85,10 @@ impl Skills {
         }
         let hash = new.hash();
         let versions = versions_of(tx, &new.name)?;
-        let newest = versions.iter().max_by(|a, b| a.0.cmp(&b.0));
-        let version = match (&new.version, newest) {
-            (Some(v), _) => v.clone(),
-            // The content that is newest already needs no new number.
-            (None, Some((v, h))) if *h == hash => v.clone(),
-            (None, Some((v, _))) => Version::new(v.major, v.minor, v.patch.saturating_add(1)),
-            (None, None) => Version::new(0, 1, 0),
-        };
+        let version = number(&new, &versions, &hash);
         if let Some((_, there)) = versions.iter().find(|(v, _)| *v == version) {
             if *there == hash {
-                return get_in(tx, &new.name, Some(&version));
+                return Ok((get_in(tx, &new.name, Some(&version))?, skill_id(tx, &new.name)?));
             }
             return Err(Error::conflict(format!(
                 "skill `{}` has a version {version} with other content",
@@ -76,9 +103,7 @@ impl Skills {
             "INSERT INTO skills(name, created_at) VALUES (?1, ?2) ON CONFLICT(name) DO NOTHING",
         )?
         .execute((&new.name, now))?;
-        let skill: i64 = tx
-            .prepare_cached("SELECT id FROM skills WHERE name = ?1")?
-            .query_row([&new.name], |r| r.get(0))?;
+        let skill = skill_id(tx, &new.name)?;
         tx.prepare_cached(
             "INSERT INTO skill_versions(skill_id, version, hash, language, code, description, tags, metadata, depends, created_at, created_by)
              VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
@@ -96,11 +121,11 @@ impl Skills {
             now,
             caller.actor(),
         ))?;
-        make_current(tx, skill, tx.last_insert_rowid())?;
+        make_current(tx, skill, tx.last_insert_rowid(), said)?;
         let entry = Entry::new(caller, "skills.put", format!("skill:{}@{version}", new.name))
             .change(before, Some(hash));
         Audit::append(tx, &entry)?;
-        get_in(tx, &new.name, Some(&version))
+        Ok((get_in(tx, &new.name, Some(&version))?, skill))
     }
 
     /// A version; the current one without a number.
@@ -177,24 +202,33 @@ impl Skills {
     pub fn rollback(&self, caller: &Caller, name: &str, version: &Version) -> Result<SkillVersion> {
         caller.require(Scope::Write, "roll skills back")?;
         check_name(name)?;
-        self.db.write(|tx| {
+        let said = if self.indexers().is_empty() {
+            Vec::new()
+        } else {
+            self.contributions(&self.db.read(|c| get_in(c, name, Some(version)))?)
+        };
+        let (stored, touched) = self.db.write(|tx| {
             let before = get_in(tx, name, None)?;
             let target = get_in(tx, name, Some(version))?;
             if before.version == target.version {
-                return Ok(target);
+                return Ok((target, None));
             }
             let (skill, id): (i64, i64) = tx.query_row(
                 "SELECT s.id, v.id FROM skills s JOIN skill_versions v ON v.skill_id = s.id WHERE s.name = ?1 AND v.version = ?2",
                 (name, version.to_string()),
                 |r| Ok((r.get(0)?, r.get(1)?)),
             )?;
-            make_current(tx, skill, id)?;
+            make_current(tx, skill, id, &said)?;
             let entry = Entry::new(caller, "skills.rollback", format!("skill:{name}@{version}"))
                 .change(Some(before.hash), Some(target.hash.clone()))
                 .detail(json!({ "from": before.version }));
             Audit::append(tx, &entry)?;
-            get_in(tx, name, Some(version))
-        })
+            Ok((get_in(tx, name, Some(version))?, Some(skill)))
+        })?;
+        if let Some(skill) = touched {
+            self.vectors.touch(skill);
+        }
+        Ok(stored)
     }
 
     /// Notes what a version achieved; audited.
@@ -280,8 +314,23 @@ impl Skills {
     }
 }
 
-/// Points a skill to a version, and what is searched to that version's words.
-fn make_current(tx: &Transaction<'_>, skill: i64, version: i64) -> Result<()> {
+/// The number of a version that is stored without one: that of the content if it is the newest already, else the next patch.
+fn number(new: &NewVersion, there: &[(Version, String)], hash: &str) -> Version {
+    let newest = there.iter().max_by(|a, b| a.0.cmp(&b.0));
+    match (&new.version, newest) {
+        (Some(v), _) => v.clone(),
+        (None, Some((v, h))) if h == hash => v.clone(),
+        (None, Some((v, _))) => Version::new(v.major, v.minor, v.patch.saturating_add(1)),
+        (None, None) => Version::new(0, 1, 0),
+    }
+}
+
+fn skill_id(c: &Connection, name: &str) -> Result<i64> {
+    Ok(c.prepare_cached("SELECT id FROM skills WHERE name = ?1")?.query_row([name], |r| r.get(0))?)
+}
+
+/// Points a skill to a version, and what is searched to that version's words and to what was said of it.
+fn make_current(tx: &Transaction<'_>, skill: i64, version: i64, said: &[Contribution]) -> Result<()> {
     tx.prepare_cached("UPDATE skills SET current_id = ?2 WHERE id = ?1")?.execute((skill, version))?;
     let (name, description, tags): (String, String, String) = tx
         .prepare_cached("SELECT s.name, v.description, v.tags FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.id = ?1")?
@@ -299,7 +348,16 @@ fn make_current(tx: &Transaction<'_>, skill: i64, version: i64) -> Result<()> {
         ))?
         .execute((skill, &name, &description, &tags))?;
     }
-    Ok(())
+    index::forget(tx, skill)?;
+    said.iter().try_for_each(|one| index::store(tx, skill, one))
+}
+
+/// The version of a row number.
+pub(super) fn read_by_id(c: &Connection, version: i64) -> Result<SkillVersion> {
+    c.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM skills s JOIN skill_versions v ON v.skill_id = s.id WHERE v.id = ?1"
+    ))?
+    .query_row([version], read_version)?
 }
 
 fn get_in(c: &Connection, name: &str, version: Option<&Version>) -> Result<SkillVersion> {

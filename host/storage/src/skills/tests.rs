@@ -1,3 +1,7 @@
+//! Versions, dependencies, performance, discovery.
+
+mod indexing;
+
 use super::*;
 use crate::audit::Audit;
 use crate::caller::{Caller, Grants};
