@@ -1,5 +1,6 @@
-//! Every dependency must be under a licence that lets an operator ship the binary. Runs offline, from
-//! `cargo metadata`. (Advisories need a database from the network: `cargo audit` is for that.)
+//! Every dependency, of the host and of the guests, must be under a licence that lets an operator ship it. Runs from
+//! `cargo metadata`, offline once the packages are there. (Advisories need a database from the network: `cargo audit` is
+//! for that.)
 
 use crate::steps;
 use anyhow::{Context, Result, bail};
@@ -34,21 +35,26 @@ pub fn check(root: &Path) -> Result<()> {
     // Only what is built for this machine: crates of other platforms need not even be downloaded.
     let rustc = steps::output(Command::new("rustc").arg("-vV"))?;
     let host = rustc.lines().find_map(|l| l.strip_prefix("host: ")).context("`rustc -vV` names no host")?;
-    let mut command = steps::cargo(root);
-    command.args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", host]);
-    let metadata: serde_json::Value =
-        serde_json::from_str(&steps::output(&mut command)?).context("reading cargo metadata")?;
-    let packages =
-        metadata.get("packages").and_then(|p| p.as_array()).context("cargo metadata lists no packages")?;
     let mut refused = Vec::new();
-    for p in packages {
-        let text = |key: &str| p.get(key).and_then(|v| v.as_str()).unwrap_or_default();
-        let (name, licence) = (text("name"), text("license"));
-        if !allows(licence) && !READ_BY_A_PERSON.iter().any(|(n, _)| *n == name) {
-            refused.push(format!("{name} {}: `{licence}`", text("version")));
+    for workspace in ["Cargo.toml", "plugins/Cargo.toml"] {
+        let mut command = steps::cargo(root);
+        command.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", host]);
+        command.arg("--manifest-path").arg(root.join(workspace));
+        let metadata: serde_json::Value =
+            serde_json::from_str(&steps::output(&mut command)?).context("reading cargo metadata")?;
+        let packages = metadata
+            .get("packages")
+            .and_then(|p| p.as_array())
+            .context("cargo metadata lists no packages")?;
+        for p in packages {
+            let text = |key: &str| p.get(key).and_then(|v| v.as_str()).unwrap_or_default();
+            let (name, licence) = (text("name"), text("license"));
+            if !allows(licence) && !READ_BY_A_PERSON.iter().any(|(n, _)| *n == name) {
+                refused.push(format!("{name} {}: `{licence}`", text("version")));
+            }
         }
+        println!("{workspace}: {} packages", packages.len());
     }
-    println!("{} packages, {} refused", packages.len(), refused.len());
     if !refused.is_empty() {
         bail!("licences that are not allowed:\n  {}", refused.join("\n  "));
     }

@@ -96,7 +96,7 @@ pub(super) fn roll(engine: &dyn SeriesEngine, job: Job<'_>) -> Result<Rolled> {
         let have = collect(engine.scan(target, slice, None, &budget)?)?;
         let mut new = if late { widened(&have, &bars) } else { changed(&have, &bars) };
         if !overwrite {
-            new = select(&new, &|time, _, _| !have.from_a_feed(time));
+            new = select(&new, &|time, _, _| !have.is_of_a_feed(time));
         }
         out.rows += tally.rows;
         out.bars += new.len() as u64;
@@ -182,7 +182,7 @@ impl Have {
     }
 
     /// Is there a bar that no rollup made?
-    fn from_a_feed(&self, time: i64) -> bool {
+    fn is_of_a_feed(&self, time: i64) -> bool {
         self.column(time, SOURCE_ROWS) == Some(None)
     }
 }
