@@ -27,10 +27,10 @@ pub fn run(run: &Run, table: &mut Table) {
     let layer = DataLayer::open(&manifest).unwrap();
     let rounds = run.size(20_000, 200);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let loaded = |pool: bool| -> Loaded {
+    let loaded = |pool: bool| -> Arc<Loaded> {
         let cache = dir.path().join("cache");
         let plugin = &manifest.plugins["retention"];
-        runtime.block_on(load(&Engines::new(pool), plugin, &cache, &Compiler::InProcess)).unwrap()
+        Arc::new(runtime.block_on(load(&Engines::new(pool), plugin, &cache, &Compiler::InProcess)).unwrap())
     };
     println!(
         "\nThe example policy, a component of {} bytes; {rounds} calls each.",
@@ -47,7 +47,7 @@ pub fn run(run: &Run, table: &mut Table) {
     let plain = loaded(false);
 
     let empty: Arc<Vec<Summary>> = Arc::default();
-    let call = |loaded: &Loaded, rounds: usize, summaries: &Arc<Vec<Summary>>, actions: usize| {
+    let call = |loaded: &Arc<Loaded>, rounds: usize, summaries: &Arc<Vec<Summary>>, actions: usize| {
         runtime.block_on(async {
             median_us(rounds, async || {
                 assert_eq!(fresh(loaded, &layer, summaries.clone(), NOW_NS).await.unwrap(), actions);

@@ -3,6 +3,7 @@
 
 mod hostile;
 mod life;
+mod worlds;
 
 use crate::main_job::sparse_bars;
 use crate::support::{Host, Said, guests};

@@ -7,13 +7,13 @@ use exports::shiphold::host::query_builder::{Frame, Guest, NamedQuery};
 struct Otherworld;
 
 impl Guest for Otherworld {
-    fn describe() -> Vec<NamedQuery> {
-        Vec::new()
+    fn describe() -> Result<Vec<NamedQuery>, String> {
+        Ok(Vec::new())
     }
     fn build(name: String, _params: String) -> Result<String, String> {
         Err(format!("there is no query `{name}`"))
     }
-    fn transform(_name: String, batch: Frame) -> Result<Frame, String> {
+    fn transform(_name: String, _params: String, batch: Frame, _last: bool) -> Result<Frame, String> {
         Ok(batch)
     }
 }

@@ -11,7 +11,7 @@
 
 wasmtime::component::bindgen!({
     path: "../../wit",
-    world: "retention-policy-plugin",
+    world: "host",
     imports: { default: async | trappable },
     exports: { default: async },
     with: {

@@ -1,17 +1,20 @@
-//! One call of a plugin: a fresh instance, its limits, and what it said. Whatever happens ends this call alone.
+//! A fresh instance of a plugin, its limits, its calls and what it said. Whatever happens ends this session alone.
 
 use crate::bindings::exports::shiphold::host::retention_policy::PlanResult;
-use crate::component::Loaded;
+use crate::component::{Exports, Loaded};
+use crate::engine::Running;
 use crate::host::retention::{Cursor, size};
 use crate::limits::{Hit, Limiter};
 use crate::state::State;
 use crate::text::printable;
 use shiphold_storage::retention::Summary;
 use shiphold_storage::{Caller, DataLayer, Error, Kind, Result};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use wasmtime::component::ResourceTable;
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime::component::{Instance, ResourceTable};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 /// What a call used and wrote, whether or not it went well.
@@ -44,11 +47,99 @@ impl Drop for CancelOnDrop {
     }
 }
 
-pub(crate) fn store(
-    loaded: &Loaded,
-    layer: &Arc<DataLayer>,
-    cancel: &Arc<AtomicBool>,
-) -> Result<Store<State>> {
+/// What a guest is asked within a session.
+pub(crate) type Asking<'a, R> =
+    Pin<Box<dyn Future<Output = wasmtime::Result<std::result::Result<R, String>>> + Send + 'a>>;
+
+/// A fresh instance in its own store. One call that fails ends it: it is dropped, its fiber with it, and nothing of it runs on.
+pub(crate) struct Session {
+    loaded: Arc<Loaded>,
+    store: Store<State>,
+    instance: Option<Instance>,
+    /// Set when the session is dropped: host calls on other threads stop then.
+    _cancel: CancelOnDrop,
+    _running: Running,
+    /// Its place in the pool.
+    _turn: OwnedSemaphorePermit,
+    calls: u32,
+}
+
+impl Session {
+    /// Waits for a place in the pool (which is not the guest's own time) and prepares a store. The instance is made within
+    /// the deadline of the first call.
+    pub(crate) async fn open(loaded: &Arc<Loaded>, layer: &Arc<DataLayer>) -> Result<Self> {
+        let turn = loaded.ticked.turns.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| Error::internal("the plugin engine is closed"))?;
+        let cancel = Arc::new(AtomicBool::new(false));
+        Ok(Self {
+            store: store(loaded, layer, &cancel)?,
+            loaded: loaded.clone(),
+            instance: None,
+            _cancel: CancelOnDrop(cancel),
+            _running: loaded.ticked.run(),
+            _turn: turn,
+            calls: 0,
+        })
+    }
+
+    /// One call, within its own deadline, fuel and reply. `size` says how many bytes an answer has.
+    pub(crate) async fn call<R, F>(&mut self, size: impl Fn(&R) -> usize, ask: F) -> Result<R>
+    where
+        F: for<'a> FnOnce(&'a mut Store<State>, &'a Instance, &'a Exports) -> Asking<'a, R>,
+    {
+        let (name, limits) = (self.loaded.plugin.name.clone(), self.loaded.plugin.limits.clone());
+        if self.calls > 0 {
+            self.store.data_mut().deadline = Instant::now() + limits.deadline.0;
+            refuel(&mut self.store, limits.fuel)?;
+        }
+        self.calls += 1;
+        let called = tokio::time::timeout(limits.deadline.0, async {
+            if self.instance.is_none() {
+                self.instance = Some(self.loaded.pre.instantiate_async(&mut self.store).await?);
+            }
+            match &self.instance {
+                Some(instance) => ask(&mut self.store, instance, &self.loaded.exports).await,
+                None => Err(wasmtime::Error::msg("there is no instance")),
+            }
+        })
+        .await;
+        let hit = self.store.data().limiter.hit;
+        match called {
+            Err(_) => Err(Hit::Deadline.error(&name, &limits)),
+            Ok(Err(e)) => Err(match hit.or_else(|| known(&e)) {
+                Some(hit) => hit.error(&name, &limits),
+                None => fault(&name, &e),
+            }),
+            Ok(Ok(Err(said))) if said.len() as u64 > limits.reply.0 => Err(Hit::Reply.error(&name, &limits)),
+            Ok(Ok(Err(said))) => Err(Error::new(
+                Kind::Plugin,
+                format!("plugin `{name}` refused: {}", printable(&said, SAID_BYTES_MAX)),
+            )
+            .hint("it is the plugin's own answer; look at its configuration")),
+            Ok(Ok(Ok(said))) if size(&said) as u64 > limits.reply.0 => Err(Hit::Reply.error(&name, &limits)),
+            Ok(Ok(Ok(said))) => Ok(said),
+        }
+    }
+
+    pub(crate) fn loaded(&self) -> &Arc<Loaded> {
+        &self.loaded
+    }
+
+    /// What it used and wrote so far.
+    pub(crate) fn used(&mut self) -> Used {
+        let limits = &self.loaded.plugin.limits;
+        let fuel = limits.fuel.map(|max| max.saturating_sub(self.store.get_fuel().unwrap_or(0)));
+        let state = self.store.data_mut();
+        Used { memory_peak_bytes: state.limiter.peak as u64, fuel, log: state.take_log() }
+    }
+}
+
+fn refuel(store: &mut Store<State>, fuel: Option<u64>) -> Result<()> {
+    let Some(fuel) = fuel else { return Ok(()) };
+    store.set_fuel(fuel).map_err(|e| Error::internal(format!("metering fuel: {e:#}")))
+}
+
+fn store(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> Result<Store<State>> {
     let limits = &loaded.plugin.limits;
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits.handles as usize);
@@ -75,68 +166,56 @@ pub(crate) fn store(
         usize::try_from(limits.reply.0).unwrap_or(usize::MAX).saturating_add(HOSTCALL_SPARE_BYTES),
     );
     store.set_max_component_handles(limits.handles as usize);
-    if let Some(fuel) = limits.fuel {
-        store.set_fuel(fuel).map_err(|e| Error::internal(format!("metering fuel: {e:#}")))?;
-    }
+    refuel(&mut store, limits.fuel)?;
     Ok(store)
 }
+
+/// What a plugin says that is asked for what its world does not do.
+pub(crate) const OTHER_WORLD: &str =
+    "its world does not do that: `shiphold plugins list` shows the world of each plugin";
 
 /// Bytes beside its reply that a guest may hand over in one call.
 const HOSTCALL_SPARE_BYTES: usize = 64 << 10;
 
 /// Calls `plan` on a fresh instance.
 pub(crate) async fn plan(
-    loaded: &Loaded,
+    loaded: &Arc<Loaded>,
     layer: &Arc<DataLayer>,
     summaries: Arc<Vec<Summary>>,
     now: i64,
 ) -> (Result<PlanResult>, Used) {
-    let limits = &loaded.plugin.limits;
-    let cancel = Arc::new(AtomicBool::new(false));
-    let _cancel = CancelOnDrop(cancel.clone());
-    // Its turn in the pool; what it waits is not its own time.
-    let Ok(_turn) = loaded.ticked.turns.acquire().await else {
-        return (Err(Error::internal("the plugin engine is closed")), Used::default());
-    };
-    let mut store = match store(loaded, layer, &cancel) {
-        Ok(store) => store,
+    let mut session = match Session::open(loaded, layer).await {
+        Ok(session) => session,
         Err(e) => return (Err(e), Used::default()),
     };
-    let _running = loaded.ticked.run();
-    let called = tokio::time::timeout(limits.deadline.0, async {
-        let instance = loaded.pre.instantiate_async(&mut store).await?;
-        let cursor = store.data_mut().hold(Cursor::new(summaries))?;
-        instance.shiphold_host_retention_policy().call_plan(&mut store, cursor, now).await
-    })
-    .await;
-    let fuel = limits.fuel.map(|max| max.saturating_sub(store.get_fuel().unwrap_or(0)));
-    let state = store.data_mut();
-    let used = Used { memory_peak_bytes: state.limiter.peak as u64, fuel, log: state.take_log() };
-    let hit = state.limiter.hit;
-    let name = &loaded.plugin.name;
-    let result = match called {
-        Err(_) => Err(Hit::Deadline.error(name, limits)),
-        Ok(Err(e)) => Err(match hit.or_else(|| known(&e)) {
-            Some(hit) => hit.error(name, limits),
-            None => fault(name, &e),
-        }),
-        Ok(Ok(Err(said))) if said.len() as u64 > limits.reply.0 => Err(Hit::Reply.error(name, limits)),
-        Ok(Ok(Err(said))) => Err(Error::new(
-            Kind::Plugin,
-            format!("plugin `{name}` refused: {}", printable(&said, SAID_BYTES_MAX)),
+    let result = plan_in(&mut session, summaries, now).await;
+    (result, session.used())
+}
+
+/// [`plan`] on an instance that is there.
+pub(crate) async fn plan_in(
+    session: &mut Session,
+    summaries: Arc<Vec<Summary>>,
+    now: i64,
+) -> Result<PlanResult> {
+    let plan = session
+        .call(
+            |plan: &PlanResult| size(&plan.actions),
+            |store, instance, exports| {
+                Box::pin(async move {
+                    let Exports::Retention(exports) = exports else { return Ok(Err(OTHER_WORLD.into())) };
+                    let guest = exports.load(&mut *store, instance)?;
+                    let cursor = store.data_mut().hold(Cursor::new(summaries))?;
+                    guest.call_plan(store, cursor, now).await
+                })
+            },
         )
-        .hint("it is the plugin's own answer; look at its configuration")),
-        Ok(Ok(Ok(plan))) if plan.actions.len() > limits.actions as usize => {
-            Err(Hit::Actions.error(name, limits))
-        }
-        Ok(Ok(Ok(plan))) if size(&plan.actions) as u64 > limits.reply.0 => {
-            Err(Hit::Reply.error(name, limits))
-        }
-        Ok(Ok(Ok(plan))) => Ok(plan),
-    };
-    // A store whose call was cut off is dropped here, its fiber with it: nothing of it runs on.
-    drop(store);
-    (result, used)
+        .await?;
+    let plugin = &session.loaded().plugin;
+    if plan.actions.len() > plugin.limits.actions as usize {
+        return Err(Hit::Actions.error(&plugin.name, &plugin.limits));
+    }
+    Ok(plan)
 }
 
 /// Bytes of a guest's own sentence that are kept.

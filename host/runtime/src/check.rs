@@ -61,14 +61,9 @@ pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(Str
             format!("{} {is}; the manifest says `{}`", plugin.component.display(), plugin.world.name()),
         ));
     }
-    if plugin.enabled && plugin.world != World::RetentionPolicy {
-        problems.push((
-            key("world"),
-            format!(
-                "this version runs plugins of the world `retention-policy` only, not `{}`",
-                plugin.world.name()
-            ),
-        ));
+    if plugin.enabled && plugin.world == World::BackupTarget {
+        problems
+            .push((key("world"), "this version does not run plugins of the world `backup-target`".into()));
     }
     let Some(descriptor) = inspection.plugin.clone() else {
         problems.push((
@@ -131,6 +126,7 @@ fn not_granted(imports: &[String], grants: &Grants, asked: &Grants) -> Vec<Strin
                     let any = |g: &Grants| !g.series_read.is_empty() || !g.series_write.is_empty();
                     missing("series", any(grants), any(asked))
                 }
+                "skills" => missing("skills", grants.skills_read, asked.skills_read),
                 "settings" => missing("settings", !grants.settings_read.is_empty(), !asked.settings_read.is_empty()),
                 name => Some(format!("it imports `{name}`, which is not an import of its world")),
             }

@@ -1,15 +1,33 @@
 //! A component that is ready to be instantiated.
 
-use crate::bindings::RetentionPolicyPluginPre;
+use crate::bindings::exports::shiphold::host::{query_builder, retention_policy, skill_indexer};
 use crate::check::{Examined, examine_or_error};
 use crate::compile::{self, Compiler};
 use crate::engine::{Engines, Ticked};
 use crate::state::{Gauges, State};
-use shiphold_storage::manifest::Plugin;
+use shiphold_storage::manifest::{Plugin, World};
 use shiphold_storage::{Error, Grants, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use wasmtime::component::Linker;
+use wasmtime::component::{InstancePre, Linker};
+
+/// What a component exports, by its world.
+pub(crate) enum Exports {
+    Retention(retention_policy::GuestIndices),
+    Indexer(skill_indexer::GuestIndices),
+    Queries(query_builder::GuestIndices),
+}
+
+impl Exports {
+    fn find(world: World, pre: &InstancePre<State>) -> wasmtime::Result<Self> {
+        Ok(match world {
+            World::RetentionPolicy => Self::Retention(retention_policy::GuestIndices::new(pre)?),
+            World::SkillIndexer => Self::Indexer(skill_indexer::GuestIndices::new(pre)?),
+            World::QueryBuilder => Self::Queries(query_builder::GuestIndices::new(pre)?),
+            World::BackupTarget => return Err(wasmtime::Error::msg("this version runs no backup targets")),
+        })
+    }
+}
 
 /// A loaded plugin.
 pub struct Loaded {
@@ -19,7 +37,8 @@ pub struct Loaded {
     pub(crate) grants: Arc<Grants>,
     pub(crate) config: Arc<str>,
     pub(crate) ticked: Arc<Ticked>,
-    pub(crate) pre: RetentionPolicyPluginPre<State>,
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) exports: Exports,
     pub(crate) gauges: Gauges,
     pub(crate) code: PathBuf,
     /// Was its code compiled now, or found in the cache?
@@ -29,6 +48,13 @@ pub struct Loaded {
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Loaded").field("plugin", &self.plugin.name).finish_non_exhaustive()
+    }
+}
+
+impl Loaded {
+    /// Changes when the component or its configuration does.
+    pub(crate) fn revision(&self) -> String {
+        crate::inspect::sha256(format!("{}\n{}", self.sha256, self.config).as_bytes())
     }
 }
 
@@ -49,8 +75,8 @@ pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &C
     };
     let mut linker = Linker::new(&ticked.engine);
     crate::host::link(&mut linker, &grants).map_err(wrong)?;
-    let pre =
-        linker.instantiate_pre(&code.component).and_then(RetentionPolicyPluginPre::new).map_err(wrong)?;
+    let pre = linker.instantiate_pre(&code.component).map_err(wrong)?;
+    let exports = Exports::find(plugin.world, &pre).map_err(wrong)?;
     Ok(Loaded {
         version: descriptor.version,
         sha256: inspection.sha256,
@@ -59,6 +85,7 @@ pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &C
         plugin: plugin.clone(),
         ticked,
         pre,
+        exports,
         gauges: Gauges::default(),
         compiled: code.now,
         code: code.code,

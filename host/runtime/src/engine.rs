@@ -102,7 +102,7 @@ pub(crate) struct Ticked {
     pub engine: Engine,
     pub mode: Mode,
     /// A call waits here until the pool has an instance for it.
-    pub turns: Semaphore,
+    pub turns: Arc<Semaphore>,
     calls: AtomicUsize,
     ticking: AtomicBool,
 }
@@ -169,7 +169,7 @@ impl Engines {
         let ticked = Arc::new(Ticked {
             engine,
             mode,
-            turns: Semaphore::new(INSTANCES_MAX as usize),
+            turns: Arc::new(Semaphore::new(INSTANCES_MAX as usize)),
             calls: AtomicUsize::new(0),
             ticking: AtomicBool::new(false),
         });

@@ -3,12 +3,18 @@
 use crate::compile::{self, Compiler};
 use crate::component::{Loaded, load};
 use crate::engine::Engines;
+use crate::indexer::GuestIndexer;
+use crate::queries::{self, NamedQuery};
 use crate::run::{self, RunOptions, RunReport};
 use crate::schedule;
 use serde::Serialize;
-use shiphold_storage::manifest::{Plugin, Schedule};
+use serde_json::{Map, Value};
+use shiphold_storage::manifest::{Plugin, Schedule, World};
 use shiphold_storage::plugins::Run;
 use shiphold_storage::schema::now_ns;
+use shiphold_storage::series::Budget;
+use shiphold_storage::series::query::Table;
+use shiphold_storage::skills::SkillIndexer;
 use shiphold_storage::{Caller, DataLayer, Error, Kind, Result, Scope};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -48,6 +54,10 @@ pub struct PluginMetric {
 pub(crate) struct Slot {
     pub plugin: Plugin,
     pub loaded: Result<Arc<Loaded>>,
+    /// Of a query builder.
+    pub queries: Vec<NamedQuery>,
+    /// Of a skill indexer.
+    pub indexer: Option<Arc<GuestIndexer>>,
     /// Runs of one plugin never overlap.
     busy: Arc<Mutex<()>>,
 }
@@ -80,17 +90,33 @@ impl Plugins {
         let cache = compile::folder(&layer.manifest().host.data);
         let mut slots: BTreeMap<String, Arc<Slot>> = BTreeMap::new();
         for (name, plugin) in &layer.manifest().plugins {
+            let mut queries = Vec::new();
             let loaded = if plugin.enabled {
-                load(&engines, plugin, &cache, compiler).await.map(Arc::new).inspect_err(|e| {
-                    tracing::error!(plugin = name, error = ?e, "the plugin is not loaded");
-                })
+                let loaded = match load(&engines, plugin, &cache, compiler).await.map(Arc::new) {
+                    Ok(loaded) if plugin.world == World::QueryBuilder => {
+                        queries::describe(&loaded, &layer).await.map(|described| {
+                            queries = described;
+                            loaded
+                        })
+                    }
+                    other => other,
+                };
+                loaded.inspect_err(|e| tracing::error!(plugin = name, error = ?e, "the plugin is not loaded"))
             } else {
                 Err(Error::denied(format!("plugin `{name}` is disabled in the manifest"))
                     .hint(format!("set `plugins.{name}.enabled = true` in shiphold.toml")))
             };
-            let slot = Slot { plugin: plugin.clone(), loaded, busy: Arc::default() };
+            let mut indexer = None;
+            if let (Ok(loaded), World::SkillIndexer) = (&loaded, plugin.world) {
+                let (at, asked) = (layer.clone(), name.clone());
+                let enabled = run::blocking(move || Ok(at.plugins().state(&asked)?.enabled)).await?;
+                indexer = Some(Arc::new(GuestIndexer::new(loaded.clone(), &layer, enabled)));
+            }
+            let slot = Slot { plugin: plugin.clone(), loaded, queries, indexer, busy: Arc::default() };
             slots.insert(name.clone(), Arc::new(slot));
         }
+        let indexers = slots.values().filter_map(|s| s.indexer.clone()).map(|i| i as Arc<dyn SkillIndexer>);
+        layer.skills().set_indexers(indexers.collect());
         let in_use =
             slots.values().filter_map(|s| s.loaded.as_ref().ok()).map(|l| l.code.as_path()).collect();
         compile::prune(&cache, &in_use);
@@ -153,6 +179,22 @@ impl Plugins {
     ) -> Result<RunReport> {
         caller.require(Scope::Admin, "run plugins")?;
         let slot = self.slot(name)?;
+        let instead = match slot.plugin.world {
+            World::RetentionPolicy => None,
+            World::SkillIndexer => Some(
+                "it is asked for each skill and question; `shiphold skills reindex` asks it for those that wait",
+            ),
+            World::QueryBuilder => {
+                Some("`shiphold queries list` shows its queries, `shiphold queries run` runs them")
+            }
+            World::BackupTarget => Some("it is used by backups"),
+        };
+        if let Some(hint) = instead {
+            let world = slot.plugin.world.name();
+            return Err(
+                Error::invalid(format!("plugin `{name}` is a {world}: it has no runs of its own")).hint(hint)
+            );
+        }
         let Ok(alone) = slot.busy.clone().try_lock_owned() else {
             return Err(Error::new(Kind::Busy, format!("plugin `{name}` is running already"))
                 .hint(format!("`shiphold plugins runs {name}` shows its runs")));
@@ -184,7 +226,56 @@ impl Plugins {
                 format!("set `plugins.{name}.enabled = true` in shiphold.toml and start the host again"),
             ));
         }
-        self.layer.plugins().set_enabled(caller, name, enabled, "by hand")
+        self.layer.plugins().set_enabled(caller, name, enabled, "by hand")?;
+        if let Some(indexer) = &slot.indexer {
+            indexer.switch(enabled);
+        }
+        Ok(())
+    }
+
+    /// Every query that the plugins offer, by name.
+    pub fn queries(&self, caller: &Caller) -> Result<Vec<NamedQuery>> {
+        caller.require(Scope::Read, "list queries")?;
+        let mut all: Vec<NamedQuery> = self.slots.values().flat_map(|s| s.queries.iter().cloned()).collect();
+        all.sort_by(|a, b| (&a.name, &a.plugin).cmp(&(&b.name, &b.plugin)));
+        Ok(all)
+    }
+
+    /// A query by its name, and by its plugin where two offer the same.
+    pub fn query(&self, caller: &Caller, plugin: Option<&str>, name: &str) -> Result<NamedQuery> {
+        let mut found = self.queries(caller)?;
+        found.retain(|q| q.name == name && plugin.is_none_or(|p| q.plugin == p));
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            (Some(query), None) => Ok(query),
+            (Some(one), Some(other)) => Err(Error::invalid(format!(
+                "`{name}` is a query of `{}` and of `{}`",
+                one.plugin, other.plugin
+            ))
+            .hint("say which with `plugin`")),
+            (None, _) => Err(Error::not_found(format!("there is no query `{}`", name.escape_debug()))
+                .hint("`shiphold queries list` shows them; a query builder in shiphold.toml adds some")),
+        }
+    }
+
+    /// Runs a query with the parameters that its plugin described.
+    pub async fn ask(
+        &self,
+        caller: &Caller,
+        plugin: Option<&str>,
+        name: &str,
+        params: &Map<String, Value>,
+        budget: &Budget,
+    ) -> Result<Table> {
+        let query = self.query(caller, plugin, name)?;
+        let slot = self.slot(&query.plugin)?;
+        let loaded = slot.loaded.as_ref().map_err(|e| Error::new(e.kind(), e.message().to_string()))?;
+        let (layer, asked) = (self.layer.clone(), query.plugin.clone());
+        if !run::blocking(move || Ok(layer.plugins().state(&asked)?.enabled)).await? {
+            return Err(Error::denied(format!("plugin `{}` is disabled", query.plugin))
+                .hint(format!("`shiphold plugins enable {}` enables it", query.plugin)));
+        }
+        queries::ask(loaded, &self.layer, &query, params, budget).await
     }
 
     /// The runs of a plugin, newest first.
@@ -208,12 +299,15 @@ impl Plugins {
     /// Runs what is due until `shutdown` says true. A run under way is waited for by nobody: what it executed is durable
     /// step by step, and it is marked as interrupted at the next start.
     pub fn spawn_scheduler(self: &Arc<Self>, shutdown: watch::Receiver<bool>) -> JoinHandle<()> {
-        let tasks: Vec<JoinHandle<()>> = self
+        let mut tasks: Vec<JoinHandle<()>> = self
             .slots
             .values()
             .filter(|s| s.plugin.schedule.is_some() && s.loaded.is_ok())
             .map(|slot| tokio::spawn(schedule::follow(self.clone(), slot.clone(), shutdown.clone())))
             .collect();
+        if self.slots.values().any(|s| s.indexer.is_some()) {
+            tasks.push(tokio::spawn(keep_indexed(self.layer.clone(), shutdown)));
+        }
         tokio::spawn(async move {
             for task in tasks {
                 let _ = task.await;
@@ -263,6 +357,29 @@ impl Plugins {
                 tokio::time::sleep(pause).await;
                 pause = pause.saturating_mul(2);
             }
+        }
+    }
+}
+
+/// How often skills that an indexer failed on are tried again.
+const REINDEX_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// Indexes what waits: at the start, for an indexer that is new or changed; then, for one that failed, again and again.
+async fn keep_indexed(layer: Arc<DataLayer>, mut shutdown: watch::Receiver<bool>) {
+    loop {
+        let (at, stop) = (layer.clone(), shutdown.clone());
+        let pass =
+            run::blocking(move || at.skills().reindex(&Caller::Operator, false, &mut |_| !*stop.borrow()));
+        match pass.await {
+            Ok(done) if done.indexed + done.failed > 0 => {
+                tracing::info!(indexed = done.indexed, failed = done.failed, "skills were indexed");
+            }
+            Ok(_) => {}
+            Err(e) => tracing::error!(error = ?e, "skills wait for their indexer"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(REINDEX_EVERY) => {}
+            _ = shutdown.wait_for(|down| *down) => return,
         }
     }
 }

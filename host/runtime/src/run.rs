@@ -133,7 +133,7 @@ async fn finish(
 /// Plan, check, execute; again while the policy has more to say.
 async fn rounds(
     layer: &Arc<DataLayer>,
-    loaded: &Loaded,
+    loaded: &Arc<Loaded>,
     options: &RunOptions,
     used: &mut Used,
 ) -> Result<(CheckedPlan, Option<PlanReport>, bool)> {

@@ -2,6 +2,7 @@
 
 use crate::telemetry::Counters;
 use shiphold_runtime::Plugins;
+use shiphold_storage::manifest::World;
 use shiphold_storage::schema::now_ns;
 use shiphold_storage::{DataLayer, Error, Result};
 use std::path::PathBuf;
@@ -47,6 +48,15 @@ impl App {
     /// The plugins, loaded when they are first asked for.
     pub(crate) async fn plugins(&self) -> Result<&Arc<Plugins>> {
         self.plugins.get_or_try_init(|| Plugins::load(self.layer.clone(), self.exe.clone())).await
+    }
+
+    /// Skills are stored and found with what indexers say of them: those are loaded first.
+    pub(crate) async fn with_indexers(&self) -> Result<()> {
+        let mut plugins = self.layer.manifest().plugins.values();
+        if plugins.any(|p| p.enabled && p.world == World::SkillIndexer) {
+            self.plugins().await?;
+        }
+        Ok(())
     }
 
     /// Only if they are loaded already: `/metrics` must not compile anything.

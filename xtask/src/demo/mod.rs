@@ -59,6 +59,11 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     steps::say("Storing a model artifact");
     model(&cli, &folder)?;
 
+    steps::say("Queries that a plugin offers by their own names");
+    cli.show(&["queries", "list"])?;
+    cli.show(&["queries", "run", "vwap", "symbol=AAPL", "every=4 h"])?;
+    cli.show(&["queries", "run", "rolling-volatility", "symbol=SPX", "start=2018-12-10"])?;
+
     steps::say("The retention plugin: first dry, then for real");
     cli.show(&["plugins", "run", "retention", "--dry-run"])?;
     cli.show(&["plugins", "run", "retention"])?;
@@ -76,6 +81,7 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         "\nThe host goes on serving on {}. Try, in another terminal:\n\n    alias shiphold='{} --manifest examples/trader/shiphold.toml'\n\
          \n    shiphold series query --measurement bar.1d.SPX --start 2008-09-01 --end 2008-11-01 --limit 20\
          \n    shiphold series latest --measurement 'bar.1m.*'\n    shiphold skills search 'buy the dip'\
+         \n    shiphold queries run session-bars symbol=AAPL\
          \n    shiphold audit list\n    shiphold plugins runs retention\
          \n    curl -H 'Authorization: Bearer {token}' {}/metrics\n\nCtrl-C stops it.",
         serving.url,
@@ -131,6 +137,8 @@ fn skills(cli: &Cli, root: &Path) -> Result<()> {
         cli.show(&args)?;
     }
     cli.show(&["skills", "search", "buying dips in an uptrend"])?;
+    // The indexer knows what it means; no word of it stands in any skill.
+    cli.show(&["skills", "search", "retracement entries"])?;
     cli.show(&["skills", "search", "momentm breakout"])?;
     cli.show(&["skills", "resolve", "pullback"])
 }
@@ -158,10 +166,9 @@ fn backup(cli: &Cli, root: &Path, folder: &Path) -> Result<usize> {
     cli.show(&["backup", "restore", &text(&to)?, &text(&restored.join("data"))?])?;
     let manifest = std::fs::read_to_string(root.join("examples/trader/shiphold.toml"))
         .context("reading the manifest")?;
-    let component = format!("\"{}\"", text(&crate::guests_folder(root).join("retention.wasm"))?);
     let manifest = manifest
         .replace("\"../../target/demo/data\"", "\"data\"")
-        .replace("\"../../target/guests/retention.wasm\"", &component);
+        .replace("../../target/guests/", &format!("{}/", text(&crate::guests_folder(root))?));
     let path = restored.join("shiphold.toml");
     std::fs::write(&path, manifest).with_context(|| format!("writing {}", path.display()))?;
     let other = Cli::new(cli.binary.clone(), path);

@@ -16,7 +16,7 @@ pub(super) fn key_from_guest(key: wit::SeriesKey) -> Result<SeriesKey> {
     SeriesKey::new(key.bucket, key.measurement, key.tags)
 }
 
-pub(super) fn frame_to_guest(frame: Frame) -> wit::Frame {
+pub(crate) fn frame_to_guest(frame: Frame) -> wit::Frame {
     let columns = frame
         .columns
         .into_iter()
@@ -35,7 +35,7 @@ pub(super) fn frame_to_guest(frame: Frame) -> wit::Frame {
     wit::Frame { times: frame.times, columns }
 }
 
-pub(super) fn frame_from_guest(frame: wit::Frame) -> Result<Frame> {
+pub(crate) fn frame_from_guest(frame: wit::Frame) -> Result<Frame> {
     let columns = frame
         .columns
         .into_iter()
@@ -54,4 +54,45 @@ pub(super) fn frame_from_guest(frame: wit::Frame) -> Result<Frame> {
     let frame = Frame { times: frame.times, columns };
     frame.validate().map_err(|e| Error::invalid(format!("the frame: {}", e.message())))?;
     Ok(frame)
+}
+
+/// Bytes of a frame that a guest hands over.
+pub(crate) fn size_of_frame(frame: &wit::Frame) -> usize {
+    let column = |c: &wit::Column| {
+        c.name.len()
+            + c.valid.len()
+            + match &c.values {
+                wit::Values::Floats(v) => v.len() * 8,
+                wit::Values::Integers(v) => v.len() * 8,
+                wit::Values::Unsigneds(v) => v.len() * 8,
+                wit::Values::Booleans(v) => v.len(),
+                wit::Values::Strings(v) => v.iter().map(|s| s.len() + size_of::<String>()).sum(),
+            }
+    };
+    frame.times.len() * 8 + frame.columns.iter().map(column).sum::<usize>()
+}
+
+/// Rows `from..to` of a frame.
+pub(crate) fn rows(frame: &Frame, from: usize, to: usize) -> Result<Frame> {
+    let outside = || Error::internal("a frame is shorter than it says");
+    fn part<T: Clone>(v: &[T], from: usize, to: usize) -> Option<Vec<T>> {
+        v.get(from..to).map(<[T]>::to_vec)
+    }
+    let columns = frame
+        .columns
+        .iter()
+        .map(|c| {
+            let values = match &c.values {
+                Values::Float(v) => part(v, from, to).map(Values::Float),
+                Values::Integer(v) => part(v, from, to).map(Values::Integer),
+                Values::Unsigned(v) => part(v, from, to).map(Values::Unsigned),
+                Values::Boolean(v) => part(v, from, to).map(Values::Boolean),
+                Values::String(v) => part(v, from, to).map(Values::String),
+            }
+            .ok_or_else(outside)?;
+            let valid = c.valid.as_ref().map(|v| part(v, from, to).ok_or_else(outside)).transpose()?;
+            Ok(Column { name: c.name.clone(), values, valid })
+        })
+        .collect::<Result<_>>()?;
+    Ok(Frame { times: part(&frame.times, from, to).ok_or_else(outside)?, columns })
 }

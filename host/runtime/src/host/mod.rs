@@ -2,13 +2,14 @@
 
 mod clock;
 mod config;
-mod convert;
+pub(crate) mod convert;
 mod log;
 mod metrics;
 mod random;
 pub(crate) mod retention;
 pub(crate) mod series;
 mod settings;
+pub(crate) mod skills;
 
 use crate::bindings::shiphold::host as wit;
 use crate::state::State;
@@ -31,6 +32,9 @@ pub(crate) fn link(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Res
     }
     if !grants.series_read.is_empty() || !grants.series_write.is_empty() {
         wit::series::add_to_linker::<_, Own>(linker, |s| s)?;
+    }
+    if grants.skills_read {
+        wit::skills::add_to_linker::<_, Own>(linker, |s| s)?;
     }
     if !grants.settings_read.is_empty() {
         wit::settings::add_to_linker::<_, Own>(linker, |s| s)?;

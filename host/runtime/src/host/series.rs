@@ -1,12 +1,12 @@
 //! `series`
 
-use super::convert::{frame_from_guest, frame_to_guest, key_from_guest, key_to_guest};
+use super::convert::{frame_from_guest, frame_to_guest, key_from_guest, key_to_guest, rows};
 use crate::bindings::shiphold::host::series::{Host, HostScan, SeriesInfo};
 use crate::bindings::shiphold::host::types::{
     Error as Guest, Frame as GuestFrame, SeriesKey as GuestKey, TimeRange as GuestRange,
 };
 use crate::state::{State, to_guest};
-use shiphold_storage::series::{Column, Frame, FrameStream, Selector, TimeRange, Values, WriteBatch};
+use shiphold_storage::series::{Frame, FrameStream, Selector, TimeRange, WriteBatch};
 use shiphold_storage::{Error, Result};
 use wasmtime::component::Resource;
 
@@ -144,29 +144,4 @@ impl HostScan for State {
         self.table.delete(scan)?;
         Ok(())
     }
-}
-
-/// Rows `from..to` of a frame.
-fn rows(frame: &Frame, from: usize, to: usize) -> Result<Frame> {
-    let outside = || Error::internal("a frame is shorter than it says");
-    fn part<T: Clone>(v: &[T], from: usize, to: usize) -> Option<Vec<T>> {
-        v.get(from..to).map(<[T]>::to_vec)
-    }
-    let columns = frame
-        .columns
-        .iter()
-        .map(|c| {
-            let values = match &c.values {
-                Values::Float(v) => part(v, from, to).map(Values::Float),
-                Values::Integer(v) => part(v, from, to).map(Values::Integer),
-                Values::Unsigned(v) => part(v, from, to).map(Values::Unsigned),
-                Values::Boolean(v) => part(v, from, to).map(Values::Boolean),
-                Values::String(v) => part(v, from, to).map(Values::String),
-            }
-            .ok_or_else(outside)?;
-            let valid = c.valid.as_ref().map(|v| part(v, from, to).ok_or_else(outside)).transpose()?;
-            Ok(Column { name: c.name.clone(), values, valid })
-        })
-        .collect::<Result<_>>()?;
-    Ok(Frame { times: part(&frame.times, from, to).ok_or_else(outside)?, columns })
 }

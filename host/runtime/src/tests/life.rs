@@ -121,7 +121,8 @@ async fn a_machine_without_room_for_a_pool_runs_plugins_too() {
     let loaded = cache.load("", &Compiler::InProcess).await.unwrap();
     assert!(loaded.ticked.mode.short && cache.files(".short.cwasm").len() == 1);
     let host = Host::new(&Guest::new(EMPTY), "", "").await;
-    let (plan, used) = crate::call::plan(&loaded, &host.layer, std::sync::Arc::default(), 0).await;
+    let (plan, used) =
+        crate::call::plan(&std::sync::Arc::new(loaded), &host.layer, std::sync::Arc::default(), 0).await;
     assert!(plan.is_ok_and(|p| p.actions.is_empty()) && used.memory_peak_bytes == 2 << 16);
 }
 

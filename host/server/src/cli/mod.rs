@@ -10,6 +10,7 @@ mod files;
 mod input;
 mod output;
 mod plugins;
+mod queries;
 mod series;
 mod serve;
 mod settings;
@@ -62,6 +63,9 @@ enum Command {
     /// Time series: bars, ticks, order books, signals, metrics
     #[command(subcommand)]
     Series(series::Verb),
+    /// Named queries that plugins offer: VWAP, joins, sessions
+    #[command(subcommand)]
+    Queries(queries::Verb),
     /// Settings: namespaces of typed values with revisions
     #[command(subcommand)]
     Settings(settings::Verb),
@@ -135,6 +139,7 @@ async fn noun(command: Command, client: &Client, out: &Output) -> Result<ExitCod
         Command::Verify => return verify::run(client, out).await,
         Command::Skills(verb) => skills::run(verb, client, out).await?,
         Command::Series(verb) => return series::run(verb, client, out).await,
+        Command::Queries(verb) => queries::run(verb, client, out).await?,
         Command::Settings(verb) => settings::run(verb, client, out).await?,
         Command::Audit(verb) => return audit::run(verb, client, out).await,
         Command::Files(verb) => return files::run(verb, client, out).await,

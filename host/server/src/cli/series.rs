@@ -241,14 +241,19 @@ async fn query(q: Query, client: &Client, out: &Output) -> Result<(), Failure> {
         "timezone": q.timezone, "limit": q.limit, "descending": q.descending,
     });
     let v = client.post("/v1/series/query", &body).await?;
+    answer(&v, out);
+    Ok(())
+}
+
+/// The answer to a query: a row a line.
+pub(super) fn answer(v: &Value, out: &Output) {
     if out.json {
-        out.json(&v);
-        return Ok(());
+        return out.json(v);
     }
     let columns: Vec<&Value> = v.get("columns").and_then(Value::as_array).into_iter().flatten().collect();
     let heads: Vec<&str> =
         columns.iter().map(|c| c.get("name").and_then(Value::as_str).unwrap_or_default()).collect();
-    let rows = usize::try_from(number(&v, "rows")).unwrap_or(0);
+    let rows = usize::try_from(number(v, "rows")).unwrap_or(0);
     let table: Vec<Vec<String>> = (0..rows)
         .map(|r| {
             columns
@@ -271,7 +276,6 @@ async fn query(q: Query, client: &Client, out: &Output) -> Result<(), Failure> {
     if v.get("truncated").and_then(Value::as_bool) == Some(true) {
         eprintln!("there is more: raise --limit, or go on with --start");
     }
-    Ok(())
 }
 
 fn key(v: &Value) -> (String, String) {

@@ -66,6 +66,12 @@ pub(crate) enum Verb {
         #[arg(long, default_value_t = 10)]
         limit: u64,
     },
+    /// Ask the indexers for the skills that wait for them
+    Reindex {
+        /// For every skill, also those that are indexed
+        #[arg(long)]
+        all: bool,
+    },
     /// The versions that a skill needs, in the order to load them
     Resolve { name: String },
     /// Make an earlier version the current one
@@ -149,11 +155,18 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
                     ("score", "score"),
                     ("text", "parts.text"),
                     ("typo", "parts.typo"),
+                    ("term", "parts.term"),
+                    ("vector", "parts.vector"),
                     ("tag", "parts.tag"),
                     ("description", "description"),
                 ],
                 "nothing found",
             );
+        }
+        Verb::Reindex { all } => {
+            let v = client.work("/v1/skills/reindex", &json!({ "all": all }), out, "indexing").await?;
+            let count = |key: &str| v.get(key).and_then(Value::as_u64).unwrap_or_default();
+            out.done(&v, format!("{} entries made, {} failed", count("indexed"), count("failed")));
         }
         Verb::Resolve { name } => {
             let v = client.get(&format!("/v1/skills/{}/resolve", segment(&name))).await?;

@@ -6,6 +6,11 @@ use shiphold_storage::series::query::Table;
 use shiphold_storage::{Error, Result};
 use std::io::Write;
 
+/// Asked for by spreadsheets and pandas.
+pub(super) const MEDIA_TYPE: &str = "text/csv";
+/// Given to them.
+pub(super) const MEDIA_TYPE_UTF8: &str = "text/csv; charset=utf-8";
+
 /// A head and a line per row; times as RFC 3339, nothing where a row has no value.
 pub(super) fn write(out: &mut impl Write, table: &Table) -> Result<()> {
     let wrong = |e: csv::Error| Error::io("writing the answer", e.into());

@@ -12,6 +12,7 @@ mod health;
 mod metrics;
 mod plugins;
 mod problem;
+mod queries;
 mod range;
 mod series;
 mod settings;
@@ -61,8 +62,11 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/v1/series/seal", post(series::seal))
         .route("/v1/series/compact", post(series::compact))
         .route("/v1/series/verify", post(series::verify))
+        .route("/v1/queries", get(queries::list))
+        .route("/v1/queries/{name}", get(queries::ask).post(queries::ask_with))
         .route("/v1/skills", get(skills::list).post(skills::put))
         .route("/v1/skills/search", get(skills::search).post(skills::search_of))
+        .route("/v1/skills/reindex", post(skills::reindex))
         .route("/v1/skills/{name}", get(skills::show))
         .route("/v1/skills/{name}/versions", get(skills::versions))
         .route("/v1/skills/{name}/resolve", get(skills::resolve))

@@ -18,9 +18,6 @@ use std::sync::Arc;
 
 type Host = (State<Arc<App>>, Extension<Caller>);
 
-/// Asked for by spreadsheets and pandas.
-const CSV: &str = "text/csv";
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Choice {
@@ -63,8 +60,8 @@ pub(super) async fn query(
 ) -> Answer {
     let (_guard, budget) = answer::CancelOnDrop::new();
     let layer = app.layer.clone();
-    let wants_csv = answer::accepts(&headers, CSV);
-    let media_type = if wants_csv { "text/csv; charset=utf-8" } else { answer::JSON };
+    let wants_csv = answer::accepts(&headers, csv::MEDIA_TYPE);
+    let media_type = if wants_csv { csv::MEDIA_TYPE_UTF8 } else { answer::JSON };
     answer::written(media_type, move |out| {
         let table = layer.series().query(&caller, &query, &budget)?;
         out.begin();

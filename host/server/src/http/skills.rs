@@ -1,16 +1,17 @@
 //! `/v1/skills`
 
-use super::answer;
+use super::answer::{self, Wants};
 use super::body::{Input, Names, Params};
 use super::problem::Answer;
 use crate::app::App;
 use axum::Extension;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use semver::Version;
 use serde::Deserialize;
 use serde_json::json;
 use shiphold_storage::skills::{NewVersion, Performance, SkillFilter, SkillQuery};
-use shiphold_storage::{Caller, Error};
+use shiphold_storage::{Caller, Error, Scope};
 use std::sync::Arc;
 
 type Host = (State<Arc<App>>, Extension<Caller>);
@@ -23,6 +24,7 @@ fn version(text: &str) -> Result<Version, Error> {
 }
 
 pub(super) async fn put((State(app), Extension(caller)): Host, Input(new): Input<NewVersion>) -> Answer {
+    app.with_indexers().await?;
     answer::created(&app, move |layer| layer.skills().put(&caller, new)).await
 }
 
@@ -56,7 +58,33 @@ pub(super) async fn search_of(
     (State(app), Extension(caller)): Host,
     Input(query): Input<SkillQuery>,
 ) -> Answer {
+    app.with_indexers().await?;
     answer::json(&app, move |layer| layer.skills().search(&caller, &query)).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reindex {
+    #[serde(default)]
+    all: bool,
+}
+
+pub(super) async fn reindex(
+    (State(app), Extension(caller)): Host,
+    headers: HeaderMap,
+    Input(r): Input<Reindex>,
+) -> Answer {
+    caller.require(Scope::Write, "index skills")?;
+    app.with_indexers().await?;
+    answer::work(&app, Wants::of(&headers), move |layer, budget, progress| {
+        let skills = layer.skills();
+        let waiting: u64 = skills.unindexed()?.iter().map(|(_, n)| n).sum();
+        skills.reindex(&caller, r.all, &mut |done| {
+            progress.tell(done, waiting.max(done), "skills");
+            budget.check().is_ok()
+        })
+    })
+    .await
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,6 +122,7 @@ pub(super) async fn rollback(
     Input(r): Input<Rollback>,
 ) -> Answer {
     let version = version(&r.version)?;
+    app.with_indexers().await?;
     answer::json(&app, move |layer| layer.skills().rollback(&caller, &name, &version)).await
 }
 

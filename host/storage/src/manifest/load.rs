@@ -436,7 +436,7 @@ fn read_plugin(
         world,
         sha256,
         enabled: s.flag("enabled", true),
-        schedule: read_schedule(s),
+        schedule: read_schedule(s, world),
         timezone,
         catch_up: s.choice("catch_up", true, &[("once", true), ("skip", false)]),
         grants: read_grants(&s.section("grants"), world, files, secrets),
@@ -456,8 +456,12 @@ fn read_plugin(
     plugin
 }
 
-fn read_schedule(s: &Section<'_, '_>) -> Option<Schedule> {
+fn read_schedule(s: &Section<'_, '_>, world: World) -> Option<Schedule> {
     let text = s.text("schedule")?;
+    if world != World::RetentionPolicy {
+        s.problem("schedule", format!("a {} does not run by itself; remove the schedule", world.name()));
+        return None;
+    }
     if let Some(every) = text.strip_prefix("every ") {
         return match every.parse::<Span>() {
             Ok(span) if span >= Span::from_secs(1) => Some(Schedule::Every(span)),
@@ -538,22 +542,35 @@ fn read_grants(
         }
     }
     // What a world cannot import, it cannot be granted: such a line would look like power and be none.
-    if world == World::RetentionPolicy {
-        for (key, given) in [
-            ("skills", grants.skills_read),
-            ("files", !(grants.files_read.is_empty() && grants.files_write.is_empty())),
-            ("http", !grants.http.is_empty()),
-            ("secrets", !grants.secrets.is_empty()),
-        ] {
-            if given {
-                s.problem(key, format!("is not an import of the world {}; remove the grant", world.name()));
-            }
+    let imports: &[&str] = match world {
+        World::RetentionPolicy => &["series", "settings", "clock", "random", "overwrite"],
+        World::SkillIndexer => &["skills", "settings", "random"],
+        World::QueryBuilder => &["series", "settings", "clock"],
+        World::BackupTarget => &["files", "http", "secrets", "clock", "overwrite"],
+    };
+    for (key, given) in [
+        ("series", !(grants.series_read.is_empty() && grants.series_write.is_empty())),
+        ("settings", !grants.settings_read.is_empty()),
+        ("skills", grants.skills_read),
+        ("files", !(grants.files_read.is_empty() && grants.files_write.is_empty())),
+        ("http", !grants.http.is_empty()),
+        ("secrets", !grants.secrets.is_empty()),
+        ("clock", grants.clock),
+        ("random", grants.random),
+        ("overwrite", grants.overwrite),
+    ] {
+        if given && !imports.contains(&key) {
+            s.problem(key, format!("is not an import of the world {}; remove the grant", world.name()));
         }
-    } else if !grants.series_drop.is_empty() {
+    }
+    if world != World::RetentionPolicy && !grants.series_drop.is_empty() {
         series.problem(
             "drop",
             format!("only a retention-policy can propose to drop; the world here is {}", world.name()),
         );
+    }
+    if world == World::QueryBuilder && !grants.series_write.is_empty() {
+        series.problem("write", "a query-builder only reads; remove the grant");
     }
     series.finish();
     settings.finish();

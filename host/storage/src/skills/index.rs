@@ -155,8 +155,14 @@ impl Skills {
     }
 
     /// Asks the indexers for every skill that has no entry of theirs, one of another revision, or one that says that they
-    /// failed; with `all`, for every skill. `progress` gets entries made so far.
-    pub fn reindex(&self, caller: &Caller, all: bool, progress: &mut dyn FnMut(u64)) -> Result<Reindexed> {
+    /// failed; with `all`, for every skill. `progress` gets entries made
+    /// so far and says whether to go on.
+    pub fn reindex(
+        &self,
+        caller: &Caller,
+        all: bool,
+        progress: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Reindexed> {
         caller.require(Scope::Write, "index skills")?;
         let mut done = Reindexed::default();
         for indexer in self.indexers() {
@@ -187,7 +193,7 @@ impl Skills {
                     self.vectors.touch(*skill);
                     if said.said.is_ok() { done.indexed += 1 } else { done.failed += 1 }
                 }
-                progress(done.indexed + done.failed);
+                let go_on = progress(done.indexed + done.failed);
                 if row >= FAILURES_MAX {
                     let why =
                         entries.last().and_then(|(.., s)| s.said.as_ref().err().cloned()).unwrap_or_default();
@@ -202,6 +208,9 @@ impl Skills {
                         "{} entries were made; mend it and run `shiphold skills reindex` again",
                         done.indexed
                     )));
+                }
+                if !go_on {
+                    return Ok(done);
                 }
             }
         }

@@ -118,10 +118,10 @@ fn a_failing_indexer_keeps_nothing_from_being_stored_and_is_asked_again() {
     assert_eq!(skills.unindexed().unwrap(), [("thesaurus".to_string(), 1)]);
     indexer.fails.store(false, Ordering::Relaxed);
     assert!(names(&skills, "dip").is_empty());
-    let done = skills.reindex(&OP, false, &mut |_| {}).unwrap();
+    let done = skills.reindex(&OP, false, &mut |_| true).unwrap();
     assert_eq!(done, Reindexed { indexed: 1, failed: 0 });
     assert_eq!(names(&skills, "dip"), ["s"]);
-    assert_eq!(skills.reindex(&OP, false, &mut |_| {}).unwrap(), Reindexed::default(), "nothing waits");
+    assert_eq!(skills.reindex(&OP, false, &mut |_| true).unwrap(), Reindexed::default(), "nothing waits");
     assert_eq!(skills.unindexed().unwrap(), [("thesaurus".to_string(), 0)]);
 }
 
@@ -133,12 +133,21 @@ fn an_indexer_that_comes_later_or_changes_sees_every_skill() {
     }
     skills.set_indexers(vec![Thesaurus::new("1", 2)]);
     let mut seen = Vec::new();
-    assert_eq!(skills.reindex(&OP, false, &mut |n| seen.push(n)).unwrap().indexed, 150);
+    assert_eq!(
+        skills
+            .reindex(&OP, false, &mut |n| {
+                seen.push(n);
+                true
+            })
+            .unwrap()
+            .indexed,
+        150
+    );
     assert_eq!(seen, [64, 128, 150]);
     // Another revision may have other dimensions.
     skills.set_indexers(vec![Thesaurus::new("2", 3)]);
-    assert_eq!(skills.reindex(&OP, false, &mut |_| {}).unwrap().indexed, 150);
-    assert_eq!(skills.reindex(&OP, true, &mut |_| {}).unwrap().indexed, 150);
+    assert_eq!(skills.reindex(&OP, false, &mut |_| true).unwrap().indexed, 150);
+    assert_eq!(skills.reindex(&OP, true, &mut |_| true).unwrap().indexed, 150);
     assert_eq!(names(&skills, "dip").len(), 10);
 }
 
@@ -151,7 +160,7 @@ fn a_pass_stops_when_the_indexer_only_fails() {
     let indexer = Thesaurus::new("1", 2);
     indexer.fails.store(true, Ordering::Relaxed);
     skills.set_indexers(vec![indexer.clone()]);
-    let e = skills.reindex(&OP, false, &mut |_| {}).unwrap_err();
+    let e = skills.reindex(&OP, false, &mut |_| true).unwrap_err();
     assert!(e.message().contains("10 times in a row") && e.message().contains("no words today"), "{e}");
     assert_eq!(indexer.calls.load(Ordering::Relaxed), 10);
     // Found by plain words all the same.

@@ -1,0 +1,166 @@
+//! Skill indexers, as the data layer asks them: for each skill before its transaction opens, and for each question.
+//!
+//! A call that fails is a failed run in the plugin's history, and counts towards `on_failure.disable_after`; calls that
+//! succeed leave no row behind, or every question would write one.
+
+use crate::bindings::exports::shiphold::host::skill_indexer as wit;
+use crate::call::{Asking, OTHER_WORLD, Session, Used};
+use crate::component::{Exports, Loaded};
+use crate::host::skills::skill_to_guest;
+use crate::state::State;
+use shiphold_storage::plugins::Outcome;
+use shiphold_storage::skills::{Expansion, IndexEntry, SkillIndexer, SkillVersion};
+use shiphold_storage::{Caller, DataLayer, Error, Result};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+use tokio::runtime::Handle;
+use wasmtime::Store;
+use wasmtime::component::Instance;
+
+/// A plugin that the data layer asks. It must be asked from a thread made for blocking.
+pub(crate) struct GuestIndexer {
+    loaded: Arc<Loaded>,
+    /// The layer holds its indexers: one of both must let go.
+    layer: Weak<DataLayer>,
+    runtime: Handle,
+    revision: String,
+    enabled: AtomicBool,
+    /// The last call failed.
+    failed: AtomicBool,
+}
+
+impl std::fmt::Debug for GuestIndexer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuestIndexer").field("plugin", &self.loaded.plugin.name).finish_non_exhaustive()
+    }
+}
+
+impl GuestIndexer {
+    /// Within a runtime, which its calls will use.
+    pub(crate) fn new(loaded: Arc<Loaded>, layer: &Arc<DataLayer>, enabled: bool) -> Self {
+        Self {
+            revision: loaded.revision(),
+            loaded,
+            layer: Arc::downgrade(layer),
+            runtime: Handle::current(),
+            enabled: AtomicBool::new(enabled),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn switch(&self, enabled: bool) {
+        self.enabled.store(enabled, Ordering::Relaxed);
+    }
+
+    fn ask<R: Send>(
+        &self,
+        trigger: &str,
+        size: impl Fn(&R) -> usize,
+        ask: impl for<'a> FnOnce(&'a mut Store<State>, &'a Instance, &'a Exports) -> Asking<'a, R>,
+    ) -> Result<R> {
+        let name = &self.loaded.plugin.name;
+        if !self.enabled.load(Ordering::Relaxed) {
+            return Err(Error::denied(format!("plugin `{name}` is disabled"))
+                .hint(format!("`shiphold plugins enable {name}` enables it")));
+        }
+        let layer = self.layer.upgrade().ok_or_else(|| Error::internal("the stores are closed"))?;
+        let start = Instant::now();
+        let (result, used) = self.runtime.block_on(async {
+            let mut session = match Session::open(&self.loaded, &layer).await {
+                Ok(session) => session,
+                Err(e) => return (Err(e), Used::default()),
+            };
+            let result = session.call(size, ask).await;
+            (result, session.used())
+        });
+        let error = result.as_ref().err();
+        if error.is_some() || self.failed.load(Ordering::Relaxed) {
+            self.failed.store(error.is_some(), Ordering::Relaxed);
+            if let Err(e) = self.note(&layer, trigger, error, start, used) {
+                tracing::error!(plugin = name, error = ?e, "the call could not be noted");
+            }
+        }
+        result
+    }
+
+    /// A failure, or the first success after one.
+    fn note(
+        &self,
+        layer: &DataLayer,
+        trigger: &str,
+        error: Option<&Error>,
+        start: Instant,
+        used: Used,
+    ) -> Result<()> {
+        let (plugin, runs) = (&self.loaded.plugin, layer.plugins());
+        let outcome = Outcome {
+            ok: error.is_none(),
+            error: error.map(|e| e.message().to_string()),
+            duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            memory_peak_bytes: used.memory_peak_bytes,
+            fuel: used.fuel,
+            actions: 0,
+            log: used.log,
+        };
+        let failures = runs.finish(runs.begin(&plugin.name, trigger, false)?, &outcome)?;
+        let most = plugin.on_failure.disable_after;
+        if outcome.ok || most == 0 || failures < most {
+            return Ok(());
+        }
+        let reason = format!(
+            "{failures} failed calls in a row: plugins.{}.on_failure.disable_after = {most}",
+            plugin.name
+        );
+        tracing::error!(plugin = plugin.name, reason, "the plugin is disabled");
+        self.switch(false);
+        runs.set_enabled(&Caller::Operator, &plugin.name, false, &reason)
+    }
+}
+
+/// What a text costs of the reply beside its bytes.
+const TEXT_BYTES: usize = 16;
+
+fn bytes(texts: &[String]) -> usize {
+    texts.iter().map(|t| t.len() + TEXT_BYTES).sum()
+}
+
+impl SkillIndexer for GuestIndexer {
+    fn name(&self) -> &str {
+        &self.loaded.plugin.name
+    }
+
+    fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    fn index(&self, skill: &SkillVersion) -> Result<IndexEntry> {
+        let skill = skill_to_guest(skill.clone());
+        let said = self.ask(
+            "skill",
+            |e: &wit::IndexEntry| bytes(&e.terms) + bytes(&e.tags) + e.vector.len() * 4,
+            |store, instance, exports| {
+                Box::pin(async move {
+                    let Exports::Indexer(exports) = exports else { return Ok(Err(OTHER_WORLD.into())) };
+                    exports.load(&mut *store, instance)?.call_index(store, &skill).await
+                })
+            },
+        )?;
+        Ok(IndexEntry { terms: said.terms, tags: said.tags, vector: said.vector })
+    }
+
+    fn expand(&self, question: &str) -> Result<Expansion> {
+        let question = question.to_string();
+        let said = self.ask(
+            "question",
+            |e: &wit::Expansion| bytes(&e.terms) + e.vector.len() * 4,
+            |store, instance, exports| {
+                Box::pin(async move {
+                    let Exports::Indexer(exports) = exports else { return Ok(Err(OTHER_WORLD.into())) };
+                    exports.load(&mut *store, instance)?.call_expand(store, &question).await
+                })
+            },
+        )?;
+        Ok(Expansion { terms: said.terms, vector: said.vector })
+    }
+}

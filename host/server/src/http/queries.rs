@@ -1,0 +1,58 @@
+//! `/v1/queries`: what query builders offer, by its own names.
+
+use super::answer;
+use super::body::{Input, Names, Params};
+use super::csv;
+use super::problem::{Answer, Problem};
+use crate::app::App;
+use axum::Extension;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde_json::{Map, Value};
+use shiphold_storage::{Caller, Scope};
+use std::sync::Arc;
+
+type Host = (State<Arc<App>>, Extension<Caller>);
+
+/// Names the plugin where two offer a query of one name; no parameter can be called so, for it would need a letter first.
+const PLUGIN: &str = "_plugin";
+
+pub(super) async fn list((State(app), Extension(caller)): Host) -> Answer {
+    caller.require(Scope::Read, "list queries")?;
+    let plugins = app.plugins().await?.clone();
+    answer::json(&app, move |_| plugins.queries(&caller)).await
+}
+
+/// The parameters stand in the query string, or in a JSON object.
+pub(super) async fn ask(
+    host: Host,
+    name: Names<String>,
+    headers: HeaderMap,
+    Params(given): Params<Map<String, Value>>,
+) -> Answer {
+    ask_with(host, name, headers, Input(given)).await
+}
+
+pub(super) async fn ask_with(
+    (State(app), Extension(caller)): Host,
+    Names(name): Names<String>,
+    headers: HeaderMap,
+    Input(mut given): Input<Map<String, Value>>,
+) -> Answer {
+    caller.require(Scope::Read, "run queries")?;
+    let plugin = match given.remove(PLUGIN) {
+        None => None,
+        Some(Value::String(plugin)) => Some(plugin),
+        Some(_) => return Err(Problem::invalid("`_plugin` is the name of a plugin")),
+    };
+    let (_guard, budget) = answer::CancelOnDrop::new();
+    let plugins = app.plugins().await?.clone();
+    let table = plugins.ask(&caller, plugin.as_deref(), &name, &given, &budget).await?;
+    let wants_csv = answer::accepts(&headers, csv::MEDIA_TYPE);
+    let media_type = if wants_csv { csv::MEDIA_TYPE_UTF8 } else { answer::JSON };
+    answer::written(media_type, move |out| {
+        out.begin();
+        if wants_csv { csv::write(out, &table) } else { answer::write_json(out, &table) }
+    })
+    .await
+}

@@ -1,0 +1,150 @@
+//! What a skill is found by, and what a question is widened by: the concepts of both, as words and as directions.
+
+use crate::vocabulary::Vocabulary;
+use crate::words::{split, stem, stems};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Terms of a skill; what the host takes.
+pub const TERMS_MAX: usize = 256;
+/// Terms of a question; what the host takes.
+pub const EXPANSION_TERMS_MAX: usize = 64;
+/// Tags of a skill; what the host takes.
+pub const TAGS_MAX: usize = 64;
+/// Bytes of a text that are looked at: what it is about is said by then.
+pub const TEXT_BYTES_MAX: usize = 64 << 10;
+/// A skill's own tags that are looked at.
+const OWN_TAGS_MAX: usize = 256;
+/// Bytes of such a tag.
+const OWN_TAG_BYTES_MAX: usize = 256;
+
+/// What code says most often, against what the skill says of itself: code uses much that it is not about.
+const WEIGHT_CODE: f32 = 0.3;
+/// A concept that is only related, against one that is named.
+const WEIGHT_RELATED: f32 = 0.5;
+
+/// Words that mean something else in a program.
+const PROGRAM_WORDS: [&str; 9] =
+    ["carry", "cycle", "cycles", "futures", "grid", "option", "options", "pair", "pairs"];
+
+/// What of a skill is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Skill<'s> {
+    pub name: &'s str,
+    pub description: &'s str,
+    pub tags: &'s [String],
+    pub code: &'s str,
+}
+
+/// What a skill is found by.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Entry {
+    pub terms: Vec<String>,
+    pub tags: Vec<String>,
+    pub vector: Vec<f32>,
+}
+
+/// What a question is widened by.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Expansion {
+    pub terms: Vec<String>,
+    pub vector: Vec<f32>,
+}
+
+/// Concepts and how much each is meant.
+type Weights = BTreeMap<usize, f32>;
+
+/// Each place that names a concept counts once: what is said in name, tags and description is what the skill is about.
+pub fn index(vocabulary: &Vocabulary, skill: &Skill<'_>) -> Entry {
+    let said = [stems(start(skill.name, TEXT_BYTES_MAX)), described(skill), tagged(skill)];
+    let mut weights = Weights::new();
+    for words in &said {
+        let named: BTreeSet<usize> = vocabulary.find(words).into_iter().collect();
+        for concept in named {
+            *weights.entry(concept).or_default() += 1.0;
+        }
+    }
+    let tags = ranked(&weights).into_iter().take(TAGS_MAX).map(|c| vocabulary.id(c).into()).collect();
+    for (concept, share) in coded(vocabulary, skill.code) {
+        *weights.entry(concept).or_default() += WEIGHT_CODE * share;
+    }
+    // Full text finds these words without help. It does not cover the code.
+    let own = said.into_iter().flatten().collect();
+    Entry {
+        terms: terms(vocabulary, &ranked(&weights), &own, TERMS_MAX),
+        tags,
+        vector: vector(vocabulary, &weights),
+    }
+}
+
+/// The concept that is named first is the most important one.
+pub fn expand(vocabulary: &Vocabulary, question: &str) -> Expansion {
+    let words = stems(start(question, TEXT_BYTES_MAX));
+    let mut weights = Weights::new();
+    let mut named = vocabulary.find(&words);
+    named.retain(|concept| weights.insert(*concept, 1.0).is_none());
+    Expansion {
+        terms: terms(vocabulary, &named, &words.into_iter().collect(), EXPANSION_TERMS_MAX),
+        vector: vector(vocabulary, &weights),
+    }
+}
+
+/// The beginning of a text, to a whole character.
+fn start(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
+}
+
+fn described(skill: &Skill<'_>) -> Vec<String> {
+    stems(start(skill.description, TEXT_BYTES_MAX))
+}
+
+/// The words of the tags, with a break between two tags.
+fn tagged(skill: &Skill<'_>) -> Vec<String> {
+    let tags = skill.tags.iter().take(OWN_TAGS_MAX).map(|tag| stems(start(tag, OWN_TAG_BYTES_MAX)));
+    tags.flat_map(|words| words.into_iter().chain([String::new()])).collect()
+}
+
+/// The concepts of the code's names, comments and texts, each with how often it comes against the most frequent one.
+fn coded(vocabulary: &Vocabulary, code: &str) -> Weights {
+    let stem_or_break =
+        |word: &String| if PROGRAM_WORDS.contains(&word.as_str()) { String::new() } else { stem(word) };
+    let words: Vec<String> = split(start(code, TEXT_BYTES_MAX)).iter().map(stem_or_break).collect();
+    let mut counts = Weights::new();
+    for concept in vocabulary.find(&words) {
+        *counts.entry(concept).or_default() += 1.0;
+    }
+    let most = counts.values().copied().fold(1.0, f32::max);
+    counts.values_mut().for_each(|count| *count /= most);
+    counts
+}
+
+/// The most meant first; equals as in the vocabulary.
+fn ranked(weights: &Weights) -> Vec<usize> {
+    let mut concepts: Vec<(usize, f32)> = weights.iter().map(|(c, w)| (*c, *w)).collect();
+    concepts.sort_by(|a, b| b.1.total_cmp(&a.1));
+    concepts.into_iter().map(|(concept, _)| concept).collect()
+}
+
+/// The names of the concepts, then their words that are not there already: the first of each, then the second of each.
+fn terms(vocabulary: &Vocabulary, concepts: &[usize], own: &BTreeSet<String>, most: usize) -> Vec<String> {
+    let rounds = concepts.iter().map(|c| vocabulary.words(*c).len()).max().unwrap_or(0);
+    let words = (0..rounds)
+        .flat_map(|round| concepts.iter().filter_map(move |concept| vocabulary.words(*concept).get(round)));
+    let new = words.filter(|word| !own.contains(&word.stem)).map(|word| word.written.clone());
+    concepts.iter().map(|concept| vocabulary.id(*concept).into()).chain(new).take(most).collect()
+}
+
+/// One dimension per concept, of length 1; empty when there is nothing to point to.
+fn vector(vocabulary: &Vocabulary, weights: &Weights) -> Vec<f32> {
+    let mut spread = weights.clone();
+    for (concept, weight) in weights {
+        for (other, nearness) in vocabulary.related(*concept) {
+            let reached = spread.entry(other).or_default();
+            *reached = reached.max(weight * nearness * WEIGHT_RELATED);
+        }
+    }
+    let length = spread.values().map(|w| w * w).sum::<f32>().sqrt();
+    if length == 0.0 {
+        return Vec::new();
+    }
+    (0..vocabulary.len()).map(|concept| spread.get(&concept).map_or(0.0, |w| w / length)).collect()
+}
