@@ -7,10 +7,11 @@ use crate::bindings::exports::shiphold::host::skill_indexer as wit;
 use crate::call::{Asking, OTHER_WORLD, Session, Used};
 use crate::component::{Exports, Loaded};
 use crate::host::skills::skill_to_guest;
+use crate::run;
 use crate::state::State;
 use shiphold_storage::plugins::Outcome;
 use shiphold_storage::skills::{Expansion, IndexEntry, SkillIndexer, SkillVersion};
-use shiphold_storage::{Caller, DataLayer, Error, Result};
+use shiphold_storage::{DataLayer, Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -93,7 +94,7 @@ impl GuestIndexer {
         start: Instant,
         used: Used,
     ) -> Result<()> {
-        let (plugin, runs) = (&self.loaded.plugin, layer.plugins());
+        let plugin = &self.loaded.plugin;
         let outcome = Outcome {
             ok: error.is_none(),
             error: error.map(|e| e.message().to_string()),
@@ -103,18 +104,11 @@ impl GuestIndexer {
             actions: 0,
             log: used.log,
         };
-        let failures = runs.finish(runs.begin(&plugin.name, trigger, false)?, &outcome)?;
-        let most = plugin.on_failure.disable_after;
-        if outcome.ok || most == 0 || failures < most {
-            return Ok(());
+        let run_id = layer.plugins().begin(&plugin.name, trigger, false)?;
+        if run::ended(layer, plugin, run_id, &outcome, false)? {
+            self.switch(false);
         }
-        let reason = format!(
-            "{failures} failed calls in a row: plugins.{}.on_failure.disable_after = {most}",
-            plugin.name
-        );
-        tracing::error!(plugin = plugin.name, reason, "the plugin is disabled");
-        self.switch(false);
-        runs.set_enabled(&Caller::Operator, &plugin.name, false, &reason)
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use crate::host::retention::from_guest;
 use crate::plugins::Slot;
 use crate::text::printable;
 use serde::Serialize;
+use shiphold_storage::manifest::Plugin;
 use shiphold_storage::plugins::Outcome;
 use shiphold_storage::retention::{Action, CheckedPlan, PlanReport};
 use shiphold_storage::schema::now_ns;
@@ -107,7 +108,7 @@ async fn begin(layer: &Arc<DataLayer>, name: &str, options: &RunOptions) -> Resu
     .await
 }
 
-/// Notes how it ended; a plugin that failed too often in a row is disabled.
+/// Notes how it ended, on a thread of its own.
 async fn finish(
     layer: &Arc<DataLayer>,
     slot: &Slot,
@@ -115,19 +116,27 @@ async fn finish(
     outcome: Outcome,
     dry_run: bool,
 ) -> Result<()> {
-    let (layer, name) = (layer.clone(), slot.plugin.name.clone());
-    let most = slot.plugin.on_failure.disable_after;
-    blocking(move || {
-        let failures = layer.plugins().finish(run_id, &outcome)?;
-        if outcome.ok || dry_run || most == 0 || failures < most {
-            return Ok(());
-        }
-        let reason =
-            format!("{failures} failed runs in a row: plugins.{name}.on_failure.disable_after = {most}");
-        tracing::error!(plugin = name, reason, "the plugin is disabled");
-        layer.plugins().set_enabled(&Caller::Operator, &name, false, &reason)
-    })
-    .await
+    let (layer, loaded) = (layer.clone(), slot.plugin.clone());
+    blocking(move || ended(&layer, &loaded, run_id, &outcome, dry_run)).await.map(drop)
+}
+
+/// Notes how a run ended; a plugin that failed too often in a row is disabled, and this says so.
+pub(crate) fn ended(
+    layer: &DataLayer,
+    plugin: &Plugin,
+    run_id: i64,
+    outcome: &Outcome,
+    dry_run: bool,
+) -> Result<bool> {
+    let (name, most) = (&plugin.name, plugin.on_failure.disable_after);
+    let failures = layer.plugins().finish(run_id, outcome)?;
+    if outcome.ok || dry_run || most == 0 || failures < most {
+        return Ok(false);
+    }
+    let reason = format!("{failures} failed runs in a row: plugins.{name}.on_failure.disable_after = {most}");
+    tracing::error!(plugin = name, reason, "the plugin is disabled");
+    layer.plugins().set_enabled(&Caller::Operator, name, false, &reason)?;
+    Ok(true)
 }
 
 /// Plan, check, execute; again while the policy has more to say.

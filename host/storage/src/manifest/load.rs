@@ -1,5 +1,6 @@
 //! Reads and checks the manifest; collects every problem with its line.
 
+use super::plugin::read_plugin;
 use super::reader::{Findings, Section};
 use super::*;
 use crate::error::{Error, Kind, Result};
@@ -401,219 +402,14 @@ fn read_secrets(root: &Section<'_, '_>, base: &Path) -> BTreeMap<String, SecretS
     out
 }
 
-fn read_plugin(
-    s: &Section<'_, '_>,
-    name: String,
-    base: &Path,
-    files: &BTreeMap<String, FileStore>,
-    secrets: &BTreeMap<String, SecretSource>,
-) -> Plugin {
-    if !is_name(&name) {
-        s.problem("", NAME_RULE);
-    }
-    let component = place(base, &s.required("component", "\"plugin.wasm\"").unwrap_or_default());
-    if s.text("component").is_some() && !component.is_file() {
-        s.problem(
-            "component",
-            format!("{} does not exist; build it, or correct the path", component.display()),
-        );
-    }
-    let worlds: Vec<(&str, World)> = World::ALL.iter().map(|w| (w.name(), *w)).collect();
-    s.required("world", "\"retention-policy\"");
-    let world = s.choice("world", World::RetentionPolicy, &worlds);
-    let sha256 = s.text("sha256");
-    if let Some(pin) = &sha256 {
-        if pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            s.problem("sha256", "is not a SHA-256 digest of 64 lower-case hexadecimal digits; `shiphold plugins inspect FILE` prints it");
-        }
-    }
-    let timezone = s.text("timezone").unwrap_or_else(|| "UTC".into());
-    if timezone.parse::<chrono_tz::Tz>().is_err() {
-        s.problem("timezone", format!("`{timezone}` is not an IANA time zone, such as \"America/New_York\""));
-    }
-    let plugin = Plugin {
-        component,
-        world,
-        sha256,
-        enabled: s.flag("enabled", true),
-        schedule: read_schedule(s, world),
-        timezone,
-        catch_up: s.choice("catch_up", true, &[("once", true), ("skip", false)]),
-        grants: read_grants(&s.section("grants"), world, files, secrets),
-        limits: read_plugin_limits(&s.section("limits")),
-        on_failure: read_on_failure(&s.section("on_failure")),
-        config: match s.json("config") {
-            serde_json::Value::Null => serde_json::Value::Object(serde_json::Map::new()),
-            value @ serde_json::Value::Object(_) => value,
-            _ => {
-                s.problem("config", "expected a table");
-                serde_json::Value::Null
-            }
-        },
-        name,
-    };
-    s.finish();
-    plugin
-}
-
-fn read_schedule(s: &Section<'_, '_>, world: World) -> Option<Schedule> {
-    let text = s.text("schedule")?;
-    if world != World::RetentionPolicy {
-        s.problem("schedule", format!("a {} does not run by itself; remove the schedule", world.name()));
-        return None;
-    }
-    if let Some(every) = text.strip_prefix("every ") {
-        return match every.parse::<Span>() {
-            Ok(span) if span >= Span::from_secs(1) => Some(Schedule::Every(span)),
-            Ok(span) => {
-                s.problem("schedule", format!("`{span}` is less than 1 s"));
-                None
-            }
-            Err(e) => {
-                s.problem("schedule", e.to_string());
-                None
-            }
-        };
-    }
-    if text.split_whitespace().count() == 5 && text.parse::<croner::Cron>().is_ok() {
-        return Some(Schedule::Cron(text));
-    }
-    s.problem("schedule", format!("`{text}` is neither `every 15 min` nor a cron line of five fields such as \"0 3 * * *\" (minute hour day month weekday)"));
-    None
-}
-
-fn read_grants(
-    s: &Section<'_, '_>,
-    world: World,
-    files: &BTreeMap<String, FileStore>,
-    secrets: &BTreeMap<String, SecretSource>,
-) -> Grants {
-    let series = s.section("series");
-    let settings = s.section("settings");
-    let stores = s.section("files");
-    let grants = Grants {
-        series_read: series.texts("read"),
-        series_write: series.texts("write"),
-        series_drop: series.texts("drop"),
-        settings_read: settings.texts("read"),
-        skills_read: s.flag("skills", false),
-        files_read: stores.texts("read"),
-        files_write: stores.texts("write"),
-        http: s.texts("http"),
-        secrets: s.texts("secrets"),
-        clock: s.flag("clock", false),
-        random: s.flag("random", false),
-        wasi: s.flag("wasi", false),
-        overwrite: s.flag("overwrite", false),
-    };
-    for (key, patterns) in
-        [("read", &grants.series_read), ("write", &grants.series_write), ("drop", &grants.series_drop)]
-    {
-        for p in patterns {
-            if !p.contains('/') {
-                series.problem(key, format!("`{p}` matches nothing: a series pattern is `bucket/measurement`, such as \"market/tick.*\""));
-            }
-        }
-    }
-    for (key, patterns) in [("read", &grants.files_read), ("write", &grants.files_write)] {
-        for p in patterns {
-            let store = p.split('/').next().unwrap_or_default();
-            if !p.contains('/') || !files.contains_key(store) {
-                stores.problem(key, format!("`{p}` names no store: a file pattern is `store/prefix*`, and the store needs [files.{store}]"));
-            }
-        }
-    }
-    for name in &grants.secrets {
-        if !secrets.contains_key(name) {
-            s.problem("secrets", format!("names the secret `{name}`, but there is no [secrets.{name}]"));
-        }
-    }
-    for entry in &grants.http {
-        let mut words = entry.split(' ');
-        let method = words.next().unwrap_or_default();
-        let ok = ["GET", "HEAD", "POST", "PUT", "DELETE"].contains(&method)
-            && words.next().is_some_and(|h| !h.is_empty() && !h.contains('/'))
-            && words.next().is_none();
-        if !ok {
-            s.problem(
-                "http",
-                format!("`{entry}` is not a method and a host, such as \"GET api.example.com\""),
-            );
-        }
-    }
-    // What a world cannot import, it cannot be granted: such a line would look like power and be none.
-    let imports: &[&str] = match world {
-        World::RetentionPolicy => &["series", "settings", "clock", "random", "overwrite"],
-        World::SkillIndexer => &["skills", "settings", "random"],
-        World::QueryBuilder => &["series", "settings", "clock"],
-        World::BackupTarget => &["files", "http", "secrets", "clock", "overwrite"],
-    };
-    for (key, given) in [
-        ("series", !(grants.series_read.is_empty() && grants.series_write.is_empty())),
-        ("settings", !grants.settings_read.is_empty()),
-        ("skills", grants.skills_read),
-        ("files", !(grants.files_read.is_empty() && grants.files_write.is_empty())),
-        ("http", !grants.http.is_empty()),
-        ("secrets", !grants.secrets.is_empty()),
-        ("clock", grants.clock),
-        ("random", grants.random),
-        ("overwrite", grants.overwrite),
-    ] {
-        if given && !imports.contains(&key) {
-            s.problem(key, format!("is not an import of the world {}; remove the grant", world.name()));
-        }
-    }
-    if world != World::RetentionPolicy && !grants.series_drop.is_empty() {
-        series.problem(
-            "drop",
-            format!("only a retention-policy can propose to drop; the world here is {}", world.name()),
-        );
-    }
-    if world == World::QueryBuilder && !grants.series_write.is_empty() {
-        series.problem("write", "a query-builder only reads; remove the grant");
-    }
-    series.finish();
-    settings.finish();
-    stores.finish();
-    s.finish();
-    grants
-}
-
-fn read_plugin_limits(s: &Section<'_, '_>) -> PluginLimits {
-    let d = PluginLimits::default();
-    let limits = PluginLimits {
-        memory: s.size("memory", d.memory, ByteSize::kib(64)..=ByteSize::gib(4)),
-        deadline: s.time("deadline", d.deadline, Span::from_millis(1)..=Span::from_secs(3_600)),
-        fuel: s.number_opt("fuel", 1_000..=u64::MAX),
-        table_entries: to_u32(s.number("table_entries", d.table_entries.into(), 1..=1_000_000)),
-        handles: to_u32(s.number("handles", d.handles.into(), 1..=100_000)),
-        reply: s.size("reply", d.reply, ByteSize::kib(1)..=ByteSize::gib(1)),
-        log_lines: to_u32(s.number("log_lines", d.log_lines.into(), 0..=100_000)),
-        actions: to_u32(s.number("actions", d.actions.into(), 1..=10_000)),
-    };
-    s.finish();
-    limits
-}
-
-fn read_on_failure(s: &Section<'_, '_>) -> OnFailure {
-    let d = OnFailure::default();
-    let on_failure = OnFailure {
-        retries: to_u32(s.number("retries", d.retries.into(), 0..=10)),
-        backoff: s.time("backoff", d.backoff, Span::from_millis(10)..=Span::from_secs(3_600)),
-        disable_after: to_u32(s.number("disable_after", d.disable_after.into(), 0..=1_000)),
-    };
-    s.finish();
-    on_failure
-}
-
-fn to_u32(n: u64) -> u32 {
+pub(super) fn to_u32(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-const NAME_RULE: &str =
+pub(super) const NAME_RULE: &str =
     "a name has 1 to 64 of the characters a-z, 0-9, `-` and `_`, and starts with a letter or digit";
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -621,7 +417,7 @@ fn is_name(text: &str) -> bool {
 
 /// An absolute path without `.` and `..`; where part of it exists, symlinks are followed, so that two roads
 /// to one folder compare equal.
-fn place(base: &Path, text: &str) -> PathBuf {
+pub(super) fn place(base: &Path, text: &str) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in base.join(text).components() {
         match part {

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 mod load;
+mod plugin;
 mod reader;
 #[cfg(test)]
 mod tests;
