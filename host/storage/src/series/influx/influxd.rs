@@ -109,6 +109,33 @@ fn what_others_write_past_the_host_is_counted_or_refused() {
     assert_eq!(scan(&engine, &named).unwrap()[0].times, [7]);
 }
 
+/// What random names found by luck.
+#[test]
+fn tags_by_which_the_server_finds_nothing_are_refused() {
+    let server = Influxd::start();
+    let engine = open(&server);
+    for (tag, refused) in [
+        ("$", true),
+        ("a@b", true),
+        ("_t", true),
+        ("time", true),
+        ("$a", false),
+        ("a$", false),
+        ("$$", false),
+    ] {
+        let key = SeriesKey::new("names", "m", vec![(tag.to_string(), "0".to_string())]).unwrap();
+        match engine.write(one(&key, Column::float("f", vec![1.0]))) {
+            Err(e) => {
+                assert!(refused && e.kind() == Kind::Invalid && e.message().contains(tag), "{tag}: {e}")
+            }
+            Ok(_) => {
+                assert!(!refused, "{tag}");
+                assert_eq!(scan(&engine, &key).unwrap().len(), 1, "{tag}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_name_that_is_not_refused_comes_back() {
     let server = Influxd::start();

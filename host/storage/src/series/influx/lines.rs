@@ -67,6 +67,10 @@ pub(super) fn check_names(key: &SeriesKey, frame: &Frame) -> Result<()> {
         if tag.contains('@') {
             return Err(refuse("tag", tag, "InfluxDB 2.7 finds no series by a tag whose key has an `@`"));
         }
+        // Its storage takes this very name for the value of the point.
+        if tag == "$" {
+            return Err(refuse("tag", tag, "InfluxDB 2.7 finds no series by a tag whose key is `$`"));
+        }
         check_name("tag value", value)?;
         bytes += tag.len() + value.len() + 2;
     }
