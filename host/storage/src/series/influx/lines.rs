@@ -67,6 +67,10 @@ pub(super) fn check_names(key: &SeriesKey, frame: &Frame) -> Result<()> {
         if tag.contains('@') {
             return Err(refuse("tag", tag, "InfluxDB 2.7 finds no series by a tag whose key has an `@`"));
         }
+        if key.measurement.strip_prefix(tag.as_str()).is_some_and(|rest| rest.starts_with('=')) {
+            let why = "InfluxDB 2.7 deletes nothing from a measurement that begins with a tag's key and `=`";
+            return Err(refuse("measurement", &key.measurement, why));
+        }
         // Its storage takes this very name for the value of the point.
         if tag == "$" {
             return Err(refuse("tag", tag, "InfluxDB 2.7 finds no series by a tag whose key is `$`"));
