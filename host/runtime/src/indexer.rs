@@ -62,8 +62,7 @@ impl GuestIndexer {
     ) -> Result<R> {
         let name = &self.loaded.plugin.name;
         if !self.enabled.load(Ordering::Relaxed) {
-            return Err(Error::denied(format!("plugin `{name}` is disabled"))
-                .hint(format!("`shiphold plugins enable {name}` enables it")));
+            return Err(run::disabled(name));
         }
         let layer = self.layer.upgrade().ok_or_else(|| Error::internal("the stores are closed"))?;
         let start = Instant::now();

@@ -62,6 +62,17 @@ pub(crate) struct Slot {
     busy: Arc<Mutex<()>>,
 }
 
+impl Slot {
+    /// What was loaded, or why it was not.
+    pub(crate) fn ready(&self) -> Result<&Arc<Loaded>> {
+        let name = &self.plugin.name;
+        self.loaded.as_ref().map_err(|e| {
+            Error::new(e.kind(), format!("plugin `{name}` is not loaded: {}", e.message()))
+                .hint(e.hint_text().unwrap_or("`shiphold check` shows what is wrong").to_string())
+        })
+    }
+}
+
 /// Held while a run goes on.
 type Alone = OwnedMutexGuard<()>;
 
@@ -252,7 +263,7 @@ impl Plugins {
                 "`{name}` is a query of `{}` and of `{}`",
                 one.plugin, other.plugin
             ))
-            .hint("say which with `plugin`")),
+            .hint("say which: `--plugin` on the command line, `_plugin` over HTTP")),
             (None, _) => Err(Error::not_found(format!("there is no query `{}`", name.escape_debug()))
                 .hint("`shiphold queries list` shows them; a query builder in shiphold.toml adds some")),
         }
@@ -269,11 +280,10 @@ impl Plugins {
     ) -> Result<Table> {
         let query = self.query(caller, plugin, name)?;
         let slot = self.slot(&query.plugin)?;
-        let loaded = slot.loaded.as_ref().map_err(|e| Error::new(e.kind(), e.message().to_string()))?;
+        let loaded = slot.ready()?;
         let (layer, asked) = (self.layer.clone(), query.plugin.clone());
         if !run::blocking(move || Ok(layer.plugins().state(&asked)?.enabled)).await? {
-            return Err(Error::denied(format!("plugin `{}` is disabled", query.plugin))
-                .hint(format!("`shiphold plugins enable {}` enables it", query.plugin)));
+            return Err(run::disabled(&query.plugin));
         }
         queries::ask(loaded, &self.layer, &query, params, budget).await
     }

@@ -56,13 +56,7 @@ pub struct RunReport {
 /// Runs a plugin whose slot the caller holds.
 pub(crate) async fn once(layer: &Arc<DataLayer>, slot: &Slot, options: RunOptions) -> Result<RunReport> {
     let name = &slot.plugin.name;
-    let loaded = match &slot.loaded {
-        Ok(loaded) => loaded.clone(),
-        Err(e) => {
-            return Err(Error::new(e.kind(), format!("plugin `{name}` is not loaded: {}", e.message()))
-                .hint(e.hint_text().unwrap_or("`shiphold check` shows what is wrong").to_string()));
-        }
-    };
+    let loaded = slot.ready()?.clone();
     let run_id = begin(layer, name, &options).await?;
     let start = Instant::now();
     let mut used = Used::default();
@@ -99,13 +93,18 @@ async fn begin(layer: &Arc<DataLayer>, name: &str, options: &RunOptions) -> Resu
     let (trigger, dry_run) = (options.trigger.clone(), options.dry_run);
     blocking(move || {
         if !layer.plugins().state(&name)?.enabled {
-            return Err(Error::denied(format!("plugin `{name}` is disabled")).hint(format!(
-                "`shiphold plugins runs {name}` shows why; `shiphold plugins enable {name}` enables it"
-            )));
+            return Err(disabled(&name));
         }
         layer.plugins().begin(&name, &trigger, dry_run)
     })
     .await
+}
+
+/// Why a disabled plugin is not asked.
+pub(crate) fn disabled(name: &str) -> Error {
+    Error::denied(format!("plugin `{name}` is disabled")).hint(format!(
+        "`shiphold plugins runs {name}` shows why; `shiphold plugins enable {name}` enables it"
+    ))
 }
 
 /// Notes how it ended, on a thread of its own.

@@ -155,8 +155,7 @@ impl Skills {
     }
 
     /// Asks the indexers for every skill that has no entry of theirs, one of another revision, or one that says that they
-    /// failed; with `all`, for every skill. `progress` gets entries made
-    /// so far and says whether to go on.
+    /// failed; with `all`, for every skill. `progress` gets entries made so far and says whether to go on.
     pub fn reindex(
         &self,
         caller: &Caller,
