@@ -4,7 +4,7 @@ wit_bindgen::generate!({ world: "query-builder-plugin", path: "../../wit" });
 
 use exports::shiphold::host::query_builder::{Frame, Guest, NamedQuery, Param, ParamType};
 use shiphold::host::config;
-use shiphold::host::types::{Column, Values};
+use shiphold::host::types::{Column, Error, Values};
 
 struct Askew;
 
@@ -27,10 +27,10 @@ const NAMES: [&str; 12] = [
 ];
 
 impl Guest for Askew {
-    fn describe() -> Result<Vec<NamedQuery>, String> {
+    fn describe() -> Result<Vec<NamedQuery>, Error> {
         let config = config::get();
         if config.contains("\"refuses\"") {
-            return Err("no queries today".into());
+            return Err(Error::Unavailable("no queries today".into()));
         }
         if config.contains("\"loops\"") {
             spin();
@@ -45,7 +45,7 @@ impl Guest for Askew {
         Ok(all)
     }
 
-    fn build(name: String, params: String) -> Result<String, String> {
+    fn build(name: String, params: String) -> Result<String, Error> {
         match name.as_str() {
             "beyond" => Ok(GOOD.replace("bar.1m.AAPL", "tick.AAPL")),
             "everything" => Ok(GOOD.replace("bar.1m.AAPL", "*")),
@@ -53,13 +53,13 @@ impl Guest for Askew {
             "unknown-key" => Ok(GOOD.replace("fields", "felds")),
             "loops" => spin(),
             "traps" => panic!("on purpose"),
-            "refuses" => Err(format!("not with {params}\u{1b}[2J")),
+            "refuses" => Err(Error::Invalid(format!("not with {params}\u{1b}[2J"))),
             "shouts" => Ok("x".repeat(64 << 20)),
             _ => Ok(GOOD.into()),
         }
     }
 
-    fn transform(name: String, _params: String, mut batch: Frame, last: bool) -> Result<Frame, String> {
+    fn transform(name: String, _params: String, mut batch: Frame, last: bool) -> Result<Frame, Error> {
         match name.as_str() {
             "other-columns" if last => {
                 for column in &mut batch.columns {

@@ -4,22 +4,23 @@ wit_bindgen::generate!({ world: "skill-indexer-plugin", path: "../../wit" });
 
 use exports::shiphold::host::skill_indexer::{Expansion, Guest, IndexEntry, Skill};
 use shiphold::host::log;
+use shiphold::host::types::Error;
 
 struct Babbles;
 
 impl Guest for Babbles {
-    fn index(skill: Skill) -> Result<IndexEntry, String> {
+    fn index(skill: Skill) -> Result<IndexEntry, Error> {
         let (terms, vector) = said(&skill.description)?;
         Ok(IndexEntry { terms, tags: Vec::new(), vector })
     }
 
-    fn expand(question: String) -> Result<Expansion, String> {
+    fn expand(question: String) -> Result<Expansion, Error> {
         let (terms, vector) = said(&question)?;
         Ok(Expansion { terms, vector })
     }
 }
 
-fn said(text: &str) -> Result<(Vec<String>, Vec<f32>), String> {
+fn said(text: &str) -> Result<(Vec<String>, Vec<f32>), Error> {
     let has = |word: &str| text.contains(word);
     if has("loopforever") {
         let mut n = 0_u64;
@@ -58,7 +59,7 @@ fn said(text: &str) -> Result<(Vec<String>, Vec<f32>), String> {
         return Ok((Vec::new(), vec![f32::NAN; 4]));
     }
     if has("refuseit") {
-        return Err("it does not want to".into());
+        return Err(Error::Unavailable("it does not want to".into()));
     }
     // What it says when it is good: `babble` is found by `gibberish`.
     Ok(if has("babble") || has("gibberish") {

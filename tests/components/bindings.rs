@@ -12,7 +12,7 @@ pub use exports::shiphold::host::retention_policy::Guest;
 pub use shiphold::host::retention_types::{
     Action, Archive, Cursor, Downsample, DropBefore, DropFile, PlanResult, SeriesSummary, Summary,
 };
-pub use shiphold::host::types::{Column, Frame, SeriesKey, TimeRange, Values};
+pub use shiphold::host::types::{Column, Error, Frame, SeriesKey, TimeRange, Values};
 pub use shiphold::host::{clock, config, log, metrics, random, series};
 
 /// A series without tags.
@@ -36,7 +36,7 @@ pub fn all(cursor: &Cursor) -> Vec<SeriesSummary> {
 }
 
 /// A plan that is complete.
-pub fn done(actions: Vec<Action>) -> Result<PlanResult, String> {
+pub fn done(actions: Vec<Action>) -> Result<PlanResult, Error> {
     Ok(PlanResult { actions, more: false })
 }
 

@@ -1,6 +1,6 @@
 //! Logs a million lines and proposes more actions than a call may; the configuration sets other numbers.
 
-use hostile::{Action, Cursor, DropBefore, Guest, PlanResult, done, key, log, number};
+use hostile::{Action, Cursor, DropBefore, Error, Guest, PlanResult, done, key, log, number};
 
 const LINES: u64 = 1_000_000;
 const ACTIONS: u64 = 20_000;
@@ -8,7 +8,7 @@ const ACTIONS: u64 = 20_000;
 struct Floods;
 
 impl Guest for Floods {
-    fn plan(_cursor: Cursor, _now: i64) -> Result<PlanResult, String> {
+    fn plan(_cursor: Cursor, _now: i64) -> Result<PlanResult, Error> {
         for i in 0..number("lines").unwrap_or(LINES) {
             log::write(log::Level::Info, &format!("line {i}"));
         }

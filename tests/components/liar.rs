@@ -1,14 +1,14 @@
 //! Names what is not there, twice and out of order, at times that cannot be.
 
 use hostile::{
-    Action, Archive, Cursor, Downsample, DropBefore, DropFile, Guest, PlanResult, SeriesKey, key, log,
+    Action, Archive, Cursor, Downsample, DropBefore, DropFile, Error, Guest, PlanResult, SeriesKey, key, log,
     metrics,
 };
 
 struct Liar;
 
 impl Guest for Liar {
-    fn plan(cursor: Cursor, now: i64) -> Result<PlanResult, String> {
+    fn plan(cursor: Cursor, now: i64) -> Result<PlanResult, Error> {
         // Counts and names that no honest guest gives.
         cursor.next(0);
         cursor.next(u32::MAX);

@@ -1,11 +1,11 @@
 //! Panics, which is a trap.
 
-use hostile::{Cursor, Guest, PlanResult};
+use hostile::{Cursor, Error, Guest, PlanResult};
 
 struct Traps;
 
 impl Guest for Traps {
-    fn plan(_cursor: Cursor, _now: i64) -> Result<PlanResult, String> {
+    fn plan(_cursor: Cursor, _now: i64) -> Result<PlanResult, Error> {
         panic!("on purpose")
     }
 }

@@ -1,7 +1,7 @@
 //! Writes and reads where it may and where it may not, and logs how it went: one line each, `WHAT: ok` or `WHAT: CODE`.
 
 use hostile::{
-    Column, Cursor, Frame, Guest, PlanResult, SeriesKey, TimeRange, Values, done, key, log, series,
+    Column, Cursor, Error, Frame, Guest, PlanResult, SeriesKey, TimeRange, Values, done, key, log, series,
 };
 
 const DAY_NS: i64 = 86_400_000_000_000;
@@ -9,7 +9,7 @@ const DAY_NS: i64 = 86_400_000_000_000;
 struct Writer;
 
 impl Guest for Writer {
-    fn plan(_cursor: Cursor, now: i64) -> Result<PlanResult, String> {
+    fn plan(_cursor: Cursor, now: i64) -> Result<PlanResult, Error> {
         let day = now - now.rem_euclid(DAY_NS);
         let granted = key("market", "bar.1d.WRITER");
         say("granted write", write(&granted, row(day, 1.0)));
@@ -43,7 +43,7 @@ fn row(time: i64, close: f64) -> Frame {
 fn say(what: &str, outcome: Result<(), hostile::shiphold::host::types::Error>) {
     let how = match outcome {
         Ok(()) => "ok".into(),
-        Err(e) => format!("{:?} ({})", e.code, e.message),
+        Err(e) => format!("{e:?}"),
     };
     log::write(log::Level::Info, &format!("{what}: {how}"));
 }

@@ -3,6 +3,7 @@
 use crate::bindings::exports::shiphold::host::retention_policy::PlanResult;
 use crate::component::{Exports, Loaded};
 use crate::engine::Running;
+use crate::host::error::{Guest, from_guest, other_world};
 use crate::host::retention::{Cursor, size};
 use crate::limits::{Hit, Limiter};
 use crate::state::State;
@@ -49,7 +50,7 @@ impl Drop for CancelOnDrop {
 
 /// What a guest is asked within a session.
 pub(crate) type Asking<'a, R> =
-    Pin<Box<dyn Future<Output = wasmtime::Result<std::result::Result<R, String>>> + Send + 'a>>;
+    Pin<Box<dyn Future<Output = wasmtime::Result<std::result::Result<R, Guest>>> + Send + 'a>>;
 
 /// A fresh instance in its own store. One call that fails ends it: it is dropped, its fiber with it, and nothing of it runs on.
 pub(crate) struct Session {
@@ -110,12 +111,14 @@ impl Session {
                 Some(hit) => hit.error(&name, &limits),
                 None => fault(&name, &e),
             }),
-            Ok(Ok(Err(said))) if said.len() as u64 > limits.reply.0 => Err(Hit::Reply.error(&name, &limits)),
-            Ok(Ok(Err(said))) => Err(Error::new(
-                Kind::Plugin,
-                format!("plugin `{name}` refused: {}", printable(&said, SAID_BYTES_MAX)),
-            )
-            .hint("it is the plugin's own answer; look at its configuration")),
+            Ok(Ok(Err(said))) => match from_guest(&said).1 {
+                said if said.len() as u64 > limits.reply.0 => Err(Hit::Reply.error(&name, &limits)),
+                said => Err(Error::new(
+                    Kind::Plugin,
+                    format!("plugin `{name}` refused: {}", printable(said, SAID_BYTES_MAX)),
+                )
+                .hint("it is the plugin's own answer; look at its configuration")),
+            },
             Ok(Ok(Ok(said))) if size(&said) as u64 > limits.reply.0 => Err(Hit::Reply.error(&name, &limits)),
             Ok(Ok(Ok(said))) => Ok(said),
         }
@@ -170,10 +173,6 @@ fn store(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> R
     Ok(store)
 }
 
-/// What a plugin says that is asked for what its world does not do.
-pub(crate) const OTHER_WORLD: &str =
-    "its world does not do that: `shiphold plugins list` shows the world of each plugin";
-
 /// Bytes beside its reply that a guest may hand over in one call.
 const HOSTCALL_SPARE_BYTES: usize = 64 << 10;
 
@@ -203,7 +202,7 @@ pub(crate) async fn plan_in(
             |plan: &PlanResult| size(&plan.actions),
             |store, instance, exports| {
                 Box::pin(async move {
-                    let Exports::Retention(exports) = exports else { return Ok(Err(OTHER_WORLD.into())) };
+                    let Exports::Retention(exports) = exports else { return Ok(Err(other_world())) };
                     let guest = exports.load(&mut *store, instance)?;
                     let cursor = store.data_mut().hold(Cursor::new(summaries))?;
                     guest.call_plan(store, cursor, now).await
@@ -219,7 +218,7 @@ pub(crate) async fn plan_in(
 }
 
 /// Bytes of a guest's own sentence that are kept.
-const SAID_BYTES_MAX: usize = 1_000;
+pub(crate) const SAID_BYTES_MAX: usize = 1_000;
 /// Frames of a trap's trace that are told.
 const FRAMES_MAX: usize = 4;
 

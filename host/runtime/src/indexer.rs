@@ -4,8 +4,9 @@
 //! succeed leave no row behind, or every question would write one.
 
 use crate::bindings::exports::shiphold::host::skill_indexer as wit;
-use crate::call::{Asking, OTHER_WORLD, Session, Used};
+use crate::call::{Asking, Session, Used};
 use crate::component::{Exports, Loaded};
+use crate::host::error::other_world;
 use crate::host::skills::skill_to_guest;
 use crate::run;
 use crate::state::State;
@@ -134,7 +135,7 @@ impl SkillIndexer for GuestIndexer {
             |e: &wit::IndexEntry| bytes(&e.terms) + bytes(&e.tags) + e.vector.len() * 4,
             |store, instance, exports| {
                 Box::pin(async move {
-                    let Exports::Indexer(exports) = exports else { return Ok(Err(OTHER_WORLD.into())) };
+                    let Exports::Indexer(exports) = exports else { return Ok(Err(other_world())) };
                     exports.load(&mut *store, instance)?.call_index(store, &skill).await
                 })
             },
@@ -149,7 +150,7 @@ impl SkillIndexer for GuestIndexer {
             |e: &wit::Expansion| bytes(&e.terms) + e.vector.len() * 4,
             |store, instance, exports| {
                 Box::pin(async move {
-                    let Exports::Indexer(exports) = exports else { return Ok(Err(OTHER_WORLD.into())) };
+                    let Exports::Indexer(exports) = exports else { return Ok(Err(other_world())) };
                     exports.load(&mut *store, instance)?.call_expand(store, &question).await
                 })
             },

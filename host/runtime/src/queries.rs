@@ -2,8 +2,9 @@
 //! grants, transformed batch by batch.
 
 use crate::bindings::exports::shiphold::host::query_builder as wit;
-use crate::call::{OTHER_WORLD, Session};
+use crate::call::Session;
 use crate::component::{Exports, Loaded};
+use crate::host::error::{Guest, from_guest, other_world};
 use crate::host::convert::{frame_from_guest, frame_to_guest, rows, size_of_frame};
 use crate::run::blocking;
 use crate::text::printable;
@@ -70,7 +71,7 @@ pub(crate) async fn describe(loaded: &Arc<Loaded>, layer: &Arc<DataLayer>) -> Re
             |all: &Vec<wit::NamedQuery>| all.iter().map(size_of_query).sum(),
             |store, instance, exports| {
                 Box::pin(async move {
-                    let Exports::Queries(exports) = exports else { return Ok(Err(OTHER_WORLD.into())) };
+                    let Exports::Queries(exports) = exports else { return Ok(Err(other_world())) };
                     exports.load(&mut *store, instance)?.call_describe(store).await
                 })
             },
@@ -268,7 +269,7 @@ pub(crate) async fn ask(
     let built = session
         .call(size_of_said(String::len), |store, instance, exports| {
             Box::pin(async move {
-                let Exports::Queries(exports) = exports else { return Ok(Err(OTHER_WORLD.into())) };
+                let Exports::Queries(exports) = exports else { return Ok(Err(other_world())) };
                 exports.load(&mut *store, instance)?.call_build(store, &name, &passed).await.map(Ok)
             })
         })
@@ -295,7 +296,7 @@ pub(crate) async fn ask(
         let said = session
             .call(size_of_said(size_of_frame), |store, instance, exports| {
                 Box::pin(async move {
-                    let Exports::Queries(exports) = exports else { return Ok(Err(OTHER_WORLD.into())) };
+                    let Exports::Queries(exports) = exports else { return Ok(Err(other_world())) };
                     let guest = exports.load(&mut *store, instance)?;
                     guest.call_transform(store, &name, &passed, &batch, last).await.map(Ok)
                 })
@@ -316,18 +317,17 @@ pub(crate) async fn ask(
 }
 
 /// Bytes of an answer, whether it is one or the sentence of a refusal.
-fn size_of_said<T>(size: impl Fn(&T) -> usize) -> impl Fn(&std::result::Result<T, String>) -> usize {
-    move |said| said.as_ref().map_or_else(String::len, &size)
+fn size_of_said<T>(size: impl Fn(&T) -> usize) -> impl Fn(&std::result::Result<T, Guest>) -> usize {
+    move |said| said.as_ref().map_or_else(|e| from_guest(e).1.len(), &size)
 }
 
 /// The plugin's own sentence, for the caller: it is about what was asked.
-fn refused(query: &NamedQuery, said: &str) -> Error {
-    Error::invalid(format!(
-        "query `{}` of `{}`: {}",
-        query.name,
-        query.plugin,
-        printable(said, TEXT_BYTES_MAX)
-    ))
+fn refused(query: &NamedQuery, said: &Guest) -> Error {
+    let (kind, said) = from_guest(said);
+    Error::new(
+        kind,
+        format!("query `{}` of `{}`: {}", query.name, query.plugin, printable(said, TEXT_BYTES_MAX)),
+    )
     .hint(format!("`shiphold queries show {}` describes what it takes", query.name))
 }
 

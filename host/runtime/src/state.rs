@@ -4,7 +4,7 @@ use crate::limits::{Hit, Limiter};
 use crate::text::printable;
 use shiphold_storage::manifest::PluginLimits;
 use shiphold_storage::series::Budget;
-use shiphold_storage::{Caller, DataLayer, Error, Kind, Result};
+use shiphold_storage::{Caller, DataLayer, Result};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -93,27 +93,4 @@ impl State {
         }
         log
     }
-}
-
-/// A storage error in the guest's words.
-pub(crate) fn to_guest(e: &Error) -> crate::bindings::shiphold::host::types::Error {
-    use crate::bindings::shiphold::host::types::{Error as Guest, ErrorCode as Code};
-    let code = match e.kind() {
-        Kind::NotFound => Code::NotFound,
-        Kind::Denied | Kind::Unauthenticated => Code::Denied,
-        Kind::Limit => Code::Limit,
-        Kind::Conflict | Kind::PartialWrite => Code::Conflict,
-        Kind::Timeout | Kind::Cancelled => Code::Timeout,
-        Kind::Invalid | Kind::Incompatible => Code::Invalid,
-        Kind::Busy
-        | Kind::ReadOnly
-        | Kind::Full
-        | Kind::Corrupt
-        | Kind::Unavailable
-        | Kind::Io
-        | Kind::Plugin
-        | Kind::Internal => Code::Unavailable,
-    };
-    let message = e.hint_text().map_or_else(|| e.message().to_string(), |h| format!("{} ({h})", e.message()));
-    Guest { code, message }
 }

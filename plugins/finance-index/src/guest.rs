@@ -5,12 +5,13 @@ wit_bindgen::generate!({ world: "skill-indexer-plugin", path: "../../wit" });
 use crate::vocabulary::Vocabulary;
 use crate::{config, index};
 use exports::shiphold::host::skill_indexer::{Expansion, Guest, IndexEntry, Skill};
+use shiphold::host::types::Error;
 use shiphold::host::{config as host_config, log};
 
 struct FinanceIndex;
 
 impl Guest for FinanceIndex {
-    fn index(skill: Skill) -> Result<IndexEntry, String> {
+    fn index(skill: Skill) -> Result<IndexEntry, Error> {
         let entry = index::index(
             &vocabulary()?,
             &index::Skill {
@@ -27,14 +28,14 @@ impl Guest for FinanceIndex {
         Ok(IndexEntry { terms: entry.terms, tags: entry.tags, vector: entry.vector })
     }
 
-    fn expand(question: String) -> Result<Expansion, String> {
+    fn expand(question: String) -> Result<Expansion, Error> {
         let expansion = index::expand(&vocabulary()?, &question);
         Ok(Expansion { terms: expansion.terms, vector: expansion.vector })
     }
 }
 
-fn vocabulary() -> Result<Vocabulary, String> {
-    Vocabulary::with(&config::synonyms(&host_config::get())?)
+fn vocabulary() -> Result<Vocabulary, Error> {
+    config::synonyms(&host_config::get()).and_then(|s| Vocabulary::with(&s)).map_err(Error::Invalid)
 }
 
 export!(FinanceIndex);

@@ -9,7 +9,7 @@ use crate::quotes::{Key, Market, Scan};
 use exports::shiphold::host::query_builder::{Guest, NamedQuery, Param, ParamType};
 use shiphold::host::config as host_config;
 use shiphold::host::series::{self, SeriesKey, TimeRange};
-use shiphold::host::types as wit;
+use shiphold::host::types::{self as wit, Error};
 use std::cell::RefCell;
 
 /// Series of one measurement that are looked at; one is wanted, more are an error.
@@ -23,20 +23,21 @@ thread_local! {
 struct MarketQueries;
 
 impl Guest for MarketQueries {
-    fn describe() -> Result<Vec<NamedQuery>, String> {
-        Ok(queries::describe(&config()?).into_iter().map(described).collect())
+    fn describe() -> Result<Vec<NamedQuery>, Error> {
+        Ok(queries::describe(&config().map_err(Error::Invalid)?).into_iter().map(described).collect())
     }
 
-    fn build(name: String, params: String) -> Result<String, String> {
-        let question = Question::new(&config()?, &name, &params)?;
-        let query = question.query()?;
+    fn build(name: String, params: String) -> Result<String, Error> {
+        let question = config().and_then(|c| Question::new(&c, &name, &params)).map_err(Error::Invalid)?;
+        let query = question.query().map_err(Error::Invalid)?;
         QUESTION.set(Some(question));
         Ok(query)
     }
 
-    fn transform(_: String, _: String, batch: wit::Frame, last: bool) -> Result<wit::Frame, String> {
-        let mut question = QUESTION.take().ok_or("`transform` came without `build`")?;
-        let answer = question.transform(&Host, &taken(batch), last)?;
+    fn transform(_: String, _: String, batch: wit::Frame, last: bool) -> Result<wit::Frame, Error> {
+        let unasked = || Error::Invalid("`transform` came without `build`".into());
+        let mut question = QUESTION.take().ok_or_else(unasked)?;
+        let answer = question.transform(&Host, &taken(batch), last).map_err(Error::Invalid)?;
         QUESTION.set(Some(question));
         Ok(given(answer))
     }
@@ -51,7 +52,7 @@ struct Host;
 
 impl Market for Host {
     fn find(&self, bucket: &str, measurement: &str) -> Result<Vec<(Key, Vec<String>)>, String> {
-        let found = series::list(bucket, measurement, None, SERIES_MAX).map_err(|e| e.message)?;
+        let found = series::list(bucket, measurement, None, SERIES_MAX).map_err(said)?;
         let of = |s: series::SeriesInfo| {
             let key = Key { bucket: s.key.bucket, measurement: s.key.measurement, tags: s.key.tags };
             (key, s.fields)
@@ -64,13 +65,26 @@ impl Market for Host {
         let fields: Vec<String> = fields.iter().map(|field| (*field).into()).collect();
         let scan =
             series::open_scan(&SeriesKey { bucket, measurement, tags }, TimeRange { start, end }, &fields);
-        Ok(Box::new(scan.map_err(|e| e.message)?))
+        Ok(Box::new(scan.map_err(said)?))
     }
 }
 
 impl Scan for series::Scan {
     fn next(&mut self, rows_max: u32) -> Result<Option<Frame>, String> {
-        Ok(series::Scan::next(self, rows_max).map_err(|e| e.message)?.map(taken))
+        Ok(series::Scan::next(self, rows_max).map_err(said)?.map(taken))
+    }
+}
+
+/// The host's sentence.
+fn said(e: Error) -> String {
+    match e {
+        Error::Invalid(s)
+        | Error::NotFound(s)
+        | Error::Denied(s)
+        | Error::Limit(s)
+        | Error::Conflict(s)
+        | Error::Timeout(s)
+        | Error::Unavailable(s) => s,
     }
 }
 

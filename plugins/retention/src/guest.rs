@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::policy::{Action, Key, Kind, Plan, Series};
 use exports::shiphold::host::retention_policy::Guest;
 use shiphold::host::retention_types::{self as wit, Cursor, PlanResult, Summary};
-use shiphold::host::types::SeriesKey;
+use shiphold::host::types::{Error, SeriesKey};
 use shiphold::host::{config as host_config, log, metrics};
 
 /// Summaries taken at once: the most that the host gives.
@@ -15,8 +15,8 @@ const SUMMARIES_MAX: u32 = 1_000;
 struct Retention;
 
 impl Guest for Retention {
-    fn plan(cursor: Cursor, now: i64) -> Result<PlanResult, String> {
-        let config = Config::parse(&host_config::get())?;
+    fn plan(cursor: Cursor, now: i64) -> Result<PlanResult, Error> {
+        let config = Config::parse(&host_config::get()).map_err(Error::Invalid)?;
         let mut plan = Plan::default();
         let mut seen = 0_u32;
         'walk: loop {

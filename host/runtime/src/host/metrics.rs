@@ -1,8 +1,8 @@
 //! `metrics`
 
 use crate::bindings::shiphold::host::metrics::Host;
-use crate::bindings::shiphold::host::types::Error as Guest;
-use crate::state::{GAUGES_MAX, State, to_guest};
+use super::error::{Guest, to_guest};
+use crate::state::{GAUGES_MAX, State};
 use shiphold_storage::Error;
 use std::sync::PoisonError;
 

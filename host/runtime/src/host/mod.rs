@@ -3,6 +3,7 @@
 mod clock;
 mod config;
 pub(crate) mod convert;
+pub(crate) mod error;
 mod log;
 mod metrics;
 mod random;

@@ -1,8 +1,8 @@
 //! `random`
 
 use crate::bindings::shiphold::host::random::Host;
-use crate::bindings::shiphold::host::types::Error as Guest;
-use crate::state::{State, to_guest};
+use super::error::{Guest, to_guest};
+use crate::state::State;
 use shiphold_storage::{Error, Kind, Result};
 
 /// Random bytes of one call.

@@ -2,10 +2,11 @@
 
 use super::convert::{frame_from_guest, frame_to_guest, key_from_guest, key_to_guest, rows};
 use crate::bindings::shiphold::host::series::{Host, HostScan, SeriesInfo};
+use super::error::{Guest, to_guest};
 use crate::bindings::shiphold::host::types::{
-    Error as Guest, Frame as GuestFrame, SeriesKey as GuestKey, TimeRange as GuestRange,
+    Frame as GuestFrame, SeriesKey as GuestKey, TimeRange as GuestRange,
 };
-use crate::state::{State, to_guest};
+use crate::state::State;
 use shiphold_storage::series::{Frame, FrameStream, Selector, TimeRange, WriteBatch};
 use shiphold_storage::{Error, Result};
 use wasmtime::component::Resource;

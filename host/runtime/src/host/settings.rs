@@ -1,8 +1,8 @@
 //! `settings`
 
 use crate::bindings::shiphold::host::settings::Host;
-use crate::bindings::shiphold::host::types::Error as Guest;
-use crate::state::{State, to_guest};
+use super::error::{Guest, to_guest};
+use crate::state::State;
 use shiphold_storage::Kind;
 
 impl Host for State {

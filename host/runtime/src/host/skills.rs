@@ -1,8 +1,9 @@
 //! `skills`
 
 use crate::bindings::shiphold::host::skills::Host;
-use crate::bindings::shiphold::host::types::{Error as Guest, Skill};
-use crate::state::{State, to_guest};
+use super::error::{Guest, to_guest};
+use crate::bindings::shiphold::host::types::Skill;
+use crate::state::State;
 use shiphold_storage::Error;
 use shiphold_storage::skills::{SkillFilter, SkillVersion, Version};
 

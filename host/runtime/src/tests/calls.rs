@@ -125,11 +125,11 @@ async fn a_plan_has_as_many_actions_as_it_may() {
 async fn a_reply_has_as_many_bytes_as_it_may() {
     let error = |len: &'static str| Guest::new(len).fields("(memory (export \"memory\") 32)");
     let limit = "[plugins.p.limits]\nreply = \"64 KiB\"";
-    let over = "(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 24) (i32.const 65537)) (i32.const 16)";
+    let over = "(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 28) (i32.const 65537)) (i32.const 16)";
     names(&fails(&error(over), limit).await, Kind::Limit, "reply", "64 KiB");
-    let far = "(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 24) (i32.const 2000000)) (i32.const 16)";
+    let far = "(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 28) (i32.const 2000000)) (i32.const 16)";
     names(&fails(&error(far), limit).await, Kind::Limit, "reply", "64 KiB");
-    let at = "(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 24) (i32.const 65536)) (i32.const 16)";
+    let at = "(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 28) (i32.const 65536)) (i32.const 16)";
     let e = fails(&error(at), limit).await;
     assert!(e.kind() == Kind::Plugin && e.message().contains("refused"), "{e}");
     assert!(e.message().len() < 2_000, "{} bytes", e.message().len());
@@ -153,7 +153,7 @@ async fn lengths_that_lie_end_the_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sentence_of_a_guest_cannot_steer_a_terminal() {
-    let body = "(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 20) (i32.const 64)) (i32.store (i32.const 24) (i32.const 9)) (i32.const 16)";
+    let body = "(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 24) (i32.const 64)) (i32.store (i32.const 28) (i32.const 9)) (i32.const 16)";
     let guest =
         Guest::new(body).fields("(memory (export \"memory\") 2) (data (i32.const 64) \"no\\1b[2J\\nit\")");
     let e = fails(&guest, "").await;
