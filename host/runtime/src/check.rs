@@ -29,6 +29,8 @@ pub(crate) struct Examined {
     pub descriptor: Descriptor,
     /// Asked and given.
     pub grants: Grants,
+    /// The name of the key that signed it, where the manifest asks for a signature.
+    pub signed_by: Option<String>,
 }
 
 pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(String, String)>> {
@@ -48,6 +50,7 @@ pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(Str
             ),
         )]);
     }
+    let signed_by = crate::signature::verify(plugin, &bytes).map_err(|e| one("signed_by", &e))?;
     let inspection =
         inspect_bytes(&bytes).map_err(|e| one("component", &e.context(plugin.component.display())))?;
     let mut problems = Vec::new();
@@ -95,7 +98,11 @@ pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(Str
             None => (key("config"), p),
         }
     }));
-    if problems.is_empty() { Ok(Examined { bytes, inspection, descriptor, grants }) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(Examined { bytes, inspection, descriptor, grants, signed_by })
+    } else {
+        Err(problems)
+    }
 }
 
 /// Each import beyond the grants, with what is missing on which side.

@@ -11,6 +11,7 @@ pub(super) fn read_plugin(
     base: &Path,
     files: &BTreeMap<String, FileStore>,
     secrets: &BTreeMap<String, SecretSource>,
+    trust: &Trust,
 ) -> Plugin {
     if !is_name(&name) {
         s.problem("", NAME_RULE);
@@ -39,6 +40,7 @@ pub(super) fn read_plugin(
         component,
         world,
         sha256,
+        signers: super::trust::read_signers(s, trust),
         enabled: s.flag("enabled", true),
         schedule: read_schedule(s, world),
         timezone,
@@ -147,7 +149,7 @@ fn read_grants(
     }
     // What a world cannot import, it cannot be granted: such a line would look like power and be none.
     let imports: &[&str] = match world {
-        World::RetentionPolicy => &["series", "settings", "clock", "random", "overwrite"],
+        World::RetentionPolicy => &["series", "settings", "files", "clock", "random", "overwrite"],
         World::SkillIndexer => &["skills", "settings", "random"],
         World::QueryBuilder => &["series", "settings", "clock"],
         World::BackupTarget => &["files", "http", "secrets", "clock", "overwrite"],
