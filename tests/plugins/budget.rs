@@ -7,7 +7,7 @@ use serde_json::Value;
 const GRANTS: &str = r#"
 [plugins.budget.grants.files]
 read = ["logs/*"]
-write = ["logs/*"]
+delete = ["logs/*"]
 [[plugins.budget.config.stores]]
 store = "logs"
 budget_mib = 2
@@ -73,7 +73,7 @@ fn a_store_over_its_budget_loses_its_oldest_files() {
 
 #[test]
 fn a_budget_for_a_store_that_it_may_not_thin_out_is_refused_whole() {
-    let host = with_logs(&GRANTS.replace("write = [\"logs/*\"]", "write = [\"logs/a/*\"]"));
+    let host = with_logs(&GRANTS.replace("delete = [\"logs/*\"]", "delete = [\"logs/a/*\"]"));
     for name in ["a/1", "a/2", "b/1", "b/2"] {
         put(&host, &format!("logs/{name}"), 2 << 20);
     }

@@ -135,6 +135,14 @@ fn not_granted(imports: &[String], grants: &Grants, asked: &Grants) -> Vec<Strin
                 }
                 "skills" => missing("skills", grants.skills_read, asked.skills_read),
                 "settings" => missing("settings", !grants.settings_read.is_empty(), !asked.settings_read.is_empty()),
+                "files" => {
+                    let any = |g: &Grants| {
+                        !(g.files_read.is_empty() && g.files_write.is_empty() && g.files_delete.is_empty())
+                    };
+                    missing("files", any(grants), any(asked))
+                }
+                "http" => missing("http", !grants.http.is_empty(), !asked.http.is_empty()),
+                "secrets" => missing("secrets", !grants.secrets.is_empty(), !asked.secrets.is_empty()),
                 name => Some(format!("it imports `{name}`, which is not an import of its world")),
             }
         })

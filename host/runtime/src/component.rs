@@ -41,6 +41,7 @@ pub struct Loaded {
     pub(crate) pre: InstancePre<State>,
     pub(crate) exports: Exports,
     pub(crate) gauges: Gauges,
+    pub(crate) door: crate::host::http::Door,
     pub(crate) code: PathBuf,
     /// Was its code compiled now, or found in the cache?
     pub compiled: bool,
@@ -92,6 +93,7 @@ pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &C
         pre,
         exports,
         gauges: Gauges::default(),
+        door: crate::host::http::Door::default(),
         compiled: code.now,
         code: code.code,
     })

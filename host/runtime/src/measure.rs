@@ -36,7 +36,7 @@ impl Live {
 
     /// `transform` of an empty frame: a call that does nothing.
     pub async fn nothing(&mut self) -> Result<usize> {
-        let empty = GuestFrame { times: Vec::new(), columns: Vec::new() };
+        let empty = Arc::new(GuestFrame { times: Vec::new(), columns: Vec::new() });
         transform_in(&mut self.0, "given", &empty, false).await.map(|frame| frame.times.len())
     }
 
@@ -47,7 +47,7 @@ impl Live {
 }
 
 /// Frames as they cross into a guest.
-pub struct Frames(Vec<GuestFrame>);
+pub struct Frames(Vec<Arc<GuestFrame>>);
 
 impl std::fmt::Debug for Frames {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Frames {
 
 impl Frames {
     pub fn new(frames: Vec<Frame>) -> Self {
-        Self(frames.into_iter().map(frame_to_guest).collect())
+        Self(frames.into_iter().map(|f| Arc::new(frame_to_guest(f))).collect())
     }
 }
 
@@ -85,14 +85,15 @@ pub async fn transform(
 async fn transform_in(
     session: &mut Session,
     query: &str,
-    frame: &GuestFrame,
+    frame: &Arc<GuestFrame>,
     last: bool,
 ) -> Result<GuestFrame> {
+    let (query, frame) = (query.to_string(), frame.clone());
     let call = session.call(size_of_frame, |store, instance, exports| {
         Box::pin(async move {
             let Exports::Queries(exports) = exports else { return Ok(Err(other_world())) };
             let guest = exports.load(&mut *store, instance)?;
-            guest.call_transform(store, query, "{}", frame, last).await
+            guest.call_transform(store, &query, "{}", &frame, last).await
         })
     });
     call.await

@@ -107,7 +107,7 @@ impl<'a> View<'a> {
             }
             Action::DropFile { store, path } => {
                 self.store(store)?;
-                grants::write_file(caller, store, path)?;
+                grants::delete_file(caller, store, path)?;
                 let file = self.layer.files().stat(&Caller::Operator, store, path, None)?;
                 let keep = i64::try_from(KEEP_DEFAULT.as_nanos()).unwrap_or(i64::MAX);
                 if file.created_at > self.now.saturating_sub(keep) {
