@@ -3,7 +3,7 @@
 use crate::descriptor::Descriptor;
 use crate::inspect::{Inspection, inspect_bytes, read, sha256};
 use crate::schema;
-use shiphold_storage::manifest::{Plugin, World};
+use shiphold_storage::manifest::Plugin;
 use shiphold_storage::{Error, Grants, Manifest, Result};
 
 /// Interfaces that every world has and that need no grant.
@@ -63,10 +63,6 @@ pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(Str
             key("world"),
             format!("{} {is}; the manifest says `{}`", plugin.component.display(), plugin.world.name()),
         ));
-    }
-    if plugin.enabled && plugin.world == World::BackupTarget {
-        problems
-            .push((key("world"), "this version does not run plugins of the world `backup-target`".into()));
     }
     let Some(descriptor) = inspection.plugin.clone() else {
         problems.push((

@@ -1,6 +1,8 @@
 //! A component that is ready to be instantiated.
 
-use crate::bindings::exports::shiphold::host::{query_builder, retention_policy, skill_indexer};
+use crate::bindings::exports::shiphold::host::{
+    backup_target, query_builder, retention_policy, skill_indexer,
+};
 use crate::check::{Examined, examine_or_error};
 use crate::compile::{self, Compiler};
 use crate::engine::{Engines, Ticked};
@@ -16,6 +18,7 @@ pub(crate) enum Exports {
     Retention(retention_policy::GuestIndices),
     Indexer(skill_indexer::GuestIndices),
     Queries(query_builder::GuestIndices),
+    Target(backup_target::GuestIndices),
 }
 
 impl Exports {
@@ -24,7 +27,7 @@ impl Exports {
             World::RetentionPolicy => Self::Retention(retention_policy::GuestIndices::new(pre)?),
             World::SkillIndexer => Self::Indexer(skill_indexer::GuestIndices::new(pre)?),
             World::QueryBuilder => Self::Queries(query_builder::GuestIndices::new(pre)?),
-            World::BackupTarget => return Err(wasmtime::Error::msg("this version runs no backup targets")),
+            World::BackupTarget => Self::Target(backup_target::GuestIndices::new(pre)?),
         })
     }
 }

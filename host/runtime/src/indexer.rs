@@ -10,7 +10,6 @@ use crate::host::error::other_world;
 use crate::host::skills::skill_to_guest;
 use crate::run;
 use crate::state::State;
-use shiphold_storage::plugins::Outcome;
 use shiphold_storage::skills::{Expansion, IndexEntry, SkillIndexer, SkillVersion};
 use shiphold_storage::{DataLayer, Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,18 +93,7 @@ impl GuestIndexer {
         start: Instant,
         used: Used,
     ) -> Result<()> {
-        let plugin = &self.loaded.plugin;
-        let outcome = Outcome {
-            ok: error.is_none(),
-            error: error.map(|e| e.message().to_string()),
-            duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-            memory_peak_bytes: used.memory_peak_bytes,
-            fuel: used.fuel,
-            actions: 0,
-            log: used.log,
-        };
-        let run_id = layer.plugins().begin(&plugin.name, trigger, false)?;
-        if run::ended(layer, plugin, run_id, &outcome, false)? {
+        if run::note(layer, &self.loaded.plugin, trigger, error, start, used)? {
             self.switch(false);
         }
         Ok(())

@@ -21,6 +21,7 @@ mod schedule;
 mod schema;
 mod signature;
 mod state;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod text;

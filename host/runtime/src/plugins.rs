@@ -134,7 +134,7 @@ impl Plugins {
         Ok(Arc::new(Self { layer, slots }))
     }
 
-    fn slot(&self, name: &str) -> Result<&Arc<Slot>> {
+    pub(crate) fn slot(&self, name: &str) -> Result<&Arc<Slot>> {
         self.slots.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.slots.keys().map(String::as_str).collect();
             Error::not_found(format!("there is no plugin `{}`", name.escape_debug())).hint(format!(
@@ -198,7 +198,7 @@ impl Plugins {
             World::QueryBuilder => {
                 Some("`shiphold queries list` shows its queries, `shiphold queries run` runs them")
             }
-            World::BackupTarget => Some("it is used by backups"),
+            World::BackupTarget => Some("`shiphold backup push NAME` uses it"),
         };
         if let Some(hint) = instead {
             let world = slot.plugin.world.name();

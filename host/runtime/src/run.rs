@@ -138,6 +138,28 @@ pub(crate) fn ended(
     Ok(true)
 }
 
+/// Notes a call that belongs to no run: one that failed, or the first that went well after it. Whether the plugin is disabled now.
+pub(crate) fn note(
+    layer: &DataLayer,
+    plugin: &Plugin,
+    trigger: &str,
+    error: Option<&Error>,
+    start: Instant,
+    used: Used,
+) -> Result<bool> {
+    let outcome = Outcome {
+        ok: error.is_none(),
+        error: error.map(|e| e.message().to_string()),
+        duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        memory_peak_bytes: used.memory_peak_bytes,
+        fuel: used.fuel,
+        actions: 0,
+        log: used.log,
+    };
+    let run_id = layer.plugins().begin(&plugin.name, trigger, false)?;
+    ended(layer, plugin, run_id, &outcome, false)
+}
+
 /// Plan, check, execute; again while the policy has more to say.
 async fn rounds(
     layer: &Arc<DataLayer>,

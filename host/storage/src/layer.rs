@@ -51,6 +51,8 @@ pub struct DataLayer {
     embedded: Option<Arc<EmbeddedEngine>>,
     /// One plan is executed at a time: two would count and drop the same rows.
     retaining: std::sync::Mutex<()>,
+    /// One backup is pushed at a time: each needs room for an export.
+    pushing: std::sync::Mutex<()>,
     /// The last field: it goes when everything else is closed.
     _lock: FolderLock,
 }
@@ -101,6 +103,7 @@ impl DataLayer {
             plugins,
             embedded,
             retaining: std::sync::Mutex::default(),
+            pushing: std::sync::Mutex::default(),
             _lock: lock,
         }))
     }
@@ -142,6 +145,14 @@ impl DataLayer {
     /// Held while a plan is executed.
     pub(crate) fn retaining(&self) -> std::sync::MutexGuard<'_, ()> {
         self.retaining.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+    /// Held while a backup is pushed; `None`: one is.
+    pub(crate) fn pushing(&self) -> Option<std::sync::MutexGuard<'_, ()>> {
+        match self.pushing.try_lock() {
+            Ok(held) => Some(held),
+            Err(std::sync::TryLockError::Poisoned(e)) => Some(e.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
     }
     /// The engine that keeps its data in the data folder, if it is that one.
     pub(crate) fn embedded(&self) -> Option<&Arc<EmbeddedEngine>> {

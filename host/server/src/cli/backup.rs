@@ -1,6 +1,6 @@
 //! `shiphold backup …`
 
-use super::client::Client;
+use super::client::{Client, segment};
 use super::output::{Failure, Output};
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -23,6 +23,31 @@ pub(crate) enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Push everything, at one instant, into the encrypted repository of [backup.NAME]
+    Push { name: String },
+    /// The snapshots that a repository holds
+    Snapshots { name: String },
+    /// Read a repository on its target and say what is wrong with it
+    Verify {
+        name: String,
+        /// Read and decrypt every byte, not the structure alone
+        #[arg(long)]
+        read_data: bool,
+    },
+    /// Bring a snapshot back into a new folder and verify it; `backup restore` takes it from there
+    Pull {
+        name: String,
+        /// The first digits of its id, or `latest`
+        id: String,
+        to: PathBuf,
+    },
+    /// Forget the snapshots that the rules of [backup.NAME] do not keep, and free their room
+    Forget {
+        name: String,
+        /// Show what would go and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// `check` and `restore` work on folders that no host owns.
@@ -38,7 +63,12 @@ pub(crate) async fn run_without_host(
         moved.set_position(done);
     };
     let (report, sentence) = match verb {
-        Verb::Export { .. } => return Ok(None),
+        Verb::Export { .. }
+        | Verb::Push { .. }
+        | Verb::Snapshots { .. }
+        | Verb::Verify { .. }
+        | Verb::Pull { .. }
+        | Verb::Forget { .. } => return Ok(None),
         Verb::Check { from } => {
             let from = absolute(from)?;
             let work = tokio::task::spawn_blocking(move || backup::check(&from, &mut progress)).await;
@@ -62,12 +92,94 @@ pub(crate) async fn run_without_host(
 }
 
 pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(), Failure> {
-    if let Verb::Export { to } = verb {
-        let to = absolute(&to)?;
-        let v = client.work("/v1/backup/export", &json!({ "to": to }), out, "exporting").await?;
-        show(&v, out, &format!("exported to {}", to.display()));
+    let at = |name: &str, what: &str| format!("/v1/backup/at/{}/{what}", segment(name));
+    match verb {
+        Verb::Export { to } => {
+            let to = absolute(&to)?;
+            let v = client.work("/v1/backup/export", &json!({ "to": to }), out, "exporting").await?;
+            show(&v, out, &format!("exported to {}", to.display()));
+        }
+        Verb::Push { name } => {
+            let v = client.work(&at(&name, "push"), &json!({}), out, &format!("pushing to {name}")).await?;
+            let s = v.get("snapshot").unwrap_or(&Value::Null);
+            let mb = |k: &str| s.get(k).and_then(Value::as_u64).unwrap_or_default() as f64 / 1e6;
+            let us = v.pointer("/backup/barrier_us").and_then(Value::as_u64).unwrap_or_default();
+            out.done(
+                &v,
+                format!(
+                    "snapshot {}: {:.1} MB, of which {:.1} MB were new; encrypted, read back and compared (writers stood still for {us} µs)",
+                    short(s), mb("bytes"), mb("added_bytes")
+                ),
+            );
+        }
+        Verb::Snapshots { name } => {
+            let v = client.get(&at(&name, "snapshots")).await?;
+            out.list(
+                &v,
+                &[
+                    ("snapshot", "id"),
+                    ("taken at", "taken_at"),
+                    ("host", "host"),
+                    ("bytes", "bytes"),
+                    ("new bytes", "added_bytes"),
+                    ("files", "files"),
+                ],
+                "the repository has no snapshot",
+            );
+        }
+        Verb::Verify { name, read_data } => {
+            let body = json!({ "read_data": read_data });
+            let v = client.work(&at(&name, "verify"), &body, out, &format!("reading {name}")).await?;
+            let problems: Vec<&str> = v
+                .get("problems")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            if !problems.is_empty() {
+                out.done(&v, problems.join("\n"));
+                return Err(Failure::plain(format!(
+                    "the repository of {name} has {} problem(s)",
+                    problems.len()
+                )));
+            }
+            let snapshots = v.get("snapshots").and_then(Value::as_u64).unwrap_or_default();
+            out.done(
+                &v,
+                format!(
+                    "the repository is whole: {snapshots} snapshots{}",
+                    if read_data { ", every byte read" } else { "" }
+                ),
+            );
+        }
+        Verb::Pull { name, id, to } => {
+            let to = absolute(&to)?;
+            let v = client
+                .work(
+                    &at(&name, "pull"),
+                    &json!({ "id": id, "to": to }),
+                    out,
+                    &format!("pulling from {name}"),
+                )
+                .await?;
+            show(&v, out, &format!("pulled to {} and verified", to.display()));
+        }
+        Verb::Forget { name, dry_run } => {
+            let v =
+                client.work(&at(&name, "forget"), &json!({ "dry_run": dry_run }), out, "forgetting").await?;
+            let gone = v.get("forgotten").and_then(Value::as_array).map_or(0, Vec::len);
+            let kept = v.get("kept").and_then(Value::as_u64).unwrap_or_default();
+            let would = if dry_run { "would be " } else { "" };
+            out.done(&v, format!("{gone} snapshots {would}forgotten, {kept} kept"));
+        }
+        Verb::Check { .. } | Verb::Restore { .. } => {}
     }
     Ok(())
+}
+
+fn short(snapshot: &Value) -> &str {
+    snapshot.get("id").and_then(Value::as_str).and_then(|id| id.get(..8)).unwrap_or_default()
 }
 
 fn show(v: &Value, out: &Output, sentence: &str) {

@@ -95,6 +95,11 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/v1/plugins/{name}/disable", post(plugins::disable))
         .route("/v1/backup/export", post(backup::export))
         .route("/v1/backup/check", post(backup::check))
+        .route("/v1/backup/at/{name}/push", post(backup::push))
+        .route("/v1/backup/at/{name}/snapshots", get(backup::snapshots))
+        .route("/v1/backup/at/{name}/verify", post(backup::verify_target))
+        .route("/v1/backup/at/{name}/pull", post(backup::pull))
+        .route("/v1/backup/at/{name}/forget", post(backup::forget))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{name}", delete(tokens::revoke))
         .method_not_allowed_fallback(async || {

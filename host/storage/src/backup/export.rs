@@ -35,22 +35,27 @@ pub(crate) fn export(
     caller.require(Scope::Admin, "export a backup")?;
     let to = std::path::absolute(to).map_err(|e| Error::io(to.display(), e))?;
     refuse_target(layer, &to)?;
-    let mut partial = Partial::create(&to)?;
+    let (report, digest) = write(layer, &to, progress)?;
+    let entry = Entry::new(caller, "backup.export", format!("backup:{}", to.display()))
+        .change(None, Some(digest))
+        .detail(json!({ "taken_at": report.taken_at, "bytes": report.bytes, "objects": report.objects, "audit_entries": report.audit_entries }));
+    layer.audit().record(&entry)?;
+    Ok(report)
+}
+
+/// Writes the backup into a new folder; what was written, and the digest of its manifest.
+pub(super) fn write(layer: &DataLayer, to: &Path, progress: Progress<'_>) -> Result<(BackupReport, String)> {
+    let mut partial = Partial::create(to)?;
     let contents = fill(layer, &partial.path, progress)?;
     let manifest = partial.path.join(MANIFEST_FILE);
     let bytes = contents.to_bytes()?;
     copy(&mut bytes.as_slice(), &manifest, bytes.len() as u64, false, &mut |_| ())?;
     partial.publish()?;
     partial.keep();
-    let report = contents.report();
-    let entry = Entry::new(caller, "backup.export", format!("backup:{}", to.display()))
-        .change(None, Some(blake3::hash(&bytes).to_hex().to_string()))
-        .detail(json!({ "taken_at": report.taken_at, "bytes": report.bytes, "objects": report.objects, "audit_entries": report.audit_entries }));
-    layer.audit().record(&entry)?;
-    Ok(report)
+    Ok((contents.report(), blake3::hash(&bytes).to_hex().to_string()))
 }
 
-fn refuse_target(layer: &DataLayer, to: &Path) -> Result<()> {
+pub(super) fn refuse_target(layer: &DataLayer, to: &Path) -> Result<()> {
     let empty = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut d| d.next().is_none());
     if exists(to)? && !empty(to) {
         return Err(Error::conflict(format!("{} exists and is not an empty folder", to.display()))
@@ -111,6 +116,9 @@ fn fill(layer: &DataLayer, folder: &Path, progress: Progress<'_>) -> Result<Cont
 
     let structured = folder.join(STRUCTURED_FILE);
     copy_database(&instance.structured, &structured, &mut advance)?;
+    let apart =
+        layer.manifest().files.iter().filter(|(_, store)| !store.backup).map(|(name, _)| name.as_str());
+    leave_out(&structured, &apart.collect::<Vec<_>>())?;
     let series = folder.join(SERIES_FILE);
     if let Some(pinned) = &instance.series {
         copy_database(pinned, &series, &mut advance)?;
@@ -209,6 +217,22 @@ fn copy_database(source: &Connection, to: &Path, advance: &mut dyn FnMut(u64)) -
     plain(&target).map_err(place)?;
     drop(target);
     sync_file(to)
+}
+
+/// Takes the rows of stores that are no part of backups out of a copy: what names no object is missed by nobody.
+fn leave_out(path: &Path, stores: &[&str]) -> Result<()> {
+    if stores.is_empty() {
+        return Ok(());
+    }
+    let connection = Connection::open(path)?;
+    for store in stores {
+        for table in ["file_versions", "file_names", "file_objects"] {
+            connection.execute(&format!("DELETE FROM {table} WHERE store = ?1"), [store])?;
+        }
+    }
+    plain(&connection)?;
+    drop(connection);
+    sync_file(path)
 }
 
 /// One file, with no WAL beside it, that opens on a read-only medium.

@@ -1,18 +1,24 @@
 //! One instant of all stores as a plain folder, and back. `docs/backup.md` describes the format.
 
+mod blobs;
 mod check;
 mod copy;
 mod export;
 mod format;
 pub(crate) mod lines;
+mod offsite;
+mod repository;
 mod restore;
 
 #[cfg(test)]
 mod tests;
 
+pub use blobs::{BLOB_BYTES_MAX, BLOBS_MAX, BlobStore};
 pub use check::check;
 pub(crate) use export::export;
 pub use format::{FORMAT, MANIFEST_BYTES_MAX, MANIFEST_FILE};
+pub use offsite::Backups;
+pub use repository::{Checked, Forgotten, Keep, Pushed, Repository, Snapshot};
 pub use restore::restore;
 
 use serde::Serialize;

@@ -599,6 +599,7 @@ fn the_manifest_opens_stores() {
         quota: crate::units::ByteSize::mib(1),
         quota_files: 10,
         file_max: crate::units::ByteSize::mib(1),
+        backup: true,
     };
     let open = |root| {
         FileStores::open(&BTreeMap::from([("m".into(), store(root))]), db.clone(), Arc::new(|| Ok(())))

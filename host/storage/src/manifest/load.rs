@@ -137,6 +137,8 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
         .into_iter()
         .map(|(name, s)| (name.clone(), read_plugin(&s, name, &base, &files, &secrets, &trust)))
         .collect();
+    let plugins: BTreeMap<String, Plugin> = plugins;
+    let backups = super::backup::read_backups(&root, &plugins, &secrets);
     let manifest = Manifest {
         path: path.to_path_buf(),
         http: read_http(&root.section("http")),
@@ -148,6 +150,7 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
         files,
         secrets,
         trust,
+        backups,
         plugins,
     };
     root.finish();
@@ -369,6 +372,7 @@ fn read_files(root: &Section<'_, '_>, base: &Path, data: &Path) -> BTreeMap<Stri
             quota,
             quota_files: s.number("quota_files", 100_000, 1..=100_000_000),
             file_max: s.size("file_max", ByteSize::gib(2).min(quota), ByteSize(1)..=SIZE_MAX),
+            backup: s.flag("backup", true),
         };
         if store.file_max > store.quota {
             s.problem(

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+mod backup;
 mod load;
 mod plugin;
 mod reader;
@@ -34,6 +35,8 @@ pub struct Manifest {
     pub secrets: BTreeMap<String, SecretSource>,
     pub trust: Trust,
     pub plugins: BTreeMap<String, Plugin>,
+    /// `[backup.NAME]`: repositories on backup targets.
+    pub backups: BTreeMap<String, Offsite>,
 }
 
 /// `[host]`
@@ -169,6 +172,8 @@ pub struct FileStore {
     pub quota_files: u64,
     /// `file_max` (default 2 GiB): bytes of one file.
     pub file_max: ByteSize,
+    /// `backup` (default true): the store is part of backups. A store that holds backups must not be.
+    pub backup: bool,
 }
 
 /// `[secrets.NAME]`: exactly one of `env` and `file`.
@@ -177,6 +182,17 @@ pub struct FileStore {
 pub enum SecretSource {
     Env(String),
     File(PathBuf),
+}
+
+/// `[backup.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Offsite {
+    /// `plugin`: the backup target that keeps the blobs.
+    pub plugin: String,
+    /// `password`: the secret that opens the repository.
+    pub password: String,
+    /// `keep_last` (7), `keep_daily` (30), `keep_weekly` (12), `keep_monthly` (24): what `backup forget` keeps.
+    pub keep: crate::backup::Keep,
 }
 
 /// `[trust]`
