@@ -3,6 +3,7 @@
 
 mod hostile;
 mod life;
+mod limits;
 mod worlds;
 
 use crate::main_job::sparse_bars;

@@ -7,7 +7,7 @@ use crate::bindings::exports::shiphold::host::skill_indexer as wit;
 use crate::call::{Asking, Session, Used};
 use crate::component::{Exports, Loaded};
 use crate::host::error::other_world;
-use crate::host::skills::skill_to_guest;
+use crate::host::skills::{size_of_skill, skill_to_guest};
 use crate::run;
 use crate::state::State;
 use shiphold_storage::plugins::Outcome;
@@ -55,11 +55,13 @@ impl GuestIndexer {
         self.enabled.store(enabled, Ordering::Relaxed);
     }
 
-    fn ask<R: Send>(
+    fn ask<R: Send + 'static>(
         &self,
         trigger: &str,
         size: impl Fn(&R) -> usize,
-        ask: impl for<'a> FnOnce(&'a mut Store<State>, &'a Instance, &'a Exports) -> Asking<'a, R>,
+        ask: impl for<'a> FnOnce(&'a mut Store<State>, &'a Instance, &'a Exports) -> Asking<'a, R>
+        + Send
+        + 'static,
     ) -> Result<R> {
         let name = &self.loaded.plugin.name;
         if !self.enabled.load(Ordering::Relaxed) {
@@ -68,13 +70,11 @@ impl GuestIndexer {
         let layer = self.layer.upgrade().ok_or_else(|| Error::internal("the stores are closed"))?;
         let start = Instant::now();
         let (result, used) = self.runtime.block_on(async {
-            let mut session = match Session::open(&self.loaded, &layer).await {
-                Ok(session) => session,
-                Err(e) => return (Err(e), Used::default()),
-            };
+            let mut session = Session::open(&self.loaded, &layer).await?;
             let result = session.call(size, ask).await;
-            (result, session.used())
-        });
+            Ok::<_, Error>((result, session.used()))
+        // A host without room is not the plugin's failure.
+        })?;
         let error = result.as_ref().err();
         if error.is_some() || self.failed.load(Ordering::Relaxed) {
             self.failed.store(error.is_some(), Ordering::Relaxed);
@@ -103,6 +103,7 @@ impl GuestIndexer {
             fuel: used.fuel,
             actions: 0,
             log: used.log,
+            blameless: false,
         };
         let run_id = layer.plugins().begin(&plugin.name, trigger, false)?;
         if run::ended(layer, plugin, run_id, &outcome, false)? {
@@ -136,6 +137,7 @@ impl SkillIndexer for GuestIndexer {
             |store, instance, exports| {
                 Box::pin(async move {
                     let Exports::Indexer(exports) = exports else { return Ok(Err(other_world())) };
+                    store.data_mut().gives(size_of_skill(&skill))?;
                     exports.load(&mut *store, instance)?.call_index(store, &skill).await
                 })
             },
@@ -151,6 +153,7 @@ impl SkillIndexer for GuestIndexer {
             |store, instance, exports| {
                 Box::pin(async move {
                     let Exports::Indexer(exports) = exports else { return Ok(Err(other_world())) };
+                    store.data_mut().gives(question.len())?;
                     exports.load(&mut *store, instance)?.call_expand(store, &question).await
                 })
             },

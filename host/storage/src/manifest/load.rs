@@ -1,5 +1,6 @@
 //! Reads and checks the manifest; collects every problem with its line.
 
+use super::limits::read_host_plugin_limits;
 use super::plugin::read_plugin;
 use super::reader::{Findings, Section};
 use super::*;
@@ -130,16 +131,17 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
     let files = read_files(&root, &base, &host.data);
     let secrets = read_secrets(&root, &base);
     let series = read_series(&root.section("series"), &secrets);
+    let limits = read_limits(&root.section("limits"));
     let plugins = root
         .named("plugins")
         .into_iter()
-        .map(|(name, s)| (name.clone(), read_plugin(&s, name, &base, &files, &secrets)))
+        .map(|(name, s)| (name.clone(), read_plugin(&s, name, &base, &files, &secrets, &limits.plugins)))
         .collect();
     let manifest = Manifest {
         path: path.to_path_buf(),
         http: read_http(&root.section("http")),
         disk: read_disk(&root.section("disk")),
-        limits: read_limits(&root.section("limits")),
+        limits,
         safety: read_safety(&root.section("safety")),
         host,
         series,
@@ -290,6 +292,7 @@ fn read_limits(s: &Section<'_, '_>) -> Limits {
         write_rows: s.number("write_rows", 1_000_000, 1..=10_000_000),
         series_max: s.number("series_max", 1_000_000, 1..=100_000_000),
         readers: to_u32(s.number("readers", 4, 1..=64)),
+        plugins: read_host_plugin_limits(&s.section("plugins")),
     };
     s.finish();
     limits
