@@ -30,8 +30,7 @@ pub fn run(run: &Run, table: &mut Table) {
     let loaded = |pool: bool| -> Arc<Loaded> {
         let cache = dir.path().join("cache");
         let plugin = &manifest.plugins["retention"];
-        let engines =
-            if pool { Engines::new(&manifest.limits.plugins) } else { Engines::without_pool() };
+        let engines = if pool { Engines::new(&manifest.limits.plugins) } else { Engines::without_pool() };
         Arc::new(runtime.block_on(load(&engines, plugin, &cache, &Compiler::InProcess)).unwrap())
     };
     println!(

@@ -11,7 +11,12 @@ const INSTANCES: usize = 16;
 fn a_host_full_of_guests_that_never_come_back_serves_and_says_that_it_is_full() {
     let loops = |i: usize| {
         let name = format!("loops{i}");
-        guest(&name, "loops", "", &format!("[plugins.{name}.limits]\ndeadline = \"1 h\"\nmemory = \"2 MiB\"\n"))
+        guest(
+            &name,
+            "loops",
+            "",
+            &format!("[plugins.{name}.limits]\ndeadline = \"1 h\"\nmemory = \"2 MiB\"\n"),
+        )
     };
     let manifest: String = (0..INSTANCES).map(loops).collect();
     let mut host = with_data(&(retention() + &manifest + "[limits.plugins]\nwait = \"200 ms\"\n"));
@@ -22,7 +27,8 @@ fn a_host_full_of_guests_that_never_come_back_serves_and_says_that_it_is_full() 
         })
         .collect();
     eventually("they all run", &host, || {
-        (0..INSTANCES).all(|i| runs(&host, &format!("loops{i}")).first().is_some_and(|r| r["state"] == "running"))
+        (0..INSTANCES)
+            .all(|i| runs(&host, &format!("loops{i}")).first().is_some_and(|r| r["state"] == "running"))
     });
     for _ in 0..20 {
         assert_eq!(host.http("GET", "/health", None, b"").status, 200);

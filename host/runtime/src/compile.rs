@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use tokio::io::AsyncReadExt as _;
 use wasmtime::component::Component;
@@ -317,8 +317,9 @@ fn failed(status: ExitStatus, said: &[u8], limits: &HostPluginLimits) -> Error {
     let said = String::from_utf8_lossy(said);
     let line = printable(said.lines().next().unwrap_or("").trim_start_matches("error: "), SAID_BYTES_MAX);
     let line = if line.is_empty() { format!("the compiler ended with {status}") } else { line };
-    Error::invalid(line)
-        .hint("build the component with a current toolchain; `shiphold plugins inspect FILE` shows what it is")
+    Error::invalid(line).hint(
+        "build the component with a current toolchain; `shiphold plugins inspect FILE` shows what it is",
+    )
 }
 
 #[cfg(test)]
@@ -340,8 +341,13 @@ mod tests {
     /// A program in place of the compiler: it has the output's path in `$4`.
     fn script(dir: &Path, lines: &str) -> PathBuf {
         let path = dir.join("compiler");
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o700).open(&path).unwrap();
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o700)
+            .open(&path)
+            .unwrap();
         write!(file, "#!/bin/sh\n{lines}\n").unwrap();
         path
     }
@@ -366,12 +372,18 @@ mod tests {
         for (signal, key) in [("XCPU", "compile_time"), ("ABRT", "compile_memory")] {
             let exe = script(dir.path(), &format!("kill -{signal} $$"));
             let e = run(&exe, Path::new("out"), Span::from_secs(60)).await.unwrap_err();
-            assert!(e.kind() == Kind::Limit && e.message().contains(&format!("limits.plugins.{key} = ")), "{e:?}");
+            assert!(
+                e.kind() == Kind::Limit && e.message().contains(&format!("limits.plugins.{key} = ")),
+                "{e:?}"
+            );
         }
         // What it was told, and a flood of words.
         let exe = script(dir.path(), "echo \"$*\" >&2; head -c 10000000 /dev/zero >&2; exit 1");
         let e = run(&exe, Path::new("out"), Span::from_secs(61)).await.unwrap_err();
-        assert!(e.message().contains("plugins compile in out --memory-bytes 3221225472 --seconds 61"), "{e:?}");
+        assert!(
+            e.message().contains("plugins compile in out --memory-bytes 3221225472 --seconds 61"),
+            "{e:?}"
+        );
     }
 
     #[tokio::test]
@@ -379,8 +391,12 @@ mod tests {
         let run = async |name| run(&program(name), Path::new("out"), Span::from_secs(60)).await;
         let e = run("false").await.unwrap_err();
         assert!(e.kind() == Kind::Invalid && e.message().contains("exit status: 1"), "{e:?}");
-        let e = run("cat").await.unwrap_err();
-        assert!(e.message().contains("No such file"), "{e:?}");
+        let dir = tempfile::tempdir().unwrap();
+        let exe = script(dir.path(), "echo 'error: it is no component' >&2; echo more >&2; exit 3");
+        let e = super::child(&exe, Path::new("in"), Path::new("out"), &HostPluginLimits::default())
+            .await
+            .unwrap_err();
+        assert_eq!(e.message(), "it is no component");
         assert!(run("true").await.is_ok());
     }
 

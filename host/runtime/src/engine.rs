@@ -13,6 +13,9 @@ pub const EPOCH: Duration = Duration::from_millis(5);
 /// Core instances and tables that the pool has for each instance of a component, which is made of several.
 const CORE_INSTANCES_EACH: u32 = 16;
 const TABLES_EACH: u32 = 4;
+/// Memories and tables of one module; `limits.memories` and `limits.tables` have the same bounds.
+const MEMORIES_MAX: u32 = 100;
+const TABLES_MAX: u32 = 1_000;
 /// Bytes of a stack on which guest and host calls run.
 const STACK_BYTES: usize = 1 << 20;
 /// Bytes of the stack that a guest may use.
@@ -66,6 +69,8 @@ fn pooled(mode: Mode, instances: u32) -> Config {
         .total_memories(instances)
         .total_tables(instances.saturating_mul(TABLES_EACH))
         .total_stacks(instances)
+        .max_memories_per_module(MEMORIES_MAX)
+        .max_tables_per_module(TABLES_MAX)
         .table_elements(TABLE_ENTRIES_MAX)
         .max_memory_size(4 << 30)
         .max_unused_warm_slots(4)

@@ -73,7 +73,7 @@ impl GuestIndexer {
             let mut session = Session::open(&self.loaded, &layer).await?;
             let result = session.call(size, ask).await;
             Ok::<_, Error>((result, session.used()))
-        // A host without room is not the plugin's failure.
+            // A host without room is not the plugin's failure.
         })?;
         let error = result.as_ref().err();
         if error.is_some() || self.failed.load(Ordering::Relaxed) {

@@ -53,9 +53,7 @@ impl Hit {
             Self::Tables => ("tables", limits.tables.to_string(), "tables"),
             Self::Fuel => ("fuel", limits.fuel.unwrap_or_default().to_string(), "fuel"),
             Self::Reply => ("bytes handed to the host at once", limits.reply.to_string(), "reply"),
-            Self::Output => {
-                ("bytes handed to the host in one call", limits.output.to_string(), "output")
-            }
+            Self::Output => ("bytes handed to the host in one call", limits.output.to_string(), "output"),
             Self::Input => ("bytes taken from the host in one call", limits.input.to_string(), "input"),
             Self::Deadline => ("time", limits.deadline.to_string(), "deadline"),
             Self::Actions => ("actions of one plan", limits.actions.to_string(), "actions"),

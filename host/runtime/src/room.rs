@@ -57,10 +57,9 @@ struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
     fn new(count: &'a AtomicUsize, most: u32) -> Option<Self> {
-        let joined = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-            (n < most as usize).then_some(n + 1)
-        });
-        joined.is_ok().then_some(Self(count))
+        let joined = count
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < most as usize).then_some(n + 1));
+        joined.is_ok().then(|| Self(count))
     }
 }
 
@@ -113,7 +112,9 @@ impl Room {
             busy(name, &waited, &format!("{key} = {value}"), key)
         };
         let key = format!("plugins.{name}.limits.concurrency");
-        let own = before(until, turns.instances.clone().acquire_owned(), || late(&key, own.concurrency.to_string()));
+        let own = before(until, turns.instances.clone().acquire_owned(), || {
+            late(&key, own.concurrency.to_string())
+        });
         let own = own.await?;
         let instance = before(until, self.instances.clone().acquire_owned(), || {
             late("limits.plugins.instances", all.instances.to_string())
@@ -214,7 +215,8 @@ mod tests {
         // A file that is none is refused; what it says of the limits is all that is wanted here.
         let file = tempfile::NamedTempFile::new().unwrap();
         let text = text.replace("/dev/null", &file.path().to_string_lossy());
-        Manifest::parse(&text, Path::new("/x/shiphold.toml")).unwrap_or_else(|e| panic!("{e}")).plugins["p"].clone()
+        Manifest::parse(&text, Path::new("/x/shiphold.toml")).unwrap_or_else(|e| panic!("{e}")).plugins["p"]
+            .clone()
     }
 
     fn limits(instances: u32, memory_mib: u64, queue: u32) -> HostPluginLimits {
@@ -261,8 +263,16 @@ mod tests {
     async fn as_many_wait_as_the_queues_have_room_for() {
         let wait = Span::from_secs(3_600);
         for (own, all, key) in [
-            ("concurrency = 1\nqueue = 2", HostPluginLimits { wait, ..limits(9, 64, 9) }, "plugins.p.limits.queue"),
-            ("concurrency = 1\nqueue = 9", HostPluginLimits { wait, ..limits(9, 64, 2) }, "limits.plugins.queue"),
+            (
+                "concurrency = 1\nqueue = 2",
+                HostPluginLimits { wait, ..limits(9, 64, 9) },
+                "plugins.p.limits.queue",
+            ),
+            (
+                "concurrency = 1\nqueue = 9",
+                HostPluginLimits { wait, ..limits(9, 64, 2) },
+                "limits.plugins.queue",
+            ),
         ] {
             let (room, p) = (Room::new(&all), plugin(own));
             let turns = Turns::new(&p.limits);

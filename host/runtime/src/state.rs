@@ -113,8 +113,8 @@ impl State {
                 let _blocked = blocked;
                 f(&layer, &caller, &budget)
             })
-                .await
-                .map_err(|e| wasmtime::Error::msg(format!("a host call ended in a panic: {e}")))?;
+            .await
+            .map_err(|e| wasmtime::Error::msg(format!("a host call ended in a panic: {e}")))?;
             if done.is_err() && Instant::now() >= deadline {
                 return Err(Hit::Deadline.into());
             }

@@ -3,8 +3,8 @@
 use super::convert::{
     frame_from_guest, frame_to_guest, key_from_guest, key_to_guest, rows, size_of_frame, size_of_key,
 };
-use crate::bindings::shiphold::host::series::{Host, HostScan, SeriesInfo};
 use super::error::{Guest, to_guest};
+use crate::bindings::shiphold::host::series::{Host, HostScan, SeriesInfo};
 use crate::bindings::shiphold::host::types::{
     Frame as GuestFrame, SeriesKey as GuestKey, TimeRange as GuestRange,
 };

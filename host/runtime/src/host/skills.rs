@@ -1,11 +1,11 @@
 //! `skills`
 
-use crate::bindings::shiphold::host::skills::Host;
 use super::error::{Guest, to_guest};
+use crate::bindings::shiphold::host::skills::Host;
 use crate::bindings::shiphold::host::types::Skill;
 use crate::state::State;
-use shiphold_storage::{Error, Result as Storage};
 use shiphold_storage::skills::{SkillFilter, SkillVersion, Version};
+use shiphold_storage::{Error, Result as Storage};
 
 /// Names of one step.
 const LIST_MAX: u32 = 10_000;

@@ -59,23 +59,25 @@ async fn memory_of_all_memories_of_an_instance_counts_together() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_grows_its_tables_without_end_is_ended() {
-    let fields = "(memory (export \"memory\") 2) (table $a 0 funcref) (table $b 0 externref)";
+    let fields = "(memory (export \"memory\") 2) (table $a 0 funcref) (table $b 0 funcref)";
     let body = "(loop $l
             (drop (table.grow $a (ref.null func) (i32.const 7)))
-            (drop (table.grow $b (ref.null extern) (i32.const 11)))
+            (drop (table.grow $b (ref.null func) (i32.const 11)))
             (br $l)) unreachable";
     let host = Host::new(&Guest::new(body).fields(fields), "", "").await;
     names(&host.run().await.unwrap_err(), "table_entries", "10000");
     let body = "(drop (table.grow $a (ref.null func) (i32.const 400)))
-        (drop (table.grow $b (ref.null extern) (i32.const 600))) (i32.const 16)";
+        (drop (table.grow $b (ref.null func) (i32.const 600))) (i32.const 16)";
     edge(&Guest::new(body).fields(fields), "", "table_entries", "1000", "999").await;
 }
 
 const SERIES: &str = "[plugins.p.grants.series]\nread = [\"market/*\"]";
 const OPEN: &str = r#"(import "shiphold:host/series@0.1.0" "open-scan"
     (func $open (param i32 i32 i32 i32 i32 i32 i64 i64 i32 i32 i32)))"#;
-const SCAN: &str = r#"(import "shiphold:host/series@0.1.0" "[method]scan.next" (func $scan (param i32 i32 i32)))"#;
-const NAMES: &str = "(memory (export \"memory\") 2) (data (i32.const 64) \"market\") (data (i32.const 80) \"bar.1d.A\")";
+const SCAN: &str =
+    r#"(import "shiphold:host/series@0.1.0" "[method]scan.next" (func $scan (param i32 i32 i32)))"#;
+const NAMES: &str =
+    "(memory (export \"memory\") 2) (data (i32.const 64) \"market\") (data (i32.const 80) \"bar.1d.A\")";
 
 /// Opens a read of `bar.1d.A`: the answer is at 32, the handle at 36.
 const OPEN_A: &str = "(call $open (i32.const 64) (i32.const 6) (i32.const 80) (i32.const 8) (i32.const 0) (i32.const 0)
@@ -114,7 +116,7 @@ async fn handles_of_the_components_own_resources_count_too() {
         (core instance $i (instantiate $m (with "" (instance (export "new" (func $new))))))
         (func (export "run") (canon lift (core func $i "run"))))"#;
     let engine = wasmtime::Engine::default();
-    let component = wasmtime::component::Component::new(&engine, text).unwrap();
+    let component = wasmtime::component::Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
     for (handles, ends) in [(2, None), (1, Some(Hit::Handles))] {
         let mut store = wasmtime::Store::new(&engine, ());
         store.set_max_component_handles(handles);
@@ -129,7 +131,8 @@ async fn handles_of_the_components_own_resources_count_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_a_call_is_handed_end_it() {
     let random = |bytes: &[u32]| {
-        let calls: String = bytes.iter().map(|n| format!("(call $random (i32.const {n}) (i32.const 32))")).collect();
+        let calls: String =
+            bytes.iter().map(|n| format!("(call $random (i32.const {n}) (i32.const 32))")).collect();
         Guest::new(text(format!("{calls} (i32.const 16)")))
             .imports(&[RANDOM])
             .about("[grants]\nrandom = true")
@@ -168,8 +171,10 @@ async fn a_guest_that_reads_without_end_is_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_host_calls_take_end_the_call() {
     let log = |bytes: &[u32]| {
-        let calls: String =
-            bytes.iter().map(|n| format!("(call $log (i32.const 1) (i32.const 1024) (i32.const {n}))")).collect();
+        let calls: String = bytes
+            .iter()
+            .map(|n| format!("(call $log (i32.const 1) (i32.const 1024) (i32.const {n}))"))
+            .collect();
         Guest::new(text(format!("{calls} (i32.const 16)"))).imports(&[LOG])
     };
     edge(&log(&[2048]), "", "output", "\"2 KiB\"", "\"2047 B\"").await;
@@ -197,7 +202,10 @@ async fn lines_are_kept_up_to_their_bytes() {
         assert_eq!(log.len(), if kept == 3 { 3 } else { kept + 1 }, "{bytes}: {log:?}");
         if kept < 3 {
             let last = log.last().unwrap();
-            assert!(last.contains(&format!("{} more", 3 - kept)) && last.contains("limits.log_bytes = "), "{last}");
+            assert!(
+                last.contains(&format!("{} more", 3 - kept)) && last.contains("limits.log_bytes = "),
+                "{last}"
+            );
         }
     }
 }
@@ -206,8 +214,11 @@ async fn lines_are_kept_up_to_their_bytes() {
 async fn gauges_beyond_their_number_are_refused_and_the_call_goes_on() {
     // The second name is one too many; the first can still be set.
     let set = |at: u32, refused: bool| {
-        let trap = if refused { "(i32.eqz (i32.load8_u (i32.const 32)))" } else { "(i32.load8_u (i32.const 32))" };
-        format!("(call $gauge (i32.const {at}) (i32.const 1) (f64.const {at}) (i32.const 32)) (if {trap} (then unreachable))")
+        let trap =
+            if refused { "(i32.eqz (i32.load8_u (i32.const 32)))" } else { "(i32.load8_u (i32.const 32))" };
+        format!(
+            "(call $gauge (i32.const {at}) (i32.const 1) (f64.const {at}) (i32.const 32)) (if {trap} (then unreachable))"
+        )
     };
     let fields = "(memory (export \"memory\") 2) (data (i32.const 64) \"ab\")";
     for (gauges, refused) in [(2, false), (1, true)] {
@@ -232,12 +243,12 @@ async fn the_same_call_uses_the_same_fuel_host_calls_and_pauses_included() {
             (br_if $l (i32.lt_u (local.get $i) (i32.const 20000000))))
         (i32.const 16)";
     let guest = Guest::new(body).imports(&[LOG]);
-    let host = Host::new(&guest, "", &limits("fuel = 1000000000\ndeadline = \"1 h\"")).await;
+    let host = Host::new(&guest, "", &limits("log_lines = 0\nfuel = 1000000000\ndeadline = \"1 h\"")).await;
     let fuel = host.run().await.unwrap().fuel.unwrap();
     assert!(fuel > 20_000_000, "{fuel}");
     assert_eq!(host.run().await.unwrap().fuel, Some(fuel));
-    // Exactly as much is enough, one less is not.
-    edge(&guest, "", "fuel", &format!("{fuel}\ndeadline = \"1 h\""), &format!("{}", fuel - 1)).await;
+    // Exactly as much is enough. wasmtime looks at it at each turn of a loop: the last one is a few instructions before the end.
+    edge(&guest, "deadline = \"1 h\"", "fuel", &fuel.to_string(), &(fuel - 20).to_string()).await;
 }
 
 /// A call whose host call blocks for as long as its budget lets it.
@@ -297,7 +308,8 @@ async fn a_call_that_nobody_waits_for_gives_its_place_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_without_room_does_not_blame_the_plugin() {
-    let manifest = "[limits.plugins]\ninstances = 1\nwait = \"50 ms\"\n[plugins.p.on_failure]\ndisable_after = 1";
+    let manifest =
+        "[limits.plugins]\ninstances = 1\nwait = \"50 ms\"\n[plugins.p.on_failure]\ndisable_after = 1";
     let host = Host::new(&Guest::new(EMPTY), "", manifest).await;
     let held = Session::open(&host.plugins.loaded("p"), &host.layer).await.unwrap();
     let e = host.run().await.unwrap_err();

@@ -119,11 +119,7 @@ pub(super) fn read_host_plugin_limits(s: &Section<'_, '_>) -> HostPluginLimits {
         wait: s.time("wait", d.wait, Span::from_millis(1)..=Span::from_secs(3_600)),
         component_max: s.size("component_max", d.component_max, ByteSize::kib(1)..=ByteSize::gib(1)),
         compile_time: s.time("compile_time", d.compile_time, Span::from_secs(1)..=Span::from_secs(3_600)),
-        compile_memory: s.size(
-            "compile_memory",
-            d.compile_memory,
-            ByteSize::mib(64)..=ByteSize::gib(1_024),
-        ),
+        compile_memory: s.size("compile_memory", d.compile_memory, ByteSize::mib(64)..=ByteSize::gib(1_024)),
     };
     s.finish();
     limits

@@ -75,10 +75,14 @@ fn limits_of_plugins_have_bounds_and_fit_each_other() {
         );
         Manifest::parse(&text, &dir.path().join("shiphold.toml"))
     };
-    let fits = of("memory = \"64 MiB\"", "input = \"1 KiB\"\nlog_bytes = \"0 B\"\nqueue = 0\nrequests = 0").unwrap();
+    let fits =
+        of("memory = \"64 MiB\"", "input = \"1 KiB\"\nlog_bytes = \"0 B\"\nqueue = 0\nrequests = 0").unwrap();
     assert_eq!(fits.limits.plugins.memory, ByteSize::mib(64));
     let limits = &fits.plugins["p"].limits;
-    assert_eq!((limits.input, limits.log_bytes, limits.queue, limits.requests), (ByteSize::kib(1), ByteSize(0), 0, 0));
+    assert_eq!(
+        (limits.input, limits.log_bytes, limits.queue, limits.requests),
+        (ByteSize::kib(1), ByteSize(0), 0, 0)
+    );
     for (own, key, words) in [
         ("memory = \"65 MiB\"", "memory", "more than limits.plugins.memory (64 MiB)"),
         ("input = \"1023 B\"", "input", "outside"),
