@@ -6,7 +6,7 @@ use shiphold_storage::{Error, Result};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// How often a guest lets others run and its deadline is looked at.
 pub const EPOCH: Duration = Duration::from_millis(5);
@@ -75,7 +75,9 @@ fn pooled(mode: Mode, instances: u32) -> Config {
         .max_memory_size(4 << 30)
         .max_unused_warm_slots(4)
         .linear_memory_keep_resident(KEPT_BYTES)
-        .table_keep_resident(64 << 10);
+        .table_keep_resident(64 << 10)
+        // Only the pages that a guest touched are made zero again, where the kernel can tell.
+        .pagemap_scan(Enabled::Auto);
     let mut c = config(mode);
     c.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     c
