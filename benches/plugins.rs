@@ -30,7 +30,8 @@ pub fn run(run: &Run, table: &mut Table) {
     let loaded = |pool: bool| -> Arc<Loaded> {
         let cache = dir.path().join("cache");
         let plugin = &manifest.plugins["retention"];
-        Arc::new(runtime.block_on(load(&Engines::new(pool), plugin, &cache, &Compiler::InProcess)).unwrap())
+        let engines = if pool { Engines::new(&manifest.limits.plugins) } else { Engines::without_pool() };
+        Arc::new(runtime.block_on(load(&engines, plugin, &cache, &Compiler::InProcess)).unwrap())
     };
     println!(
         "\nThe example policy, a component of {} bytes; {rounds} calls each.",

@@ -4,6 +4,7 @@
 mod budget;
 mod hostile;
 mod life;
+mod limits;
 mod worlds;
 
 use crate::main_job::sparse_bars;

@@ -4,6 +4,7 @@ use crate::descriptor::Descriptor;
 use crate::inspect::{Inspection, inspect_bytes, read, sha256};
 use crate::schema;
 use shiphold_storage::manifest::Plugin;
+use shiphold_storage::units::ByteSize;
 use shiphold_storage::{Error, Grants, Manifest, Result};
 
 /// Interfaces that every world has and that need no grant.
@@ -13,7 +14,7 @@ const ALWAYS: [&str; 5] = ["types", "config", "log", "metrics", "retention-types
 pub fn check(manifest: &Manifest) -> Vec<(String, String)> {
     let mut out = Vec::new();
     for plugin in manifest.plugins.values() {
-        match examine(plugin) {
+        match examine(plugin, manifest.limits.plugins.component_max) {
             Ok(_) => {}
             Err(problems) => out.extend(problems),
         }
@@ -33,13 +34,16 @@ pub(crate) struct Examined {
     pub signed_by: Option<String>,
 }
 
-pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(String, String)>> {
+pub(crate) fn examine(
+    plugin: &Plugin,
+    component_max: ByteSize,
+) -> std::result::Result<Examined, Vec<(String, String)>> {
     let key = |k: &str| format!("plugins.{}.{k}", plugin.name);
     let one = |k: &str, e: &Error| {
         let hint = e.hint_text().map_or_else(String::new, |h| format!(" ({h})"));
         vec![(key(k), format!("{}{hint}", e.message()))]
     };
-    let bytes = read(&plugin.component).map_err(|e| one("component", &e))?;
+    let bytes = read(&plugin.component, component_max).map_err(|e| one("component", &e))?;
     let digest = sha256(&bytes);
     if plugin.sha256.as_ref().is_some_and(|pin| *pin != digest) {
         return Err(vec![(
@@ -152,8 +156,8 @@ pub(crate) fn as_error(problems: &[(String, String)]) -> Error {
 }
 
 /// [`examine`] with one error.
-pub(crate) fn examine_or_error(plugin: &Plugin) -> Result<Examined> {
-    examine(plugin).map_err(|p| as_error(&p))
+pub(crate) fn examine_or_error(plugin: &Plugin, component_max: ByteSize) -> Result<Examined> {
+    examine(plugin, component_max).map_err(|p| as_error(&p))
 }
 
 #[cfg(test)]

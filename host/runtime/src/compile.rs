@@ -1,29 +1,32 @@
 //! Components become native code in a child process, because a compilation cannot be cancelled: the child has limits of
-//! its own and is killed at its deadline. What it wrote is kept in a 0700 folder, and only that is ever loaded.
+//! its own, is killed at its deadline and ends with the host. What it wrote is kept in a 0700 folder, and only that is ever loaded.
 
 use crate::engine::{Mode, Ticked, compiler};
 use crate::inspect::{COMPONENT_BYTES_MAX, sha256};
 use crate::text::printable;
+use shiphold_storage::manifest::HostPluginLimits;
+use shiphold_storage::units::{ByteSize, Span};
 use shiphold_storage::{Error, Kind, Result};
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{ExitStatus, Stdio};
+use tokio::io::AsyncReadExt as _;
 use wasmtime::component::Component;
 
-/// The longest that a compilation may take.
-pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
-/// Bytes of memory that the child may write to.
-const COMPILE_DATA_BYTES_MAX: u64 = 3 << 30;
+/// Processor time of the child for each second that it may take: its threads work at once.
+const PROCESSORS: u64 = 2;
 /// Bytes of native code of one component.
 const CODE_BYTES_MAX: u64 = 1 << 30;
 /// Components that are not in use and whose code is kept.
 const KEPT_MAX: usize = 32;
 /// Bytes of what a failed child said that are told.
 const SAID_BYTES_MAX: usize = 1_000;
+/// Bytes of it that are read.
+const READ_BYTES_MAX: u64 = 64 << 10;
 
 /// How the name of a file of native code ends: it tells the child what kind of code is wanted.
 fn ending(mode: Mode) -> &'static str {
@@ -48,14 +51,31 @@ pub(crate) fn folder(data: &Path) -> PathBuf {
     data.join("cache").join("components")
 }
 
-/// The child: compiles `input` into `output` under limits that it sets on itself first. Whether the code counts fuel
-/// stands in the output's name.
-pub fn run_child(input: &Path, output: &Path) -> Result<()> {
-    limit(libc::RLIMIT_DATA, COMPILE_DATA_BYTES_MAX)?;
-    limit(libc::RLIMIT_CPU, COMPILE_TIME_MAX.as_secs() * 2)?;
+/// The child: compiles `input` into `output` under limits that it sets on itself first: bytes of memory that it may write
+/// to, and time. Whether the code counts fuel stands in the output's name. It ends when its standard input does, which the
+/// host holds open: so it never outlives the host, however that ends.
+pub fn run_child(input: &Path, output: &Path, memory: ByteSize, time: Span) -> Result<()> {
+    end_with_the_host()?;
+    limit(libc::RLIMIT_DATA, memory.0)?;
+    limit(libc::RLIMIT_CPU, time.0.as_secs().max(1).saturating_mul(PROCESSORS))?;
     limit(libc::RLIMIT_FSIZE, CODE_BYTES_MAX)?;
     limit(libc::RLIMIT_CORE, 0)?;
     compile_file(input, output)
+}
+
+/// The kernel's own signal for this (`PR_SET_PDEATHSIG`) comes when the *thread* ends that made the child, and a runtime's
+/// threads come and go. A pipe has its other end in the process.
+fn end_with_the_host() -> Result<()> {
+    let watch = || {
+        let mut byte = [0];
+        while matches!(std::io::stdin().read(&mut byte), Ok(n) if n > 0) {}
+        std::process::exit(1);
+    };
+    std::thread::Builder::new()
+        .name("host".into())
+        .spawn(watch)
+        .map(drop)
+        .map_err(|e| Error::io("starting a thread", e))
 }
 
 fn compile_file(input: &Path, output: &Path) -> Result<()> {
@@ -144,10 +164,11 @@ pub(crate) async fn load(
     }
     match compiler {
         Compiler::Child(exe) => {
+            let _alone = ticked.room.compiling.lock().await;
             // The child reads exactly the bytes that were checked, whatever happens to the plugin's file meanwhile.
             let input = cache.join(format!("{key}.wasm"));
             write_whole(&input, bytes)?;
-            let done = child(exe, &input, &code, COMPILE_TIME_MAX).await;
+            let done = child(exe, &input, &code, &ticked.room.limits).await;
             let _ = std::fs::remove_file(&input);
             done?;
         }
@@ -238,37 +259,73 @@ fn compatibility(ticked: &Ticked) -> u64 {
     hasher.finish()
 }
 
-async fn child(exe: &Path, input: &Path, output: &Path, time_max: Duration) -> Result<()> {
+/// Runs the child to its end, or kills it; either way it is gone afterwards.
+async fn child(exe: &Path, input: &Path, output: &Path, limits: &HostPluginLimits) -> Result<()> {
+    let time = limits.compile_time;
     let mut command = tokio::process::Command::new(exe);
     command.args(["plugins", "compile"]).arg(input).arg(output);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_clear().kill_on_drop(true);
-    let running =
+    command.args(["--memory-bytes", &limits.compile_memory.0.to_string()]);
+    command.args(["--seconds", &time.0.as_secs().max(1).to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).env_clear().kill_on_drop(true);
+    let mut running =
         command.spawn().map_err(|e| Error::io(format!("starting the compiler {}", exe.display()), e))?;
-    let ended = tokio::time::timeout(time_max, running.wait_with_output()).await;
+    // Held until it ended: `wait` would close it.
+    let _held = running.stdin.take();
+    let stderr = running.stderr.take();
+    let ended = tokio::time::timeout(time.0, async {
+        let mut said = Vec::new();
+        if let Some(stderr) = stderr {
+            stderr.take(READ_BYTES_MAX).read_to_end(&mut said).await?;
+        }
+        Ok((running.wait().await?, said))
+    })
+    .await;
     match ended {
         Err(_) => {
-            Err(Error::new(Kind::Limit, format!("compiling the component took longer than {time_max:?}"))
-                .hint("build a smaller component"))
+            running.kill().await.map_err(|e| Error::io("ending the compiler", e))?;
+            Err(too_slow(limits))
         }
         Ok(Err(e)) => Err(Error::io("waiting for the compiler", e)),
-        Ok(Ok(out)) if out.status.success() => Ok(()),
-        Ok(Ok(out)) => {
-            let said = String::from_utf8_lossy(&out.stderr);
-            let line = said.lines().next().unwrap_or("").trim_start_matches("error: ");
-            let line = printable(line, SAID_BYTES_MAX);
-            let line = if line.is_empty() {
-                format!("the compiler ended with {} (out of memory or time?)", out.status)
-            } else {
-                line
-            };
-            Err(Error::invalid(line).hint("build the component with a current toolchain; `shiphold plugins inspect FILE` shows what it is"))
-        }
+        Ok(Ok((status, _))) if status.success() => Ok(()),
+        Ok(Ok((status, said))) => Err(failed(status, &said, limits)),
     }
+}
+
+fn too_slow(limits: &HostPluginLimits) -> Error {
+    let time = limits.compile_time;
+    Error::new(
+        Kind::Limit,
+        format!("compiling the component took longer than limits.plugins.compile_time = {time}"),
+    )
+    .hint("build a smaller component, or raise `limits.plugins.compile_time` in shiphold.toml")
+}
+
+fn failed(status: ExitStatus, said: &[u8], limits: &HostPluginLimits) -> Error {
+    match status.signal() {
+        Some(libc::SIGXCPU) => return too_slow(limits),
+        // So it ends when it is refused memory.
+        Some(libc::SIGABRT | libc::SIGSEGV | libc::SIGBUS) => {
+            let memory = limits.compile_memory;
+            return Error::new(
+                Kind::Limit,
+                format!("compiling the component needs more than limits.plugins.compile_memory = {memory}, or broke the compiler ({status})"),
+            )
+            .hint("build a smaller component, or raise `limits.plugins.compile_memory` in shiphold.toml");
+        }
+        _ => {}
+    }
+    let said = String::from_utf8_lossy(said);
+    let line = printable(said.lines().next().unwrap_or("").trim_start_matches("error: "), SAID_BYTES_MAX);
+    let line = if line.is_empty() { format!("the compiler ended with {status}") } else { line };
+    Error::invalid(line).hint(
+        "build the component with a current toolchain; `shiphold plugins inspect FILE` shows what it is",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     /// Programs that every Linux has, in place of the compiler.
     fn program(name: &str) -> PathBuf {
@@ -276,24 +333,71 @@ mod tests {
         found.unwrap_or_else(|| panic!("no {name}"))
     }
 
-    async fn run(name: &str, time_max: Duration) -> Result<()> {
-        child(&program(name), Path::new("in"), Path::new("out"), time_max).await
+    async fn run(exe: &Path, output: &Path, compile_time: Span) -> Result<()> {
+        let limits = HostPluginLimits { compile_time, ..HostPluginLimits::default() };
+        child(exe, Path::new("in"), output, &limits).await
+    }
+
+    /// A program in place of the compiler: it has the output's path in `$4`.
+    fn script(dir: &Path, lines: &str) -> PathBuf {
+        let path = dir.join("compiler");
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o700)
+            .open(&path)
+            .unwrap();
+        write!(file, "#!/bin/sh\n{lines}\n").unwrap();
+        path
     }
 
     #[tokio::test]
-    async fn a_child_that_never_ends_is_killed_at_its_deadline() {
-        // `yes` says its arguments again and again.
-        let e = run("yes", Duration::from_millis(50)).await.unwrap_err();
-        assert!(e.kind() == Kind::Limit && e.message().contains("50ms"), "{e:?}");
+    async fn a_child_that_never_ends_is_killed_at_its_deadline_and_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        // It waits for the end of its standard input, which does not come while the host is there.
+        let exe = script(dir.path(), "echo $$ > \"$4\"; read nothing");
+        let e = run(&exe, &pid, Span::from_millis(1_500)).await.unwrap_err();
+        assert_eq!(e.kind(), Kind::Limit);
+        assert!(e.message().contains("limits.plugins.compile_time = 1500 ms"), "{e:?}");
+        assert!(e.hint_text().unwrap().contains("limits.plugins.compile_time"), "{e:?}");
+        let pid = std::fs::read_to_string(&pid).unwrap();
+        assert!(!Path::new("/proc").join(pid.trim()).exists(), "it is gone when the error comes");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_a_limit_ended_is_told_with_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        for (signal, key) in [("XCPU", "compile_time"), ("ABRT", "compile_memory")] {
+            let exe = script(dir.path(), &format!("kill -{signal} $$"));
+            let e = run(&exe, Path::new("out"), Span::from_secs(60)).await.unwrap_err();
+            assert!(
+                e.kind() == Kind::Limit && e.message().contains(&format!("limits.plugins.{key} = ")),
+                "{e:?}"
+            );
+        }
+        // What it was told, and a flood of words.
+        let exe = script(dir.path(), "echo \"$*\" >&2; head -c 10000000 /dev/zero >&2; exit 1");
+        let e = run(&exe, Path::new("out"), Span::from_secs(61)).await.unwrap_err();
+        assert!(
+            e.message().contains("plugins compile in out --memory-bytes 3221225472 --seconds 61"),
+            "{e:?}"
+        );
     }
 
     #[tokio::test]
     async fn a_child_that_fails_is_told_with_its_own_words() {
-        let e = run("false", COMPILE_TIME_MAX).await.unwrap_err();
+        let run = async |name| run(&program(name), Path::new("out"), Span::from_secs(60)).await;
+        let e = run("false").await.unwrap_err();
         assert!(e.kind() == Kind::Invalid && e.message().contains("exit status: 1"), "{e:?}");
-        let e = run("cat", COMPILE_TIME_MAX).await.unwrap_err();
-        assert!(e.message().contains("No such file"), "{e:?}");
-        assert!(run("true", COMPILE_TIME_MAX).await.is_ok());
+        let dir = tempfile::tempdir().unwrap();
+        let exe = script(dir.path(), "echo 'error: it is no component' >&2; echo more >&2; exit 3");
+        let e = super::child(&exe, Path::new("in"), Path::new("out"), &HostPluginLimits::default())
+            .await
+            .unwrap_err();
+        assert_eq!(e.message(), "it is no component");
+        assert!(run("true").await.is_ok());
     }
 
     #[test]

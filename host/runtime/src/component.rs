@@ -6,6 +6,7 @@ use crate::bindings::exports::shiphold::host::{
 use crate::check::{Examined, examine_or_error};
 use crate::compile::{self, Compiler};
 use crate::engine::{Engines, Ticked};
+use crate::room::Turns;
 use crate::state::{Gauges, State};
 use shiphold_storage::manifest::{Plugin, World};
 use shiphold_storage::{Error, Grants, Result};
@@ -41,6 +42,7 @@ pub struct Loaded {
     pub(crate) grants: Arc<Grants>,
     pub(crate) config: Arc<str>,
     pub(crate) ticked: Arc<Ticked>,
+    pub(crate) turns: Turns,
     pub(crate) pre: InstancePre<State>,
     pub(crate) exports: Exports,
     pub(crate) gauges: Gauges,
@@ -66,8 +68,9 @@ impl Loaded {
 /// Checks, compiles (or finds in the cache) and links a plugin of the manifest.
 pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &Compiler) -> Result<Loaded> {
     let (examining, fuel) = (plugin.clone(), plugin.limits.fuel.is_some());
+    let component_max = engines.room().limits.component_max;
     let Examined { bytes, inspection, descriptor, grants, signed_by } =
-        tokio::task::spawn_blocking(move || examine_or_error(&examining))
+        tokio::task::spawn_blocking(move || examine_or_error(&examining, component_max))
             .await
             .map_err(|e| Error::internal(format!("looking at plugin `{}`: {e}", plugin.name)))??;
     if let Some(key) = &signed_by {
@@ -91,6 +94,7 @@ pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &C
         signed_by,
         grants: Arc::new(grants),
         config: plugin.config.to_string().into(),
+        turns: Turns::new(&plugin.limits),
         plugin: plugin.clone(),
         ticked,
         pre,

@@ -1,16 +1,21 @@
 //! Engines: one without and one with fuel, made when they are needed; and the clock that ends calls.
 
+use crate::room::Room;
+use shiphold_storage::manifest::HostPluginLimits;
 use shiphold_storage::{Error, Result};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::Semaphore;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// How often a guest lets others run and its deadline is looked at.
 pub const EPOCH: Duration = Duration::from_millis(5);
-/// Instances at once over all plugins; each reserves address space, not memory.
-const INSTANCES_MAX: u32 = 16;
+/// Core instances and tables that the pool has for each instance of a component, which is made of several.
+const CORE_INSTANCES_EACH: u32 = 16;
+const TABLES_EACH: u32 = 4;
+/// Memories and tables of one module; `limits.memories` and `limits.tables` have the same bounds.
+const MEMORIES_MAX: u32 = 100;
+const TABLES_MAX: u32 = 1_000;
 /// Bytes of a stack on which guest and host calls run.
 const STACK_BYTES: usize = 1 << 20;
 /// Bytes of the stack that a guest may use.
@@ -56,18 +61,23 @@ fn config(mode: Mode) -> Config {
     c
 }
 
-fn pooled(mode: Mode) -> Config {
+/// Each instance reserves address space, not memory.
+fn pooled(mode: Mode, instances: u32) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(INSTANCES_MAX)
-        .total_core_instances(INSTANCES_MAX * 4)
-        .total_memories(INSTANCES_MAX)
-        .total_tables(INSTANCES_MAX * 2)
-        .total_stacks(INSTANCES_MAX)
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_EACH))
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(TABLES_EACH))
+        .total_stacks(instances)
+        .max_memories_per_module(MEMORIES_MAX)
+        .max_tables_per_module(TABLES_MAX)
         .table_elements(TABLE_ENTRIES_MAX)
         .max_memory_size(4 << 30)
         .max_unused_warm_slots(4)
         .linear_memory_keep_resident(KEPT_BYTES)
-        .table_keep_resident(64 << 10);
+        .table_keep_resident(64 << 10)
+        // Only the pages that a guest touched are made zero again, where the kernel can tell.
+        .pagemap_scan(Enabled::Auto);
     let mut c = config(mode);
     c.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     c
@@ -85,6 +95,7 @@ pub struct Engines {
     fuel: OnceLock<Arc<Ticked>>,
     making: Mutex<()>,
     pool: Pool,
+    room: Arc<Room>,
 }
 
 /// Whether instances come from a pool.
@@ -101,8 +112,8 @@ enum Pool {
 pub(crate) struct Ticked {
     pub engine: Engine,
     pub mode: Mode,
-    /// A call waits here until the pool has an instance for it.
-    pub turns: Arc<Semaphore>,
+    /// A call waits here until there is a place for it.
+    pub room: Arc<Room>,
     calls: AtomicUsize,
     ticking: AtomicBool,
 }
@@ -144,19 +155,34 @@ fn tick(ticked: &Weak<Ticked>) {
 }
 
 impl Engines {
+    /// For the plugins of one host, which share what `limits` allow.
+    pub fn new(limits: &HostPluginLimits) -> Self {
+        Self::with(Pool::Wanted, limits)
+    }
+
     /// Without a pool every instance is allocated anew: for the benchmark beside it.
-    pub fn new(pool: bool) -> Self {
-        Self::with(if pool { Pool::Wanted } else { Pool::None })
+    pub fn without_pool() -> Self {
+        Self::with(Pool::None, &HostPluginLimits::default())
     }
 
     /// As on a machine whose address space has no room for a pool.
     #[cfg(test)]
     pub(crate) fn short() -> Self {
-        Self::with(Pool::Short)
+        Self::with(Pool::Short, &HostPluginLimits::default())
     }
 
-    fn with(pool: Pool) -> Self {
-        Self { plain: OnceLock::new(), fuel: OnceLock::new(), making: Mutex::new(()), pool }
+    fn with(pool: Pool, limits: &HostPluginLimits) -> Self {
+        Self {
+            plain: OnceLock::new(),
+            fuel: OnceLock::new(),
+            making: Mutex::new(()),
+            pool,
+            room: Arc::new(Room::new(limits)),
+        }
+    }
+
+    pub(crate) fn room(&self) -> &Arc<Room> {
+        &self.room
     }
 
     pub(crate) fn get(&self, fuel: bool) -> Result<Arc<Ticked>> {
@@ -169,7 +195,7 @@ impl Engines {
         let ticked = Arc::new(Ticked {
             engine,
             mode,
-            turns: Arc::new(Semaphore::new(INSTANCES_MAX as usize)),
+            room: self.room.clone(),
             calls: AtomicUsize::new(0),
             ticking: AtomicBool::new(false),
         });
@@ -179,7 +205,7 @@ impl Engines {
     fn make(&self, fuel: bool) -> Result<(Engine, Mode)> {
         let ample = Mode { fuel, short: false };
         let mode = match self.pool {
-            Pool::Wanted => match Engine::new(&pooled(ample)) {
+            Pool::Wanted => match Engine::new(&pooled(ample, self.room.limits.instances)) {
                 Ok(engine) => return Ok((engine, ample)),
                 Err(e) => {
                     tracing::warn!(error = %e, "address space is short: plugin instances are made without a pool");
@@ -208,7 +234,7 @@ mod tests {
     #[test]
     fn the_child_compiles_for_the_engine_that_runs() {
         for fuel in [false, true] {
-            let (pooled, mode) = Engines::new(true).make(fuel).unwrap();
+            let (pooled, mode) = Engines::new(&HostPluginLimits::default()).make(fuel).unwrap();
             assert_eq!(compatibility(&pooled), compatibility(&compiler(mode).unwrap()), "fuel {fuel}");
         }
         let all: std::collections::BTreeSet<u64> =
@@ -218,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_epoch_moves_while_something_runs_and_rests_after() {
-        let ticked = Engines::new(false).get(false).unwrap();
+        let ticked = Engines::without_pool().get(false).unwrap();
         let ticking = || ticked.ticking.load(Ordering::SeqCst);
         assert!(!ticking());
         let running = (ticked.run(), ticked.run());

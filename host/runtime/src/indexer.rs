@@ -7,7 +7,7 @@ use crate::bindings::exports::shiphold::host::skill_indexer as wit;
 use crate::call::{Asking, Session, Used};
 use crate::component::{Exports, Loaded};
 use crate::host::error::other_world;
-use crate::host::skills::skill_to_guest;
+use crate::host::skills::{size_of_skill, skill_to_guest};
 use crate::run;
 use crate::state::State;
 use shiphold_storage::skills::{Expansion, IndexEntry, SkillIndexer, SkillVersion};
@@ -54,11 +54,13 @@ impl GuestIndexer {
         self.enabled.store(enabled, Ordering::Relaxed);
     }
 
-    fn ask<R: Send>(
+    fn ask<R: Send + 'static>(
         &self,
         trigger: &str,
         size: impl Fn(&R) -> usize,
-        ask: impl for<'a> FnOnce(&'a mut Store<State>, &'a Instance, &'a Exports) -> Asking<'a, R>,
+        ask: impl for<'a> FnOnce(&'a mut Store<State>, &'a Instance, &'a Exports) -> Asking<'a, R>
+        + Send
+        + 'static,
     ) -> Result<R> {
         let name = &self.loaded.plugin.name;
         if !self.enabled.load(Ordering::Relaxed) {
@@ -67,13 +69,11 @@ impl GuestIndexer {
         let layer = self.layer.upgrade().ok_or_else(|| Error::internal("the stores are closed"))?;
         let start = Instant::now();
         let (result, used) = self.runtime.block_on(async {
-            let mut session = match Session::open(&self.loaded, &layer).await {
-                Ok(session) => session,
-                Err(e) => return (Err(e), Used::default()),
-            };
+            let mut session = Session::open(&self.loaded, &layer).await?;
             let result = session.call(size, ask).await;
-            (result, session.used())
-        });
+            Ok::<_, Error>((result, session.used()))
+            // A host without room is not the plugin's failure.
+        })?;
         let error = result.as_ref().err();
         if error.is_some() || self.failed.load(Ordering::Relaxed) {
             self.failed.store(error.is_some(), Ordering::Relaxed);
@@ -124,6 +124,7 @@ impl SkillIndexer for GuestIndexer {
             |store, instance, exports| {
                 Box::pin(async move {
                     let Exports::Indexer(exports) = exports else { return Ok(Err(other_world())) };
+                    store.data_mut().gives(size_of_skill(&skill))?;
                     exports.load(&mut *store, instance)?.call_index(store, &skill).await
                 })
             },
@@ -139,6 +140,7 @@ impl SkillIndexer for GuestIndexer {
             |store, instance, exports| {
                 Box::pin(async move {
                     let Exports::Indexer(exports) = exports else { return Ok(Err(other_world())) };
+                    store.data_mut().gives(question.len())?;
                     exports.load(&mut *store, instance)?.call_expand(store, &question).await
                 })
             },

@@ -4,12 +4,14 @@ use crate::descriptor::{DESCRIPTOR_BYTES_MAX, Descriptor, SECTION};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use shiphold_storage::manifest::World;
+use shiphold_storage::units::ByteSize;
 use shiphold_storage::{Error, Kind, Result};
+use std::io::Read as _;
 use std::path::Path;
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
-/// Bytes of a component.
-pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a component that is only looked at; `limits.plugins.component_max` of one that a manifest names has the same bound.
+pub const COMPONENT_BYTES_MAX: u64 = 1 << 30;
 /// Imports or exports that are looked at.
 const NAMES_MAX: usize = 1_000;
 
@@ -27,22 +29,29 @@ pub struct Inspection {
     pub plugin: Option<Descriptor>,
 }
 
-/// Reads a file, at most [`COMPONENT_BYTES_MAX`] of it.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+/// Reads a component's file, if it is within `most`.
+pub(crate) fn read(path: &Path, most: ByteSize) -> Result<Vec<u8>> {
     let place = |e| {
         Error::io(format!("component {}", path.display()), e).hint(
             "build it first (`cargo xtask guests` builds the examples), or mend the path in shiphold.toml",
         )
     };
-    let size = std::fs::metadata(path).map_err(place)?.len();
-    if size > COMPONENT_BYTES_MAX {
-        return Err(Error::limit(
+    let too_large = |size: u64| {
+        Error::limit(
             format!("component {} ({size} bytes)", path.display()),
-            format!("{COMPONENT_BYTES_MAX} bytes"),
-            "build it for size, without debug information",
-        ));
+            format!("limits.plugins.component_max = {most}"),
+            "build it for size, without debug information, or raise `limits.plugins.component_max` in shiphold.toml",
+        )
+    };
+    let file = std::fs::File::open(path).map_err(place)?;
+    let size = file.metadata().map_err(place)?.len();
+    if size > most.0 {
+        return Err(too_large(size));
     }
-    std::fs::read(path).map_err(place)
+    // The file may grow meanwhile.
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    file.take(most.0.saturating_add(1)).read_to_end(&mut bytes).map_err(place)?;
+    if bytes.len() as u64 > most.0 { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
 }
 
 /// SHA-256 in hexadecimal.
@@ -52,7 +61,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 
 /// Looks at a component file.
 pub fn inspect(path: &Path) -> Result<Inspection> {
-    inspect_bytes(&read(path)?).map_err(|e| e.context(path.display()))
+    inspect_bytes(&read(path, ByteSize(COMPONENT_BYTES_MAX))?).map_err(|e| e.context(path.display()))
 }
 
 pub(crate) fn inspect_bytes(bytes: &[u8]) -> Result<Inspection> {

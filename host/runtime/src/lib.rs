@@ -16,6 +16,7 @@ mod limits;
 pub mod measure;
 mod plugins;
 mod queries;
+mod room;
 mod run;
 mod schedule;
 mod schema;

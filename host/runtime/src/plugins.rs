@@ -97,7 +97,7 @@ impl Plugins {
 
     /// [`Plugins::load`] with a compiler of the caller's choice.
     pub async fn load_with(layer: Arc<DataLayer>, compiler: &Compiler) -> Result<Arc<Self>> {
-        let engines = Engines::new(true);
+        let engines = Engines::new(&layer.manifest().limits.plugins);
         let cache = compile::folder(&layer.manifest().host.data);
         let mut slots: BTreeMap<String, Arc<Slot>> = BTreeMap::new();
         for (name, plugin) in &layer.manifest().plugins {
@@ -327,6 +327,11 @@ impl Plugins {
 
     pub(crate) fn layer(&self) -> &Arc<DataLayer> {
         &self.layer
+    }
+
+    #[cfg(test)]
+    pub(crate) fn loaded(&self, name: &str) -> Arc<Loaded> {
+        self.slot(name).unwrap().ready().unwrap().clone()
     }
 
     #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::call::Session;
 use crate::component::{Exports, Loaded};
 use crate::host::convert::{frame_from_guest, frame_to_guest, rows, size_of_frame};
 use crate::host::error::{Guest, from_guest, other_world};
+use crate::limits::Hit;
 use crate::run::blocking;
 use crate::text::printable;
 use chrono_tz::UTC;
@@ -270,6 +271,7 @@ pub(crate) async fn ask(
         .call(size_of_said(String::len), |store, instance, exports| {
             Box::pin(async move {
                 let Exports::Queries(exports) = exports else { return Ok(Err(other_world())) };
+                store.data_mut().gives(passed.len())?;
                 exports.load(&mut *store, instance)?.call_build(store, &name, &passed).await.map(Ok)
             })
         })
@@ -284,19 +286,22 @@ pub(crate) async fn ask(
     })?;
     // As the plugin: what it was not granted, nobody gets through it.
     let caller = Caller::Plugin { name: loaded.plugin.name.clone(), grants: loaded.grants.clone() };
-    let (at, budget) = (layer.clone(), budget.clone());
-    let table = blocking(move || at.series().query(&caller, &ast, &budget)).await?;
+    let (at, asked) = (layer.clone(), budget.clone());
+    let table = blocking(move || at.series().query(&caller, &ast, &asked)).await?;
     if !query.transforms {
         return Ok(table);
     }
     let rows_max = layer.manifest().limits.query_rows;
-    let mut out = Joined::default();
+    let (mut out, mut bytes) = (Joined::default(), 0_u64);
     for (batch, last) in batches(&table.frame, loaded.plugin.limits.reply.0) {
+        // Each batch has a deadline of its own; the question has one for all of them.
+        budget.check()?;
         let (name, passed, batch) = (query.name.clone(), params.clone(), frame_to_guest(batch?));
         let said = session
-            .call(size_of_said(size_of_frame), |store, instance, exports| {
+            .call(size_of_said(size_of_frame), move |store, instance, exports| {
                 Box::pin(async move {
                     let Exports::Queries(exports) = exports else { return Ok(Err(other_world())) };
+                    store.data_mut().gives(passed.len() + size_of_frame(&batch))?;
                     let guest = exports.load(&mut *store, instance)?;
                     guest.call_transform(store, &name, &passed, &batch, last).await.map(Ok)
                 })
@@ -304,7 +309,12 @@ pub(crate) async fn ask(
             .await?
             .map_err(|said| refused(query, &said))?;
         let frame = frame_from_guest(said).map_err(|e| fault(e.message().to_string()))?;
+        bytes = bytes.saturating_add(frame.size_bytes() as u64);
         out.add(frame).map_err(fault)?;
+        let limits = &loaded.plugin.limits;
+        if bytes > limits.output.0 {
+            return Err(Hit::Output.error(&loaded.plugin.name, limits));
+        }
         if out.frame.len() as u64 > rows_max {
             return Err(Error::limit(
                 "the rows of the answer",

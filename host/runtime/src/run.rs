@@ -70,6 +70,7 @@ pub(crate) async fn once(layer: &Arc<DataLayer>, slot: &Slot, options: RunOption
         fuel: used.fuel,
         actions: done.as_ref().map_or(0, |(plan, ..)| plan.steps.len() as u64),
         log: used.log.clone(),
+        blameless: done.as_ref().is_err_and(|e| e.kind() == Kind::Busy),
     };
     finish(layer, slot, run_id, outcome, options.dry_run).await?;
     let (plan, report, more) = done?;
@@ -129,7 +130,7 @@ pub(crate) fn ended(
 ) -> Result<bool> {
     let (name, most) = (&plugin.name, plugin.on_failure.disable_after);
     let failures = layer.plugins().finish(run_id, outcome)?;
-    if outcome.ok || dry_run || most == 0 || failures < most {
+    if outcome.ok || outcome.blameless || dry_run || most == 0 || failures < most {
         return Ok(false);
     }
     let reason = format!("{failures} failed runs in a row: plugins.{name}.on_failure.disable_after = {most}");
@@ -155,6 +156,7 @@ pub(crate) fn note(
         fuel: used.fuel,
         actions: 0,
         log: used.log,
+        blameless: error.is_some_and(|e| e.kind() == Kind::Busy),
     };
     let run_id = layer.plugins().begin(&plugin.name, trigger, false)?;
     ended(layer, plugin, run_id, &outcome, false)
@@ -181,7 +183,7 @@ async fn rounds(
         })
         .await?;
         let (said, spent) = call::plan(loaded, layer, summaries, now).await;
-        used.add(spent, loaded.plugin.limits.log_lines);
+        used.add(spent, &loaded.plugin.limits);
         let said = said?;
         if said.more && said.actions.is_empty() {
             return Err(never_ends(name, "it says that it has more to say, and proposes nothing"));

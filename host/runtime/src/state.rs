@@ -1,21 +1,19 @@
 //! What the store of one call holds.
 
+use crate::component::Loaded;
 use crate::limits::{Hit, Limiter};
 use crate::text::printable;
 use shiphold_storage::manifest::PluginLimits;
 use shiphold_storage::series::Budget;
 use shiphold_storage::{Caller, DataLayer, Result};
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use wasmtime::component::{Resource, ResourceTable};
 
 /// Bytes of a log line that are kept.
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 4 << 10;
-/// Gauges of one plugin.
-pub(crate) const GAUGES_MAX: usize = 100;
-
 /// The gauges of a plugin, kept between calls.
 pub(crate) type Gauges = Arc<Mutex<BTreeMap<String, f64>>>;
 
@@ -28,7 +26,8 @@ pub(crate) struct State {
     pub limiter: Limiter,
     pub limits: PluginLimits,
     pub log: Vec<String>,
-    pub log_more: u64,
+    log_bytes: usize,
+    log_more: u64,
     pub gauges: Gauges,
     /// Its way out, and the secrets that it read: they are blanked out of what it says.
     pub door: crate::host::http::Door,
@@ -36,9 +35,51 @@ pub(crate) struct State {
     pub deadline: Instant,
     /// Set when the call ends, however it ends: host calls on other threads stop then.
     pub cancel: Arc<AtomicBool>,
+    /// Storage calls under way on other threads, those of calls that were cut off among them.
+    pub blocked: Arc<AtomicUsize>,
+}
+
+/// A storage call under way.
+struct Blocked(Arc<AtomicUsize>);
+
+impl Blocked {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl State {
+    pub(crate) fn new(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> Self {
+        let limits = &loaded.plugin.limits;
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles as usize);
+        Self {
+            plugin: loaded.plugin.name.clone(),
+            layer: layer.clone(),
+            caller: Caller::Plugin { name: loaded.plugin.name.clone(), grants: loaded.grants.clone() },
+            config: loaded.config.clone(),
+            table,
+            limiter: Limiter::new(limits),
+            limits: limits.clone(),
+            log: Vec::new(),
+            log_bytes: 0,
+            log_more: 0,
+            gauges: loaded.gauges.clone(),
+            door: loaded.door.clone(),
+            hidden: Vec::new(),
+            deadline: Instant::now() + limits.deadline.0,
+            cancel: cancel.clone(),
+            blocked: loaded.ticked.room.blocked.clone(),
+        }
+    }
+
     /// What a host call may spend: the rest of the call's deadline.
     pub(crate) fn budget(&self) -> Budget {
         Budget { deadline: Some(self.deadline), rows_max: None, cancel: Some(self.cancel.clone()) }
@@ -46,18 +87,19 @@ impl State {
 
     /// Puts a resource into the table; over the limit the call ends.
     pub(crate) fn hold<T: Send + 'static>(&mut self, value: T) -> wasmtime::Result<Resource<T>> {
-        self.table.push(value).map_err(|_| {
-            self.limiter.hit = Some(Hit::Handles);
-            Hit::Handles.into()
-        })
+        self.table.push(value).or_else(|_| self.limiter.ends(Hit::Handles))
     }
 
-    pub(crate) fn gives(&mut self, _bytes: usize) -> wasmtime::Result<()> {
-        Ok(())
+    /// Bytes on their way to the guest; beyond `limits.input` the call ends. Every host function that gives back what has no
+    /// small bound of its own says so here.
+    pub(crate) fn gives(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        self.limiter.gives(bytes)
     }
 
-    pub(crate) fn takes(&mut self, _bytes: usize) -> wasmtime::Result<()> {
-        Ok(())
+    /// Bytes that a host call took; beyond `limits.output` the call ends. Every host function that takes more than numbers
+    /// says so here.
+    pub(crate) fn takes(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        self.limiter.takes(bytes)
     }
 
     /// A storage call: on a thread made for blocking, and awaited, so that the deadline can end the wait. One that ran out
@@ -70,11 +112,14 @@ impl State {
         f: F,
     ) -> impl Future<Output = wasmtime::Result<Result<T>>> + Send + use<T, F> {
         let (layer, caller, budget) = (self.layer.clone(), self.caller.clone(), self.budget());
-        let deadline = self.deadline;
+        let (deadline, blocked) = (self.deadline, Blocked::new(&self.blocked));
         async move {
-            let done = tokio::task::spawn_blocking(move || f(&layer, &caller, &budget))
-                .await
-                .map_err(|e| wasmtime::Error::msg(format!("a host call ended in a panic: {e}")))?;
+            let done = tokio::task::spawn_blocking(move || {
+                let _blocked = blocked;
+                f(&layer, &caller, &budget)
+            })
+            .await
+            .map_err(|e| wasmtime::Error::msg(format!("a host call ended in a panic: {e}")))?;
             if done.is_err() && Instant::now() >= deadline {
                 return Err(Hit::Deadline.into());
             }
@@ -82,13 +127,19 @@ impl State {
         }
     }
 
-    /// Keeps a line, at most `log_lines` of them.
+    /// Keeps a line: at most `log_lines` of them with `log_bytes` together.
     pub(crate) fn log(&mut self, line: &str) {
         if self.log.len() >= self.limits.log_lines as usize {
             self.log_more += 1;
             return;
         }
         let kept = printable(&crate::host::secrets::without(&self.hidden, line), LOG_LINE_BYTES_MAX);
+        let all = self.log_bytes.saturating_add(kept.len());
+        if all as u64 > self.limits.log_bytes.0 {
+            self.log_more += 1;
+            return;
+        }
+        self.log_bytes = all;
         tracing::debug!(plugin = self.plugin, "{kept}");
         self.log.push(kept);
     }
@@ -98,8 +149,8 @@ impl State {
         let mut log = std::mem::take(&mut self.log);
         if self.log_more > 0 {
             log.push(format!(
-                "… {} more lines were not kept: limits.log_lines = {}",
-                self.log_more, self.limits.log_lines
+                "… {} more lines were not kept: limits.log_lines = {}, limits.log_bytes = {}",
+                self.log_more, self.limits.log_lines, self.limits.log_bytes
             ));
         }
         log

@@ -121,7 +121,7 @@ impl GuestTarget {
     }
 
     /// One call, with the guest's own error as one of ours.
-    async fn call<R>(
+    async fn call<R: Send + 'static>(
         &self,
         session: &mut Session,
         size: impl Fn(&R) -> usize,
@@ -129,7 +129,9 @@ impl GuestTarget {
             &'a mut Store<State>,
             &'a Instance,
             &'a Exports,
-        ) -> Asking<'a, std::result::Result<R, Guest>>,
+        ) -> Asking<'a, std::result::Result<R, Guest>>
+        + Send
+        + 'static,
     ) -> Result<R> {
         let size_of = move |answer: &std::result::Result<R, Guest>| match answer {
             Ok(r) => size(r),

@@ -27,6 +27,8 @@ pub struct Outcome {
     /// Actions proposed.
     pub actions: u64,
     pub log: Vec<String>,
+    /// It ended for a reason that is not the plugin's own, such as a host without room: it counts neither way.
+    pub blameless: bool,
 }
 
 /// One run.
@@ -107,7 +109,7 @@ impl PluginRuns {
         })
     }
 
-    /// Notes how a run ended; the failures in a row after it. A dry run counts neither way.
+    /// Notes how a run ended; the failures in a row after it. A dry run counts neither way, nor does a run that nobody can blame.
     pub fn finish(&self, id: i64, outcome: &Outcome) -> Result<u32> {
         let mut log: Vec<String> = outcome.log.iter().take(LOG_LINES_KEPT).map(|l| cut(l)).collect();
         if outcome.log.len() > LOG_LINES_KEPT {
@@ -134,7 +136,7 @@ impl PluginRuns {
             }
             let (plugin, dry_run): (String, bool) =
                 tx.query_row("SELECT plugin, dry_run FROM plugin_runs WHERE id = ?1", [id], |r| Ok((r.get(0)?, r.get(1)?)))?;
-            if !dry_run {
+            if !dry_run && !outcome.blameless {
                 tx.execute(
                     "INSERT INTO plugin_state(name, failures) VALUES (?1, ?2)
                      ON CONFLICT(name) DO UPDATE SET failures = CASE WHEN ?2 = 0 THEN 0 ELSE failures + 1 END",

@@ -56,7 +56,12 @@ pub(crate) fn frame_from_guest(frame: wit::Frame) -> Result<Frame> {
     Ok(frame)
 }
 
-/// Bytes of a frame that a guest hands over.
+/// Bytes of the names of a series.
+pub(crate) fn size_of_key(k: &wit::SeriesKey) -> usize {
+    k.bucket.len() + k.measurement.len() + k.tags.iter().map(|(a, b)| a.len() + b.len() + 16).sum::<usize>()
+}
+
+/// Bytes of a frame that crosses.
 pub(crate) fn size_of_frame(frame: &wit::Frame) -> usize {
     let column = |c: &wit::Column| {
         c.name.len()

@@ -11,6 +11,7 @@ impl Host for State {
             Level::Warn => "warn",
             Level::Error => "error",
         };
+        self.takes(message.len())?;
         self.log(&format!("{level}: {message}"));
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::error::{Guest, to_guest};
 use crate::bindings::shiphold::host::metrics::Host;
-use crate::state::{GAUGES_MAX, State};
+use crate::state::State;
 use shiphold_storage::Error;
 use std::sync::PoisonError;
 
@@ -10,6 +10,7 @@ const NAME_BYTES_MAX: usize = 64;
 
 impl Host for State {
     async fn gauge(&mut self, name: String, value: f64) -> wasmtime::Result<Result<(), Guest>> {
+        self.takes(name.len())?;
         let named = (1..=NAME_BYTES_MAX).contains(&name.len())
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if !named || !value.is_finite() {
@@ -18,11 +19,11 @@ impl Host for State {
             )))));
         }
         let mut gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
-        if gauges.len() >= GAUGES_MAX && !gauges.contains_key(&name) {
+        if gauges.len() >= self.limits.gauges as usize && !gauges.contains_key(&name) {
             return Ok(Err(to_guest(&Error::limit(
                 "the number of gauges of a plugin",
-                GAUGES_MAX,
-                "use fewer names",
+                format!("limits.gauges = {}", self.limits.gauges),
+                format!("use fewer names, or raise `plugins.{}.limits.gauges` in shiphold.toml", self.plugin),
             ))));
         }
         gauges.insert(name, value);

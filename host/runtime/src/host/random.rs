@@ -10,7 +10,9 @@ const RANDOM_BYTES_MAX: u32 = 64 << 10;
 
 impl Host for State {
     async fn bytes(&mut self, count: u32) -> wasmtime::Result<Result<Vec<u8>, Guest>> {
-        Ok(bytes(count).map_err(|e| to_guest(&e)))
+        let bytes = bytes(count);
+        self.gives(bytes.as_ref().map_or(0, Vec::len))?;
+        Ok(bytes.map_err(|e| to_guest(&e)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `retention-types`: the cursor, and actions on their way in.
 
-use super::convert::{key_from_guest, key_to_guest};
+use super::convert::{key_from_guest, key_to_guest, size_of_key};
 use crate::bindings::shiphold::host::retention_types as wit;
 use crate::state::State;
 use shiphold_storage::Result;
@@ -34,8 +34,9 @@ impl wit::HostCursor for State {
     ) -> wasmtime::Result<Vec<wit::Summary>> {
         let c = self.table.get_mut(&cursor)?;
         let to = c.at.saturating_add(count_max.clamp(1, STEP_MAX) as usize).min(c.all.len());
-        let part = c.all.get(c.at..to).unwrap_or(&[]).iter().map(to_guest).collect();
+        let part: Vec<wit::Summary> = c.all.get(c.at..to).unwrap_or(&[]).iter().map(to_guest).collect();
         c.at = to;
+        self.gives(part.iter().map(size_of_summary).sum())?;
         Ok(part)
     }
 
@@ -75,16 +76,27 @@ fn to_guest(s: &Summary) -> wit::Summary {
     }
 }
 
+/// What one summary costs of the input, beside its strings.
+const SUMMARY_BYTES: usize = 128;
+
+fn size_of_summary(s: &wit::Summary) -> usize {
+    SUMMARY_BYTES
+        + match s {
+            wit::Summary::Series(s) => {
+                size_of_key(&s.key)
+                    + s.timeframe.as_ref().map_or(0, String::len)
+                    + s.rolled.iter().map(|(t, _)| t.len() + 32).sum::<usize>()
+            }
+            wit::Summary::File(f) => f.store.len() + f.path.len(),
+        }
+}
+
 /// What one action costs of the reply, beside its strings.
 const ACTION_BYTES: usize = 64;
 
 /// Bytes that a plan gives back.
 pub(crate) fn size(actions: &[wit::Action]) -> usize {
-    let key = |k: &crate::bindings::shiphold::host::types::SeriesKey| {
-        k.bucket.len()
-            + k.measurement.len()
-            + k.tags.iter().map(|(a, b)| a.len() + b.len() + 16).sum::<usize>()
-    };
+    let key = size_of_key;
     actions
         .iter()
         .map(|a| {

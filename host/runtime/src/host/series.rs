@@ -1,6 +1,8 @@
 //! `series`
 
-use super::convert::{frame_from_guest, frame_to_guest, key_from_guest, key_to_guest, rows};
+use super::convert::{
+    frame_from_guest, frame_to_guest, key_from_guest, key_to_guest, rows, size_of_frame, size_of_key,
+};
 use super::error::{Guest, to_guest};
 use crate::bindings::shiphold::host::series::{Host, HostScan, SeriesInfo};
 use crate::bindings::shiphold::host::types::{
@@ -15,6 +17,12 @@ use wasmtime::component::Resource;
 const LIST_MAX: usize = 10_000;
 /// Rows of one frame that crosses into a guest.
 const ROWS_MAX: usize = 65_536;
+
+fn size_of_info(s: &SeriesInfo) -> usize {
+    size_of::<SeriesInfo>()
+        + size_of_key(&s.key)
+        + s.fields.iter().map(|f| f.len() + size_of::<String>()).sum::<usize>()
+}
 
 /// A read under way.
 pub struct Scan {
@@ -31,7 +39,8 @@ impl Host for State {
         after: Option<GuestKey>,
         limit: u32,
     ) -> wasmtime::Result<Result<Vec<SeriesInfo>, Guest>> {
-        let listed = self
+        self.takes(bucket.len() + measurement.len() + after.as_ref().map_or(0, size_of_key))?;
+        let listed: Result<Vec<SeriesInfo>> = self
             .blocking(move |layer, caller, _| {
                 let after = after.map(key_from_guest).transpose()?;
                 let all = layer.series().list(
@@ -52,6 +61,7 @@ impl Host for State {
                     .collect())
             })
             .await?;
+        self.gives(listed.as_ref().map_or(0, |all| all.iter().map(size_of_info).sum()))?;
         Ok(listed.map_err(|e| to_guest(&e)))
     }
 
@@ -61,6 +71,7 @@ impl Host for State {
         range: GuestRange,
         fields: Vec<String>,
     ) -> wasmtime::Result<Result<Resource<Scan>, Guest>> {
+        self.takes(size_of_key(&key) + fields.iter().map(|f| f.len() + size_of::<String>()).sum::<usize>())?;
         let opened = self
             .blocking(move |layer, caller, budget| {
                 let key = key_from_guest(key)?;
@@ -81,6 +92,7 @@ impl Host for State {
     }
 
     async fn write(&mut self, key: GuestKey, frame: GuestFrame) -> wasmtime::Result<Result<u64, Guest>> {
+        self.takes(size_of_key(&key) + size_of_frame(&frame))?;
         let written = self
             .blocking(move |layer, caller, _| {
                 let batch = WriteBatch { series: vec![(key_from_guest(key)?, frame_from_guest(frame)?)] };
@@ -131,14 +143,18 @@ impl HostScan for State {
         let s = self.table.get_mut(&scan)?;
         let Some((frame, from)) = s.pending.take() else { return Ok(Ok(None)) };
         let to = from.saturating_add(wanted).min(frame.len());
-        if from == 0 && to == frame.len() {
-            return Ok(Ok(Some(frame_to_guest(frame))));
-        }
-        let part = rows(&frame, from, to);
-        if to < frame.len() {
-            s.pending = Some((frame, to));
-        }
-        Ok(part.map(|f| Some(frame_to_guest(f))).map_err(|e| to_guest(&e)))
+        let part = if from == 0 && to == frame.len() {
+            Ok(frame)
+        } else {
+            let part = rows(&frame, from, to);
+            if to < frame.len() {
+                s.pending = Some((frame, to));
+            }
+            part
+        };
+        let part = part.map(frame_to_guest);
+        self.gives(part.as_ref().map_or(0, size_of_frame))?;
+        Ok(part.map(Some).map_err(|e| to_guest(&e)))
     }
 
     async fn drop(&mut self, scan: Resource<Scan>) -> wasmtime::Result<()> {

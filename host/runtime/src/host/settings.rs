@@ -11,12 +11,15 @@ impl Host for State {
         namespace: String,
         key: String,
     ) -> wasmtime::Result<Result<Option<String>, Guest>> {
+        self.takes(namespace.len() + key.len())?;
         let found =
             self.blocking(move |layer, caller, _| layer.settings().get(caller, &namespace, &key)).await?;
-        Ok(match found {
-            Ok(setting) => Ok(setting.value.map(|v| v.to_string())),
-            Err(e) if e.kind() == Kind::NotFound => Ok(None),
-            Err(e) => Err(to_guest(&e)),
-        })
+        let found = match found {
+            Ok(setting) => setting.value.map(|v| v.to_string()),
+            Err(e) if e.kind() == Kind::NotFound => None,
+            Err(e) => return Ok(Err(to_guest(&e))),
+        };
+        self.gives(found.as_ref().map_or(0, String::len))?;
+        Ok(Ok(found))
     }
 }

@@ -7,6 +7,7 @@ use crate::component::{Loaded, load};
 use crate::engine::Engines;
 use crate::{Plugins, RunOptions};
 use shiphold_storage::audit::AuditFilter;
+use shiphold_storage::manifest::HostPluginLimits;
 use shiphold_storage::schema::now_ns;
 use shiphold_storage::{Caller, Kind, Result, Scope};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -28,7 +29,7 @@ impl Cache {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("p.wasm"), Guest::new(EMPTY).build()).unwrap();
-        Self { dir, engines: Engines::new(true) }
+        Self { dir, engines: Engines::new(&HostPluginLimits::default()) }
     }
 
     fn folder(&self) -> PathBuf {

@@ -3,6 +3,7 @@
 mod calls;
 mod guest;
 mod life;
+mod limits;
 mod refusals;
 mod signatures;
 

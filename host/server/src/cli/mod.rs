@@ -100,8 +100,8 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(cli: Cli, out: &Output) -> Result<ExitCode, Failure> {
     // The child that compiles a component sets limits on itself: it must not start a runtime first.
-    if let Command::Plugins(plugins::Verb::Compile { input, output }) = &cli.command {
-        return plugins::compile(input, output);
+    if let Command::Plugins(plugins::Verb::Compile { input, output, memory_bytes, seconds }) = &cli.command {
+        return plugins::compile(input, output, *memory_bytes, *seconds);
     }
     match cli.command {
         Command::Completions(args) => completions::run(&args),

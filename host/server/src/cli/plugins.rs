@@ -4,6 +4,7 @@ use super::client::{Client, segment, with_query};
 use super::output::{Failure, Output};
 use clap::Subcommand;
 use serde_json::{Value, json};
+use shiphold_storage::units::{ByteSize, Span};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -41,7 +42,16 @@ pub(crate) enum Verb {
     Disable { name: String },
     /// Compile a component (used by the host: its child does this under limits)
     #[command(hide = true)]
-    Compile { input: PathBuf, output: PathBuf },
+    Compile {
+        input: PathBuf,
+        output: PathBuf,
+        /// Memory that it may write to
+        #[arg(long, default_value_t = 3 << 30)]
+        memory_bytes: u64,
+        /// The time that it may take
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
 }
 
 pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(), Failure> {
@@ -163,7 +173,7 @@ pub(crate) fn inspect(file: &Path, out: &Output) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn compile(input: &Path, output: &Path) -> Result<ExitCode, Failure> {
-    shiphold_runtime::compile::run_child(input, output)?;
+pub(crate) fn compile(input: &Path, output: &Path, memory: u64, seconds: u64) -> Result<ExitCode, Failure> {
+    shiphold_runtime::compile::run_child(input, output, ByteSize(memory), Span::from_secs(seconds))?;
     Ok(ExitCode::SUCCESS)
 }

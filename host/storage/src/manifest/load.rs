@@ -1,5 +1,6 @@
 //! Reads and checks the manifest; collects every problem with its line.
 
+use super::limits::read_host_plugin_limits;
 use super::plugin::read_plugin;
 use super::reader::{Findings, Section};
 use super::trust::read_trust;
@@ -132,10 +133,13 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
     let secrets = read_secrets(&root, &base);
     let series = read_series(&root.section("series"), &secrets);
     let trust = read_trust(&root.section("trust"));
+    let limits = read_limits(&root.section("limits"));
     let plugins = root
         .named("plugins")
         .into_iter()
-        .map(|(name, s)| (name.clone(), read_plugin(&s, name, &base, &files, &secrets, &trust)))
+        .map(|(name, s)| {
+            (name.clone(), read_plugin(&s, name, &base, &files, &secrets, &trust, &limits.plugins))
+        })
         .collect();
     let plugins: BTreeMap<String, Plugin> = plugins;
     let backups = super::backup::read_backups(&root, &plugins, &secrets);
@@ -143,7 +147,7 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
         path: path.to_path_buf(),
         http: read_http(&root.section("http")),
         disk: read_disk(&root.section("disk")),
-        limits: read_limits(&root.section("limits")),
+        limits,
         safety: read_safety(&root.section("safety")),
         host,
         series,
@@ -296,6 +300,7 @@ fn read_limits(s: &Section<'_, '_>) -> Limits {
         write_rows: s.number("write_rows", 1_000_000, 1..=10_000_000),
         series_max: s.number("series_max", 1_000_000, 1..=100_000_000),
         readers: to_u32(s.number("readers", 4, 1..=64)),
+        plugins: read_host_plugin_limits(&s.section("plugins")),
     };
     s.finish();
     limits

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 mod backup;
+mod limits;
 mod load;
 mod plugin;
 mod reader;
@@ -16,6 +17,7 @@ mod reader;
 mod tests;
 mod trust;
 
+pub use limits::{HostPluginLimits, PluginLimits};
 pub use load::{Problem, Problems};
 
 /// A checked manifest. Paths are absolute. `docs/manifest.md` documents every key.
@@ -135,6 +137,8 @@ pub struct Limits {
     pub series_max: u64,
     /// `readers` (default 4): reader connections per SQLite file.
     pub readers: u32,
+    /// `[limits.plugins]`
+    pub plugins: HostPluginLimits,
 }
 
 /// `[safety]`: the floor under every retention plan.
@@ -264,42 +268,6 @@ pub struct Plugin {
 pub enum Schedule {
     Cron(String),
     Every(Span),
-}
-
-/// `[plugins.NAME.limits]`: each ends the one call that exceeds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PluginLimits {
-    /// `memory` (default 64 MiB): linear memories of one instance together.
-    pub memory: ByteSize,
-    /// `deadline` (default 5 s): wall clock of one call, time blocked in host calls included.
-    pub deadline: Span,
-    /// `fuel` (default none): instructions of one call, for determinism.
-    pub fuel: Option<u64>,
-    /// `table_entries` (default 10,000).
-    pub table_entries: u32,
-    /// `handles` (default 1,000): resources that a guest holds at once.
-    pub handles: u32,
-    /// `reply` (default 8 MiB): bytes of what one call gives back.
-    pub reply: ByteSize,
-    /// `log_lines` (default 1,000) of one call; what is over is counted, not kept.
-    pub log_lines: u32,
-    /// `actions` (default 10,000) of one `plan` call.
-    pub actions: u32,
-}
-
-impl Default for PluginLimits {
-    fn default() -> Self {
-        Self {
-            memory: ByteSize::mib(64),
-            deadline: Span::from_secs(5),
-            fuel: None,
-            table_entries: 10_000,
-            handles: 1_000,
-            reply: ByteSize::mib(8),
-            log_lines: 1_000,
-            actions: 10_000,
-        }
-    }
 }
 
 /// `[plugins.NAME.on_failure]`

@@ -1,5 +1,6 @@
 //! `[plugins.NAME]`: what the operator runs, grants and limits.
 
+use super::limits::read_plugin_limits;
 use super::load::{NAME_RULE, is_name, place, to_u32};
 use super::reader::Section;
 use super::*;
@@ -13,6 +14,7 @@ pub(super) fn read_plugin(
     files: &BTreeMap<String, FileStore>,
     secrets: &BTreeMap<String, SecretSource>,
     trust: &Trust,
+    all: &HostPluginLimits,
 ) -> Plugin {
     if !is_name(&name) {
         s.problem("", NAME_RULE);
@@ -47,7 +49,7 @@ pub(super) fn read_plugin(
         timezone,
         catch_up: s.choice("catch_up", true, &[("once", true), ("skip", false)]),
         grants: read_grants(&s.section("grants"), world, files, secrets),
-        limits: read_plugin_limits(&s.section("limits")),
+        limits: read_plugin_limits(&s.section("limits"), all),
         on_failure: read_on_failure(&s.section("on_failure")),
         config: match s.json("config") {
             serde_json::Value::Null => serde_json::Value::Object(serde_json::Map::new()),
@@ -187,22 +189,6 @@ fn read_grants(
     stores.finish();
     s.finish();
     grants
-}
-
-fn read_plugin_limits(s: &Section<'_, '_>) -> PluginLimits {
-    let d = PluginLimits::default();
-    let limits = PluginLimits {
-        memory: s.size("memory", d.memory, ByteSize::kib(64)..=ByteSize::gib(4)),
-        deadline: s.time("deadline", d.deadline, Span::from_millis(1)..=Span::from_secs(3_600)),
-        fuel: s.number_opt("fuel", 1_000..=u64::MAX),
-        table_entries: to_u32(s.number("table_entries", d.table_entries.into(), 1..=1_000_000)),
-        handles: to_u32(s.number("handles", d.handles.into(), 1..=100_000)),
-        reply: s.size("reply", d.reply, ByteSize::kib(1)..=ByteSize::gib(1)),
-        log_lines: to_u32(s.number("log_lines", d.log_lines.into(), 0..=100_000)),
-        actions: to_u32(s.number("actions", d.actions.into(), 1..=10_000)),
-    };
-    s.finish();
-    limits
 }
 
 fn read_on_failure(s: &Section<'_, '_>) -> OnFailure {

@@ -59,6 +59,48 @@ fn unknown_keys_come_with_a_guess() {
 }
 
 #[test]
+fn limits_of_plugins_have_bounds_and_fit_each_other() {
+    let all = |text: &str| format!("[limits.plugins]\n{text}");
+    one(&all("instances = 0"), 2, "limits.plugins.instances", "outside 1..=256");
+    one(&all("threads = 0"), 2, "limits.plugins.threads", "outside 1..=256");
+    one(&all("wait = \"0 s\""), 2, "limits.plugins.wait", "outside");
+    one(&all("component_max = \"2 GiB\""), 2, "limits.plugins.component_max", "outside");
+    one(&all("compile_memory = \"63 MiB\""), 2, "limits.plugins.compile_memory", "outside");
+    one(&all("instanzes = 1"), 2, "limits.plugins.instanzes", "did you mean `instances`");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("p.wasm"), "").unwrap();
+    let of = |all: &str, own: &str| {
+        let text = format!(
+            "[limits.plugins]\n{all}\n[plugins.p]\ncomponent = \"p.wasm\"\nworld = \"retention-policy\"\n[plugins.p.limits]\n{own}"
+        );
+        Manifest::parse(&text, &dir.path().join("shiphold.toml"))
+    };
+    let fits =
+        of("memory = \"64 MiB\"", "input = \"1 KiB\"\nlog_bytes = \"0 B\"\nqueue = 0\nrequests = 0").unwrap();
+    assert_eq!(fits.limits.plugins.memory, ByteSize::mib(64));
+    let limits = &fits.plugins["p"].limits;
+    assert_eq!(
+        (limits.input, limits.log_bytes, limits.queue, limits.requests),
+        (ByteSize::kib(1), ByteSize(0), 0, 0)
+    );
+    for (own, key, words) in [
+        ("memory = \"65 MiB\"", "memory", "more than limits.plugins.memory (64 MiB)"),
+        ("input = \"1023 B\"", "input", "outside"),
+        ("output = \"1023 B\"", "output", "outside"),
+        ("concurrency = 0", "concurrency", "outside 1..=256"),
+        ("concurrency = 257", "concurrency", "outside"),
+        ("queue = 10001", "queue", "outside"),
+        ("gauges = 1001", "gauges", "outside"),
+        ("memories = 0", "memories", "outside 1..=100"),
+    ] {
+        let said = of("memory = \"64 MiB\"", own).unwrap_err();
+        assert_eq!(said.problems.len(), 1, "{own}: {said}");
+        assert_eq!(said.problems[0].key, format!("plugins.p.limits.{key}"));
+        assert!(said.problems[0].message.contains(words), "{own}: {said}");
+    }
+}
+
+#[test]
 fn units_are_asked_for() {
     one("[limits]\nquery_time = 30", 2, "limits.query_time", "no unit");
     one("[limits]\nquery_time = \"30 minutes\"", 2, "limits.query_time", "unknown unit");
