@@ -156,12 +156,16 @@ pub(crate) async fn load(
     let written = std::fs::read(&code).map_err(|e| Error::io(code.display(), e))?;
     write_whole(&digest, sha256(&written).as_bytes())?;
     drop(written);
-    match from_cache(ticked, &code, &digest) {
-        Some(component) => Ok(Compiled { component, code, now: true }),
-        None => Err(Error::internal(format!(
-            "the code that was just compiled cannot be loaded: {}",
-            code.display()
-        ))),
+    match deserialise(ticked, &code) {
+        Ok(component) => Ok(Compiled { component, code, now: true }),
+        Err(e) => {
+            let _ = std::fs::remove_file(&digest);
+            let _ = std::fs::remove_file(&code);
+            // It was compiled for this very engine: it needs more than a place of the pool has.
+            let said = printable(&format!("{e:#}"), SAID_BYTES_MAX);
+            Err(Error::invalid(format!("the component asks for more than an instance may have: {said}"))
+                .hint("build it with one memory and one table, as toolchains do by themselves"))
+        }
     }
 }
 
@@ -221,15 +225,20 @@ fn from_cache(ticked: &Ticked, code: &Path, digest: &Path) -> Option<Component> 
         return None;
     }
     drop(bytes);
-    // SAFETY: the file stands in a folder that only this user can write, was written by our own compiler from a component
-    // that was validated, and has the digest that was taken then.
-    #[allow(unsafe_code)]
-    let loaded = unsafe { Component::deserialize_file(&ticked.engine, code) };
-    loaded
+    deserialise(ticked, code)
         .inspect_err(
             |e| tracing::warn!(file = %code.display(), error = %e, "the cached code is of another build"),
         )
         .ok()
+}
+
+fn deserialise(ticked: &Ticked, code: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: the file stands in a folder that only this user can write, was written by our own compiler from a component
+    // that was validated, and has the digest that was taken then.
+    #[allow(unsafe_code)]
+    unsafe {
+        Component::deserialize_file(&ticked.engine, code)
+    }
 }
 
 fn compatibility(ticked: &Ticked) -> u64 {
