@@ -1,8 +1,10 @@
 //! The whole way of a plugin over real stores, with small components written as text.
 
 mod calls;
+mod fuzz;
 mod guest;
 mod life;
+mod properties;
 mod refusals;
 mod zoo;
 
