@@ -6,6 +6,7 @@ mod guest;
 mod life;
 mod properties;
 mod refusals;
+mod signatures;
 mod zoo;
 
 use crate::compile::Compiler;
