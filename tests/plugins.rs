@@ -5,6 +5,7 @@ mod budget;
 mod hostile;
 mod life;
 mod worlds;
+mod zoo;
 
 use crate::main_job::sparse_bars;
 use crate::support::{Host, Said, guests};

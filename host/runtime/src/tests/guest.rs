@@ -111,11 +111,14 @@ fn encode(core: &mut Vec<u8>, world: &str) -> Vec<u8> {
     ComponentEncoder::default().validate(true).module(core).unwrap().encode().unwrap()
 }
 
+/// The custom section of a plugin.toml; spelt out, because the scenarios build components with this file too.
+const SECTION: &str = "shiphold:plugin";
+
 /// Appends a plugin.toml as a custom section.
 pub(super) fn with_about(mut component: Vec<u8>, text: &str) -> Vec<u8> {
     let mut body = Vec::new();
-    leb(&mut body, crate::descriptor::SECTION.len());
-    body.extend(crate::descriptor::SECTION.as_bytes());
+    leb(&mut body, SECTION.len());
+    body.extend(SECTION.as_bytes());
     body.extend(text.as_bytes());
     component.push(0);
     leb(&mut component, body.len());
