@@ -26,7 +26,9 @@ fn beasts() -> Vec<(&'static str, Wat, &'static str, &'static [&'static str])> {
     let policy = |body: &str| Wat::policy(body);
     let fields = |body: &str, fields: &str| Wat::policy(body).fields(fields);
     let plan = |count: &str| {
-        format!("(i32.store (i32.const 20) (i32.const 1024)) (i32.store (i32.const 24) (i32.const {count})) (i32.const 16)")
+        format!(
+            "(i32.store (i32.const 20) (i32.const 1024)) (i32.store (i32.const 24) (i32.const {count})) (i32.const 16)"
+        )
     };
     let endless = "(loop $l (br $l)) unreachable";
     vec![
@@ -69,16 +71,25 @@ fn beasts() -> Vec<(&'static str, Wat, &'static str, &'static [&'static str])> {
         ),
         (
             "calls-for-ever",
-            policy("(loop $l (call $log (i32.const 1) (i32.const 64) (i32.const 4000)) (br $l)) unreachable").import(LOG),
+            policy("(loop $l (call $log (i32.const 1) (i32.const 64) (i32.const 4000)) (br $l)) unreachable")
+                .import(LOG),
             LATER,
             &["limits.deadline"],
         ),
         ("burns-fuel", policy(endless), "[plugins.@.limits]\nfuel = 1000000\n", &["limits.fuel"]),
-        ("grows", policy("(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) (i32.const 16)"), "", &["limits.memory"]),
+        (
+            "grows",
+            policy("(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) (i32.const 16)"),
+            "",
+            &["limits.memory"],
+        ),
         ("begins-with-4-gib", fields(EMPTY, "(memory (export \"memory\") 65536)"), "", &["limits.memory"]),
         (
             "holds-what-it-may",
-            fields("(memory.fill (i32.const 65536) (i32.const 1) (i32.const 66060288)) unreachable", "(memory (export \"memory\") 1024)"),
+            fields(
+                "(memory.fill (i32.const 65536) (i32.const 1) (i32.const 66060288)) unreachable",
+                "(memory (export \"memory\") 1024)",
+            ),
             "",
             &["unreachable"],
         ),
@@ -104,17 +115,30 @@ fn beasts() -> Vec<(&'static str, Wat, &'static str, &'static [&'static str])> {
         ),
         (
             "says-a-giant-line",
-            fields("(call $log (i32.const 1) (i32.const 0) (i32.const 60000000)) (i32.const 16)", "(memory (export \"memory\") 1000)").import(LOG),
+            fields(
+                "(call $log (i32.const 1) (i32.const 0) (i32.const 60000000)) (i32.const 16)",
+                "(memory (export \"memory\") 1000)",
+            )
+            .import(LOG),
             "",
             &["limits.reply"],
         ),
         (
             "says-what-is-no-text",
-            fields("(call $log (i32.const 1) (i32.const 64) (i32.const 2)) (i32.const 16)", "(memory (export \"memory\") 2) (data (i32.const 64) \"\\ff\\fe\")").import(LOG),
+            fields(
+                "(call $log (i32.const 1) (i32.const 64) (i32.const 2)) (i32.const 16)",
+                "(memory (export \"memory\") 2) (data (i32.const 64) \"\\ff\\fe\")",
+            )
+            .import(LOG),
             "",
             &["trapped"],
         ),
-        ("takes-nowhere", policy("(call $config (i32.const 32)) (i32.const 16)").import(CONFIG).realloc("(i32.const -1)"), "", &["realloc"]),
+        (
+            "takes-nowhere",
+            policy("(call $config (i32.const 32)) (i32.const 16)").import(CONFIG).realloc("(i32.const -1)"),
+            "",
+            &["realloc"],
+        ),
         (
             "calls-in-realloc",
             policy("(call $config (i32.const 32)) (i32.const 16)")
@@ -124,11 +148,28 @@ fn beasts() -> Vec<(&'static str, Wat, &'static str, &'static [&'static str])> {
             "",
             &["trapped"],
         ),
-        ("data-beyond", fields(EMPTY, "(memory (export \"memory\") 2) (data (i32.const -1) \"a\")"), "", &["out of bounds"]),
-        ("sixteen-memories", fields(EMPTY, &format!("(memory (export \"memory\") 2) {}", "(memory 1)".repeat(15))), "", &["memories"]),
+        (
+            "data-beyond",
+            fields(EMPTY, "(memory (export \"memory\") 2) (data (i32.const -1) \"a\")"),
+            "",
+            &["out of bounds"],
+        ),
+        (
+            "sixteen-memories",
+            fields(EMPTY, &format!("(memory (export \"memory\") 2) {}", "(memory 1)".repeat(15))),
+            "",
+            &["memories"],
+        ),
         ("cut-short", policy(EMPTY), "", &["not a valid"]),
         ("flipped", policy(EMPTY), "", &["not a valid"]),
-        ("elsewhere", Wat::new("skill-indexer").function("index", &format!("(param {})", "i32 ".repeat(14)), EMPTY).function("expand", "(param i32 i32)", EMPTY), "", &["skill-indexer"]),
+        (
+            "elsewhere",
+            Wat::new("skill-indexer")
+                .function("index", &format!("(param {})", "i32 ".repeat(14)), EMPTY)
+                .function("expand", "(param i32 i32)", EMPTY),
+            "",
+            &["skill-indexer"],
+        ),
         ("too-big", policy(EMPTY), "", &["67108864 bytes"]),
     ]
 }
@@ -171,18 +212,34 @@ impl Load {
         let mut load = Self { stop, answered, wrong, threads: Vec::new() };
         for symbol in ["LOADA", "LOADB"] {
             let lines = bars(symbol, LAST_DAY * DAY_S, 50);
-            load.client(host, &token, "POST", "/api/v2/write?org=o&bucket=market&precision=s", lines, |status, _| status == 204);
+            load.client(
+                host,
+                &token,
+                "POST",
+                "/api/v2/write?org=o&bucket=market&precision=s",
+                lines,
+                |status, _| status == 204,
+            );
             let query = format!("{{\"bucket\":\"market\",\"measurement\":\"bar.1m.{symbol}\"}}");
             // Before its first write there is no such series.
             load.client(host, &token, "POST", "/v1/series/query", query, |status, body| {
-                status == 404 || (status == 200 && (body.contains("\"rows\":50") || body.contains("\"rows\":0")))
+                status == 404
+                    || (status == 200 && (body.contains("\"rows\":50") || body.contains("\"rows\":0")))
             });
         }
         load.client(host, &token, "GET", "/health", String::new(), |status, _| status == 200);
         load
     }
 
-    fn client(&mut self, host: &Host, token: &str, method: &'static str, path: &str, body: String, right: fn(u16, &str) -> bool) {
+    fn client(
+        &mut self,
+        host: &Host,
+        token: &str,
+        method: &'static str,
+        path: &str,
+        body: String,
+        right: fn(u16, &str) -> bool,
+    ) {
         let (stop, answered, wrong) = (self.stop.clone(), self.answered.clone(), self.wrong.clone());
         let (url, auth) = (host.url(path), format!("Token {token}"));
         self.threads.push(std::thread::spawn(move || {
@@ -231,7 +288,8 @@ fn held(host: &Host) -> Held {
     let children = std::fs::read_dir("/proc").unwrap().filter(|e| {
         let stat = e.as_ref().ok().and_then(|e| std::fs::read_to_string(e.path().join("stat")).ok());
         // After the name, which may hold anything: state and parent.
-        stat.and_then(|s| s.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok())) == Some(pid)
+        stat.and_then(|s| s.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok()))
+            == Some(pid)
     });
     Held {
         resident_bytes: number("VmRSS:") << 10,

@@ -28,7 +28,8 @@ fn json_values() -> impl Strategy<Value = Value> {
 
 /// The words of a schema more often than others.
 fn keys() -> impl Strategy<Value = String> {
-    let words = ["type", "properties", "required", "additionalProperties", "enum", "const", "minimum", "maximum"];
+    let words =
+        ["type", "properties", "required", "additionalProperties", "enum", "const", "minimum", "maximum"];
     let more = ["minLength", "maxLength", "items", "minItems", "maxItems", "uniqueItems", "a", "b"];
     prop_oneof![
         3 => prop::sample::select([words, more].concat()).prop_map(String::from),

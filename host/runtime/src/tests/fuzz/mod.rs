@@ -60,12 +60,17 @@ fn nursery() -> Vec<Seedling> {
     for (name, world, config) in [
         ("traps", World::RetentionPolicy, ""),
         ("writer", World::RetentionPolicy, ""),
-        ("retention", World::RetentionPolicy, "tick_days = 2\nbar_1m_days = 90\nbook_days = 3\nrollups = [\"1h\"]"),
+        (
+            "retention",
+            World::RetentionPolicy,
+            "tick_days = 2\nbar_1m_days = 90\nbook_days = 3\nrollups = [\"1h\"]",
+        ),
         ("babbles", World::SkillIndexer, ""),
         ("finance-index", World::SkillIndexer, ""),
         ("askew", World::QueryBuilder, ""),
     ] {
-        let file = std::fs::read(guests.join(format!("{name}.wasm"))).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let file =
+            std::fs::read(guests.join(format!("{name}.wasm"))).unwrap_or_else(|e| panic!("{name}: {e}"));
         all.push(Seedling { world, file, config });
     }
     all
@@ -139,7 +144,9 @@ impl Ground {
                 let (said, _) = call::plan(&loaded, &self.layer, summaries, 1).await;
                 let layer = self.layer.clone();
                 let checked = match said.and_then(|plan| from_guest(plan.actions)) {
-                    Ok(actions) => blocking(move || layer.retention().check(&caller, actions, 1, false)).await.map(drop),
+                    Ok(actions) => {
+                        blocking(move || layer.retention().check(&caller, actions, 1, false)).await.map(drop)
+                    }
                     Err(e) => Err(e),
                 };
                 errors.extend(checked.err());
@@ -212,7 +219,13 @@ fn component(seed: u64, nursery: &[Seedling], small: bool) -> (World, &'static s
 fn is_fault(e: &Error) -> bool {
     matches!(
         e.kind(),
-        Kind::Internal | Kind::Io | Kind::Corrupt | Kind::Full | Kind::ReadOnly | Kind::Unauthenticated | Kind::Busy
+        Kind::Internal
+            | Kind::Io
+            | Kind::Corrupt
+            | Kind::Full
+            | Kind::ReadOnly
+            | Kind::Unauthenticated
+            | Kind::Busy
     ) || e.message().contains("ended in a panic")
         || e.message().contains("the compiler ended with")
 }
@@ -265,7 +278,9 @@ fn a_seed_makes_the_same_component_again() {
 /// With what its world can ask for.
 fn with_grants(file: Vec<u8>, world: World) -> Vec<u8> {
     let about = match world {
-        World::RetentionPolicy => "[grants]\nclock = true\nrandom = true\nseries = { read = [\"*/*\"], write = [\"*/*\"] }",
+        World::RetentionPolicy => {
+            "[grants]\nclock = true\nrandom = true\nseries = { read = [\"*/*\"], write = [\"*/*\"] }"
+        }
         World::QueryBuilder => "[grants.series]\nread = [\"*/*\"]",
         World::SkillIndexer | World::BackupTarget => "",
     };

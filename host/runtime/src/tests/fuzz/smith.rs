@@ -25,9 +25,7 @@ fn shape(world: World, random: &mut Random) -> Vec<u8> {
         maybe(
             r#"(import "shiphold:host/retention-types@0.1.0" "[method]cursor.next" (func (param i32 i32 i32)))"#,
         );
-        maybe(
-            r#"(import "shiphold:host/retention-types@0.1.0" "[resource-drop]cursor" (func (param i32)))"#,
-        );
+        maybe(r#"(import "shiphold:host/retention-types@0.1.0" "[resource-drop]cursor" (func (param i32)))"#);
     }
     let function = |name: &str, params: &str| {
         let world = world.name();

@@ -52,7 +52,8 @@ pub(super) fn beasts() -> Vec<Beast> {
         Beast::of(name, &wat.import(NEXT).about(ASKS_SERIES).realloc(at), end).with(READS)
     };
     let log = |name, level: i32, at: i64, len: i64, end: End| {
-        let body = format!("(call $log (i32.const {level}) (i32.const {at}) (i32.const {len})) (i32.const 16)");
+        let body =
+            format!("(call $log (i32.const {level}) (i32.const {at}) (i32.const {len})) (i32.const 16)");
         let fields = "(memory (export \"memory\") 2) (data (i32.const 64) \"\\ff\\fe\\ed\\a0\\80\\1b[2J\\00\\e2\\80\\aeabc\")";
         Beast::of(name, &Wat::policy(body).import(LOG).fields(fields), end)
     };
@@ -114,14 +115,32 @@ pub(super) fn beasts() -> Vec<Beast> {
         gauge("measures-minus-infinity", "-inf"),
         gauge("measures-a-signalling-nan", "nan:0x4000000000000"),
         list("an-option-of-no-kind", option, TRAPPED),
-        list("an-answer-of-the-host-beyond-memory", &option.replace("(i32.const 7)", "(i32.const 0)").replace("(i32.const 32))", "(i32.const 131072))"), TRAPPED),
-        list("an-unaligned-answer-of-the-host", &option.replace("(i32.const 7)", "(i32.const 0)").replace("(i32.const 32))", "(i32.const 33))"), UNALIGNED),
+        list(
+            "an-answer-of-the-host-beyond-memory",
+            &option
+                .replace("(i32.const 7)", "(i32.const 0)")
+                .replace("(i32.const 32))", "(i32.const 131072))"),
+            TRAPPED,
+        ),
+        list(
+            "an-unaligned-answer-of-the-host",
+            &option.replace("(i32.const 7)", "(i32.const 0)").replace("(i32.const 32))", "(i32.const 33))"),
+            UNALIGNED,
+        ),
         config("reallocs-at-zero", "(i32.const 0)", End::Harmless),
         config("reallocs-at-the-same-place", "(i32.const 1024)", End::Harmless),
         config("reallocs-over-its-answer", "(i32.const 32)", End::Harmless),
         config("reallocs-at-the-end", "(i32.const 131071)", End::Fails(Kind::Plugin, &["realloc return"])),
-        config("reallocs-at-two-gib", "(i32.const 0x80000000)", End::Fails(Kind::Plugin, &["realloc return"])),
-        config("reallocs-at-the-end-of-addresses", "(i32.const -1)", End::Fails(Kind::Plugin, &["realloc return"])),
+        config(
+            "reallocs-at-two-gib",
+            "(i32.const 0x80000000)",
+            End::Fails(Kind::Plugin, &["realloc return"]),
+        ),
+        config(
+            "reallocs-at-the-end-of-addresses",
+            "(i32.const -1)",
+            End::Fails(Kind::Plugin, &["realloc return"]),
+        ),
         step("reallocs-unaligned", "(i32.const 1025)", UNALIGNED),
         step("reallocs-all-at-one-place", "(i32.const 1024)", End::Harmless),
     ]

@@ -67,12 +67,19 @@ pub(super) fn beasts() -> Vec<Beast> {
         file("a-flipped-length", flipped(9, 0x80), NOT_VALID),
         file("a-section-of-4-gib", b"\0asm\x0d\0\x01\0\x07\xff\xff\xff\xff\x0f".to_vec(), NOT_VALID),
         file("a-count-of-4-gib", b"\0asm\x0d\0\x01\0\x07\x05\xff\xff\xff\xff\x0f".to_vec(), NOT_VALID),
-        file("another-world", described(dummy("query-builder-plugin"), "query-builder", ""), refused(&["query-builder"])),
+        file(
+            "another-world",
+            described(dummy("query-builder-plugin"), "query-builder", ""),
+            refused(&["query-builder"]),
+        ),
         file("no-plugin-toml", plain(), refused(&["no plugin.toml"])),
         file("two-plugin-tomls", with_about(whole.clone(), "name = \"again\""), refused(&["two sections"])),
         file(
             "a-giant-plugin-toml",
-            about(&format!("name='p'\nversion='1'\nworld='retention-policy'\n{}", " ".repeat(DESCRIPTOR_BYTES_MAX))),
+            about(&format!(
+                "name='p'\nversion='1'\nworld='retention-policy'\n{}",
+                " ".repeat(DESCRIPTOR_BYTES_MAX)
+            )),
             refused(&["plugin.toml", "65536 bytes"]),
         ),
         file("a-plugin-toml-that-is-none", about("name = [["), refused(&["plugin.toml"])),
@@ -84,22 +91,37 @@ pub(super) fn beasts() -> Vec<Beast> {
         ),
         file(
             "a-deep-plugin-toml",
-            about(&format!("name='p'\nversion='1'\nworld='retention-policy'\nconfig={}{}", "[".repeat(20_000), "]".repeat(20_000))),
+            about(&format!(
+                "name='p'\nversion='1'\nworld='retention-policy'\nconfig={}{}",
+                "[".repeat(20_000),
+                "]".repeat(20_000)
+            )),
             refused(&["plugin.toml"]),
         ),
         file(
             "a-plugin-toml-of-dotted-keys",
-            about(&format!("name='p'\nversion='1'\nworld='retention-policy'\nconfig.{}a=1", "a.".repeat(20_000))),
+            about(&format!(
+                "name='p'\nversion='1'\nworld='retention-policy'\nconfig.{}a=1",
+                "a.".repeat(20_000)
+            )),
             refused(&["plugin.toml"]),
         ),
-        file("a-plugin-toml-of-another-world", described(plain(), "skill-indexer", ""), refused(&["skill-indexer"])),
+        file(
+            "a-plugin-toml-of-another-world",
+            described(plain(), "skill-indexer", ""),
+            refused(&["skill-indexer"]),
+        ),
         file("a-plan-of-another-type", text(""), other_type()),
         file(
             "imports-the-file-system",
             text("(import \"wasi:filesystem/types@0.2.0\" (instance))"),
             refused(&["wasi:filesystem"]),
         ),
-        file("imports-a-stranger", text("(import \"evil:corp/x@1.0.0\" (instance))"), refused(&["evil:corp/x"])),
+        file(
+            "imports-a-stranger",
+            text("(import \"evil:corp/x@1.0.0\" (instance))"),
+            refused(&["evil:corp/x"]),
+        ),
         file(
             "imports-what-the-interface-has-not",
             text("(import \"shiphold:host/log@0.1.0\" (instance (export \"erase\" (func))))"),
@@ -107,7 +129,9 @@ pub(super) fn beasts() -> Vec<Beast> {
         ),
         file(
             "imports-another-type",
-            text("(import \"shiphold:host/log@0.1.0\" (instance (export \"write\" (func (param \"x\" string)))))"),
+            text(
+                "(import \"shiphold:host/log@0.1.0\" (instance (export \"write\" (func (param \"x\" string)))))",
+            ),
             misfit(),
         ),
         file(
@@ -130,10 +154,17 @@ pub(super) fn beasts() -> Vec<Beast> {
         ),
         file(
             "a-core-module-with-ten-thousand-imports",
-            text(&format!("(core module {})", repeated(10_000, |i| format!("(import \"a\" \"f{i}\" (func))")))),
+            text(&format!(
+                "(core module {})",
+                repeated(10_000, |i| format!("(import \"a\" \"f{i}\" (func))"))
+            )),
             other_type(),
         ),
-        file("ten-thousand-types", text(&repeated(10_000, |_| "(type (record (field \"a\" u8)))".into())), other_type()),
+        file(
+            "ten-thousand-types",
+            text(&repeated(10_000, |_| "(type (record (field \"a\" u8)))".into())),
+            other_type(),
+        ),
         file("nested-lists", text(&nested_lists(10_000)), NOT_VALID),
         file("nested-components", nested(20_000), refused(&[])),
         file("a-thousand-core-modules", text(&repeated(1_001, |_| "(core module)".into())), NOT_VALID),
@@ -142,27 +173,61 @@ pub(super) fn beasts() -> Vec<Beast> {
         file("a-long-name", text(&format!("(import \"{}\" (func))", "a".repeat(90_000))), refused(&[])),
         file("a-memory-of-64-bits", feature("(memory i64 1)"), other_type()),
         file("threads", feature("(memory 1 1 shared)"), refused(&[])),
-        file("garbage-collection", feature("(type $s (struct (field i32))) (func (drop (struct.new_default $s)))"), refused(&[])),
+        file(
+            "garbage-collection",
+            feature("(type $s (struct (field i32))) (func (drop (struct.new_default $s)))"),
+            refused(&[]),
+        ),
         file("exceptions", feature("(tag $e) (func (throw $e))"), refused(&[])),
-        file("typed-functions", feature("(type $f (func)) (func (param (ref $f)) (call_ref $f (local.get 0)))"), other_type()),
-        file("stack-switching", feature("(type $f (func)) (type $c (cont $f)) (func (param (ref $c)))"), refused(&[])),
+        file(
+            "typed-functions",
+            feature("(type $f (func)) (func (param (ref $f)) (call_ref $f (local.get 0)))"),
+            other_type(),
+        ),
+        file(
+            "stack-switching",
+            feature("(type $f (func)) (type $c (cont $f)) (func (param (ref $c)))"),
+            refused(&[]),
+        ),
         file("pages-of-a-byte", feature("(memory 1 1 (pagesize 1))"), refused(&[])),
-        file("arithmetic-of-128-bits", feature("(func (result i64 i64) (i64.mul_wide_s (i64.const 1) (i64.const 1)))"), refused(&[])),
-        file("locals-beyond-the-bound", feature(&format!("(func (local {}))", "i32 ".repeat(50_001))), NOT_VALID),
-        core("locals-at-the-bound", &format!("(memory (export \"memory\") 2) (func (local {}))", "i32 ".repeat(50_000)), End::Harmless),
+        file(
+            "arithmetic-of-128-bits",
+            feature("(func (result i64 i64) (i64.mul_wide_s (i64.const 1) (i64.const 1)))"),
+            refused(&[]),
+        ),
+        file(
+            "locals-beyond-the-bound",
+            feature(&format!("(func (local {}))", "i32 ".repeat(50_001))),
+            NOT_VALID,
+        ),
+        core(
+            "locals-at-the-bound",
+            &format!("(memory (export \"memory\") 2) (func (local {}))", "i32 ".repeat(50_000)),
+            End::Harmless,
+        ),
         core(
             "a-hundred-thousand-branches",
-            &format!("(memory (export \"memory\") 2) (func (param i32) (block $b (br_table {} (local.get 0))))", "$b ".repeat(100_000)),
+            &format!(
+                "(memory (export \"memory\") 2) (func (param i32) (block $b (br_table {} (local.get 0))))",
+                "$b ".repeat(100_000)
+            ),
             refused(&["does not compile"]),
         ),
         core(
             "sixty-thousand-branches",
-            &format!("(memory (export \"memory\") 2) (func (param i32) (block $b (br_table {} (local.get 0))))", "$b ".repeat(60_000)),
+            &format!(
+                "(memory (export \"memory\") 2) (func (param i32) (block $b (br_table {} (local.get 0))))",
+                "$b ".repeat(60_000)
+            ),
             End::Harmless,
         ),
         core(
             "deep-blocks",
-            &format!("(memory (export \"memory\") 2) (func {} {})", "(block ".repeat(2_000), ")".repeat(2_000)),
+            &format!(
+                "(memory (export \"memory\") 2) (func {} {})",
+                "(block ".repeat(2_000),
+                ")".repeat(2_000)
+            ),
             End::Harmless,
         ),
         core(
@@ -185,12 +250,36 @@ pub(super) fn beasts() -> Vec<Beast> {
             &format!("(memory (export \"memory\") 2) {}", "(data (i32.const 99) \"a\")".repeat(10_000)),
             End::Harmless,
         ),
-        core("sixteen-memories", &format!("(memory (export \"memory\") 2) {}", "(memory 1)".repeat(15)), refused(&["memories"])),
-        core("ninety-nine-memories", &format!("(memory (export \"memory\") 2) {}", "(memory 1)".repeat(98)), refused(&["memories"])),
-        core("many-tables", &format!("(memory (export \"memory\") 2) {}", "(table 1 funcref)".repeat(64)), refused(&["tables"])),
-        core("a-table-of-five-million", "(memory (export \"memory\") 2) (table 5000000 funcref)", refused(&["table"])),
-        core("a-table-of-ten-million", "(memory (export \"memory\") 2) (table 10000000 funcref)", refused(&["table"])),
-        core("simd", "(memory (export \"memory\") 2) (func (result v128) (i32x4.splat (i32.const 1)))", End::Harmless),
+        core(
+            "sixteen-memories",
+            &format!("(memory (export \"memory\") 2) {}", "(memory 1)".repeat(15)),
+            refused(&["memories"]),
+        ),
+        core(
+            "ninety-nine-memories",
+            &format!("(memory (export \"memory\") 2) {}", "(memory 1)".repeat(98)),
+            refused(&["memories"]),
+        ),
+        core(
+            "many-tables",
+            &format!("(memory (export \"memory\") 2) {}", "(table 1 funcref)".repeat(64)),
+            refused(&["tables"]),
+        ),
+        core(
+            "a-table-of-five-million",
+            "(memory (export \"memory\") 2) (table 5000000 funcref)",
+            refused(&["table"]),
+        ),
+        core(
+            "a-table-of-ten-million",
+            "(memory (export \"memory\") 2) (table 10000000 funcref)",
+            refused(&["table"]),
+        ),
+        core(
+            "simd",
+            "(memory (export \"memory\") 2) (func (result v128) (i32x4.splat (i32.const 1)))",
+            End::Harmless,
+        ),
     ];
     for at in [16, 64, 256] {
         let name = match at {

@@ -4,7 +4,8 @@ use super::super::guest::{CLOCK, LIST, RANDOM, Wat};
 use super::{ASKS_SERIES, Beast, End, READS, survive, words};
 use shiphold_storage::Kind;
 
-const SETTING: &str = r#"(import "shiphold:host/settings@0.1.0" "get" (func $setting (param i32 i32 i32 i32 i32)))"#;
+const SETTING: &str =
+    r#"(import "shiphold:host/settings@0.1.0" "get" (func $setting (param i32 i32 i32 i32 i32)))"#;
 const WRITE: &str = r#"(import "shiphold:host/series@0.1.0" "write"
     (func $write (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#;
 const SCAN: &str = r#"(import "shiphold:host/series@0.1.0" "open-scan"

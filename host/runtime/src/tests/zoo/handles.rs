@@ -12,7 +12,8 @@ const DROP_SCAN: &str =
     r#"(import "shiphold:host/series@0.1.0" "[resource-drop]scan" (func $drop_scan (param i32)))"#;
 
 /// Opens a scan of the rows that are there; its handle is at 36.
-const OPEN: &str = "(call $scan (i32.const 64) (i32.const 6) (i32.const 70) (i32.const 8) (i32.const 0) (i32.const 0)
+const OPEN: &str =
+    "(call $scan (i32.const 64) (i32.const 6) (i32.const 70) (i32.const 8) (i32.const 0) (i32.const 0)
     (i64.const 0) (i64.const 9000000000000000000) (i32.const 0) (i32.const 0) (i32.const 32))
     (if (i32.load8_u (i32.const 32)) (then (unreachable)))";
 const NAMES: &str = "(memory (export \"memory\") 2) (data (i32.const 64) \"marketbar.1d.A\")";

@@ -62,13 +62,34 @@ pub(super) fn beasts() -> Vec<Beast> {
     vec![
         soon("indexes-for-ever", &indexer(endless, NONE)),
         fails("traps-when-it-indexes", &indexer("unreachable", NONE), Kind::Plugin, &["unreachable"]),
-        soon("takes-the-skill-for-ever", &indexer("unreachable", NONE).realloc("(loop $l (br $l)) unreachable")),
-        fails("takes-the-skill-nowhere", &indexer("unreachable", NONE).realloc("(i32.const -1)"), Kind::Plugin, &["realloc return"]),
+        soon(
+            "takes-the-skill-for-ever",
+            &indexer("unreachable", NONE).realloc("(loop $l (br $l)) unreachable"),
+        ),
+        fails(
+            "takes-the-skill-nowhere",
+            &indexer("unreachable", NONE).realloc("(i32.const -1)"),
+            Kind::Plugin,
+            &["realloc return"],
+        ),
         said("takes-the-skill-at-zero", &entry(TERM, [0, 0], [0, 0], "").realloc("(i32.const 4096)")),
         Beast::of("gives-two-gib-of-terms", &entry([65_536, 1 << 31], [0, 0], [0, 0], ""), trapped()),
-        Beast::of("gives-unaligned-terms", &entry([129, 1], [0, 0], [0, 0], ""), End::Fails(Kind::Plugin, &["align"])),
+        Beast::of(
+            "gives-unaligned-terms",
+            &entry([129, 1], [0, 0], [0, 0], ""),
+            End::Fails(Kind::Plugin, &["align"]),
+        ),
         Beast::of("gives-two-gib-of-dimensions", &entry(TERM, [0, 0], [1024, 1 << 31], ""), trapped()),
-        Beast::of("gives-terms-that-are-not-utf-8", &entry([2048, 1], [0, 0], [0, 0], &format!("(data (i32.const 2048) {}) (data (i32.const 2064) \"\\ff\")", words(&[2064, 1]))), trapped()),
+        Beast::of(
+            "gives-terms-that-are-not-utf-8",
+            &entry(
+                [2048, 1],
+                [0, 0],
+                [0, 0],
+                &format!("(data (i32.const 2048) {}) (data (i32.const 2064) \"\\ff\")", words(&[2064, 1])),
+            ),
+            trapped(),
+        ),
         fails("gives-a-million-terms", &many(500_000, 9, [0, 0]), Kind::Limit, &["limits.reply"]),
         said("gives-a-term-too-many", &many(257, 9, [0, 0])),
         said("gives-empty-terms", &many(256, 0, [0, 0])),
@@ -79,17 +100,28 @@ pub(super) fn beasts() -> Vec<Beast> {
         said("points-to-infinity", &entry(TERM, [0, 0], one, &floats(&[0x7f80_0000]))),
         said("points-to-minus-zero", &entry(TERM, [0, 0], one, &floats(&[0x8000_0000]))),
         said("gives-the-smallest-number", &entry(TERM, [0, 0], one, &floats(&[1]))),
-        said("gives-the-largest-numbers", &entry(TERM, [0, 0], [1024, 2], &floats(&[0x7f7f_ffff, 0xff7f_ffff]))),
+        said(
+            "gives-the-largest-numbers",
+            &entry(TERM, [0, 0], [1024, 2], &floats(&[0x7f7f_ffff, 0xff7f_ffff])),
+        ),
         said("gives-257-dimensions", &entry(TERM, [0, 0], [1024, 257], "")),
         said("gives-ten-thousand-dimensions", &entry(TERM, [0, 0], [1024, 10_000], "")),
         said("gives-a-tag-too-many", &entry(TERM, [262_144, 65], [0, 0], "")),
-        said(
-            "gives-other-dimensions-each-time",
-            &entry(TERM, [0, 0], one, &floats(&[0x3f80_0000; 8])),
-        ),
+        said("gives-other-dimensions-each-time", &entry(TERM, [0, 0], one, &floats(&[0x3f80_0000; 8]))),
         soon("expands-for-ever", &indexer("(i32.const 160)", endless)),
-        fails("traps-when-it-expands", &indexer("(i32.const 160)", "unreachable"), Kind::Plugin, &["unreachable"]),
-        said("expands-to-nan", &indexer("(i32.const 160)", "(i32.store (i32.const 216) (i32.const 1)) (i32.store (i32.const 212) (i32.const 1024)) (i32.store (i32.const 1024) (i32.const 0x7fc00000)) (i32.const 200)")),
+        fails(
+            "traps-when-it-expands",
+            &indexer("(i32.const 160)", "unreachable"),
+            Kind::Plugin,
+            &["unreachable"],
+        ),
+        said(
+            "expands-to-nan",
+            &indexer(
+                "(i32.const 160)",
+                "(i32.store (i32.const 216) (i32.const 1)) (i32.store (i32.const 212) (i32.const 1024)) (i32.store (i32.const 1024) (i32.const 0x7fc00000)) (i32.const 200)",
+            ),
+        ),
     ]
 }
 
@@ -126,7 +158,8 @@ async fn what_an_indexer_says_costs_nothing_but_its_own_words() {
             at.skills().set_indexers(vec![one as Arc<dyn SkillIndexer>, good]);
             let stored = at.skills().put(&OP, skill(&name))?;
             let ask = |text: &str| {
-                at.skills().search(&OP, &SkillQuery { text: text.into(), limit: 100, ..SkillQuery::default() })
+                at.skills()
+                    .search(&OP, &SkillQuery { text: text.into(), limit: 100, ..SkillQuery::default() })
             };
             let mut names = Vec::new();
             for text in ["gibberish", "breakout"] {

@@ -212,7 +212,11 @@ impl Zoo {
     /// An honest query and an honest run answer as ever, and no row is gone or new.
     async fn is_well(&self, after: &str) {
         let rows = self.plugins.ask(&OP, Some("asker"), "rows", &Map::new(), &Budget::default()).await;
-        assert_eq!(rows.unwrap_or_else(|e| panic!("after {after}: {e:?}")).frame.len(), ROWS, "after {after}");
+        assert_eq!(
+            rows.unwrap_or_else(|e| panic!("after {after}: {e:?}")).frame.len(),
+            ROWS,
+            "after {after}"
+        );
         let run = self.provoke("honest", "retention-policy").await;
         assert!(run.is_ok(), "after {after}: {run:?}");
         let all = self.layer.series().list(&OP, &Selector::default()).unwrap();
@@ -268,7 +272,8 @@ async fn survive(beasts: Vec<Beast>) {
         // A builder that cannot be loaded offers no query: its status has the reason.
         let said = match status(&zoo, beast.name) {
             (false, Some(why)) if beast.world == "query-builder" => {
-                Err(Error::new(Kind::Plugin, format!("plugin `{}` is not loaded: {why}", beast.name)).hint("-"))
+                Err(Error::new(Kind::Plugin, format!("plugin `{}` is not loaded: {why}", beast.name))
+                    .hint("-"))
             }
             _ => zoo.provoke(beast.name, beast.world).await,
         };

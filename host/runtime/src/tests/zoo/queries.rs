@@ -12,7 +12,8 @@ fn built(query: &str) -> Wat {
     let escaped: String = query.bytes().map(|b| format!("\\{b:02x}")).collect();
     let len = u32::try_from(query.len()).unwrap();
     wat.fields = format!("{} (data (i32.const 240) {})", wat.fields, words(&[0, 131_072, len]));
-    wat.fields = format!("{} (data (i32.const 131072) \"{escaped}\")", wat.fields.replace("\") 20)", "\") 400)"));
+    wat.fields =
+        format!("{} (data (i32.const 131072) \"{escaped}\")", wat.fields.replace("\") 20)", "\") 400)"));
     wat.about("[grants.series]\nread = [\"*/*\"]")
 }
 
@@ -33,9 +34,11 @@ fn describing(body: &str, data: &str) -> Wat {
         .about("[grants.series]\nread = [\"*/*\"]")
         .fields(format!("(memory (export \"memory\") 20) {data}"));
     wat.realloc = BUMP.into();
-    wat.function("describe", "", body)
-        .function("build", "(param i32 i32 i32 i32)", "unreachable")
-        .function("transform", "(param i32 i32 i32 i32 i32 i32 i32 i32 i32)", "unreachable")
+    wat.function("describe", "", body).function("build", "(param i32 i32 i32 i32)", "unreachable").function(
+        "transform",
+        "(param i32 i32 i32 i32 i32 i32 i32 i32 i32)",
+        "unreachable",
+    )
 }
 
 /// One query of this name, with a parameter whose default is this text.
@@ -57,7 +60,10 @@ fn one_query(name: &str, default: &str) -> Wat {
 
 /// A column named `c` of this case of values, and flags.
 fn column(case: u32, at: u32, len: u32, valid: u32) -> String {
-    format!("(data (i32.const 300) \"c\") (data (i32.const 320) {})", words(&[300, 1, case, at, len, 400, valid]))
+    format!(
+        "(data (i32.const 300) \"c\") (data (i32.const 320) {})",
+        words(&[300, 1, case, at, len, 400, valid])
+    )
 }
 
 pub(super) fn beasts() -> Vec<Beast> {
