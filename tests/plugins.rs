@@ -6,6 +6,7 @@ mod hostile;
 mod life;
 mod limits;
 mod worlds;
+mod zoo;
 
 use crate::main_job::sparse_bars;
 use crate::support::{Host, Said, guests};

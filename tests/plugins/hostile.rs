@@ -7,7 +7,7 @@ use crate::support::{Host, bars};
 use std::process::{Child, Stdio};
 
 /// Each hostile component, what holds it, and what the operator reads.
-fn hostile() -> Vec<(&'static str, String, Vec<&'static str>)> {
+pub(super) fn hostile() -> Vec<(&'static str, String, Vec<&'static str>)> {
     let limited = |name: &'static str, component: &str, limits: &str, tables: &str| {
         guest(name, component, "", &format!("[plugins.{name}.limits]\n{limits}\n{tables}"))
     };

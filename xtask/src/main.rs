@@ -50,6 +50,15 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Load and call changed and random components, compiled in children, until the time is over or one does harm.
+    Fuzz {
+        /// How long.
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+        /// The first component's seed, each next one's is one more; from the clock by default.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Build the example plugins and the hostile guests as components into target/guests.
     Guests,
 }
@@ -72,6 +81,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test { require, only } => tests::run(&root, &require, only.as_deref()),
         Command::Peers => peers::install(&root),
         Command::Bench { group, quick } => bench(&root, group.as_deref(), quick),
+        Command::Fuzz { seconds, seed } => fuzz(&root, seconds, seed),
         Command::Guests => {
             for guest in guests::build_guests(&root)? {
                 println!("{:24} {}", guest.name, guest.component_path.display());
@@ -94,6 +104,30 @@ fn bench(root: &Path, group: Option<&str>, quick: bool) -> Result<()> {
         command.env("SHIPHOLD_INFLUXD", influxd);
     }
     steps::say(&format!("{} guests built; benchmarks run in release", built.len()));
+    steps::must(&mut command)
+}
+
+/// The test that runs for some seconds with the others, for longer and with the host's own compiler.
+fn fuzz(root: &Path, seconds: u64, seed: Option<u64>) -> Result<()> {
+    guests::build_guests(root)?;
+    steps::must(steps::cargo(root).args(["build", "--quiet", "--package", "shiphold"]))?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seed = seed.unwrap_or_else(|| now.map_or(0, |d| d.as_secs()));
+    steps::say(&format!("components from seed {seed} on, for {seconds} s"));
+    let mut command = steps::cargo(root);
+    command.args([
+        "test",
+        "--quiet",
+        "--package",
+        "shiphold-runtime",
+        "--lib",
+        "--",
+        "tests::fuzz::",
+        "--nocapture",
+    ]);
+    command.env("SHIPHOLD_GUESTS", guests_folder(root));
+    command.env("SHIPHOLD_FUZZ_COMPILER", target(root).join("debug/shiphold"));
+    command.env("SHIPHOLD_FUZZ_SECONDS", seconds.to_string()).env("SHIPHOLD_FUZZ_SEED", seed.to_string());
     steps::must(&mut command)
 }
 

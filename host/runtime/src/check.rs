@@ -3,12 +3,16 @@
 use crate::descriptor::Descriptor;
 use crate::inspect::{Inspection, inspect_bytes, read, sha256};
 use crate::schema;
+use crate::text::printable;
 use shiphold_storage::manifest::Plugin;
 use shiphold_storage::units::ByteSize;
 use shiphold_storage::{Error, Grants, Manifest, Result};
 
 /// Interfaces that every world has and that need no grant.
 const ALWAYS: [&str; 5] = ["types", "config", "log", "metrics", "retention-types"];
+
+/// Bytes of an import's name that are told.
+const NAME_BYTES_MAX: usize = 200;
 
 /// Every problem of every plugin: the manifest's key and a sentence.
 pub fn check(manifest: &Manifest) -> Vec<(String, String)> {
@@ -119,6 +123,7 @@ fn not_granted(imports: &[String], grants: &Grants, asked: &Grants) -> Vec<Strin
     imports
         .iter()
         .filter_map(|import| {
+            let import = printable(import, NAME_BYTES_MAX);
             let Some(rest) = import.strip_prefix("shiphold:host/") else {
                 return Some(match import.starts_with("wasi:") {
                     true => format!("it imports `{import}`; this version links no `wasi:*`: build the guest for wasm32-unknown-unknown"),

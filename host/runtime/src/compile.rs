@@ -170,6 +170,9 @@ pub(crate) async fn load(
             write_whole(&input, bytes)?;
             let done = child(exe, &input, &code, &ticked.room.limits).await;
             let _ = std::fs::remove_file(&input);
+            if done.is_err() {
+                forget_partial(cache, &key);
+            }
             done?;
         }
         Compiler::InProcess => write_whole(&code, &native(&ticked.engine, bytes)?)?,
@@ -177,12 +180,26 @@ pub(crate) async fn load(
     let written = std::fs::read(&code).map_err(|e| Error::io(code.display(), e))?;
     write_whole(&digest, sha256(&written).as_bytes())?;
     drop(written);
-    match from_cache(ticked, &code, &digest) {
-        Some(component) => Ok(Compiled { component, code, now: true }),
-        None => Err(Error::internal(format!(
-            "the code that was just compiled cannot be loaded: {}",
-            code.display()
-        ))),
+    match deserialise(ticked, &code) {
+        Ok(component) => Ok(Compiled { component, code, now: true }),
+        Err(e) => {
+            let _ = std::fs::remove_file(&digest);
+            let _ = std::fs::remove_file(&code);
+            // It was compiled for this very engine: it needs more than a place of the pool has.
+            let said = printable(&format!("{e:#}"), SAID_BYTES_MAX);
+            Err(Error::invalid(format!("the component asks for more than an instance may have: {said}"))
+                .hint("build it with one memory and one table, as toolchains do by themselves"))
+        }
+    }
+}
+
+/// Removes what a child wrote that was ended while it wrote.
+fn forget_partial(cache: &Path, key: &str) {
+    for entry in std::fs::read_dir(cache).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(key) && name.contains(".partial-") {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -242,15 +259,20 @@ fn from_cache(ticked: &Ticked, code: &Path, digest: &Path) -> Option<Component> 
         return None;
     }
     drop(bytes);
-    // SAFETY: the file stands in a folder that only this user can write, was written by our own compiler from a component
-    // that was validated, and has the digest that was taken then.
-    #[allow(unsafe_code)]
-    let loaded = unsafe { Component::deserialize_file(&ticked.engine, code) };
-    loaded
+    deserialise(ticked, code)
         .inspect_err(
             |e| tracing::warn!(file = %code.display(), error = %e, "the cached code is of another build"),
         )
         .ok()
+}
+
+fn deserialise(ticked: &Ticked, code: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: the file stands in a folder that only this user can write, was written by our own compiler from a component
+    // that was validated, and has the digest that was taken then.
+    #[allow(unsafe_code)]
+    unsafe {
+        Component::deserialize_file(&ticked.engine, code)
+    }
 }
 
 fn compatibility(ticked: &Ticked) -> u64 {
@@ -384,6 +406,105 @@ mod tests {
             e.message().contains("plugins compile in out --memory-bytes 3221225472 --seconds 61"),
             "{e:?}"
         );
+    }
+
+    /// A program that compiles as the child of a host does: this test's own, which runs [`as_the_child`] alone.
+    fn compiler_program(dir: &Path) -> PathBuf {
+        let (program, me) = (dir.join("compiler"), std::env::current_exe().unwrap());
+        let text = format!(
+            "#!/bin/sh\necho $$ > {0}/pid\nCOMPILE_IN=\"$3\" COMPILE_OUT=\"$4\" exec {1} --exact compile::tests::as_the_child --ignored\n",
+            dir.display(),
+            me.display()
+        );
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        program
+    }
+
+    #[test]
+    #[ignore = "it is the child of another test"]
+    fn as_the_child() {
+        let place = |key: &str| PathBuf::from(std::env::var_os(key).unwrap());
+        run_child(&place("COMPILE_IN"), &place("COMPILE_OUT")).unwrap();
+    }
+
+    fn leb(out: &mut Vec<u8>, mut n: usize) {
+        while n >= 0x80 {
+            out.push((n & 0x7f) as u8 | 0x80);
+            n >>= 7;
+        }
+        out.push(n as u8);
+    }
+
+    /// A component of one core module: `count` functions, each with as many blocks and branches.
+    fn laborious(count: usize, blocks: usize) -> Vec<u8> {
+        let section = |id: u8, body: &[u8]| {
+            let mut out = vec![id];
+            leb(&mut out, body.len());
+            [out, body.to_vec()].concat()
+        };
+        let counted = |parts: Vec<u8>| {
+            let mut out = Vec::new();
+            leb(&mut out, count);
+            [out, parts].concat()
+        };
+        // local 0 = local 0 * 7 + 13; block; local 0 as i32; br_if; end
+        let step =
+            [0x20, 0, 0x42, 7, 0x7e, 0x42, 13, 0x7c, 0x21, 0, 0x02, 0x40, 0x20, 0, 0xa7, 0x0d, 0, 0x0b];
+        let code = [&[0][..], &step.repeat(blocks), &[0x0b]].concat();
+        let mut body = Vec::new();
+        leb(&mut body, code.len());
+        body.extend(code);
+        let module = [
+            b"\0asm\x01\0\0\0".to_vec(),
+            section(1, &[1, 0x60, 1, 0x7e, 0]),
+            section(3, &counted(vec![0; count])),
+            section(10, &counted(body.repeat(count))),
+        ]
+        .concat();
+        [b"\0asm\x0d\0\x01\0".to_vec(), section(1, &module)].concat()
+    }
+
+    #[tokio::test]
+    async fn a_component_that_takes_minutes_is_given_up_and_its_child_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = compiler_program(dir.path());
+        let (input, output) = (dir.path().join("in.wasm"), dir.path().join("out.plain.cwasm"));
+        // The same way does compile what is small.
+        std::fs::write(&input, laborious(2, 10)).unwrap();
+        child(&program, &input, &output, COMPILE_TIME_MAX).await.unwrap();
+        assert!(output.exists());
+        std::fs::remove_file(&output).unwrap();
+        let large = laborious(150, 20_000);
+        assert!(large.len() as u64 <= COMPONENT_BYTES_MAX && crate::inspect::inspect_bytes(&large).is_ok());
+        std::fs::write(&input, large).unwrap();
+        let e = child(&program, &input, &output, Duration::from_secs(2)).await.unwrap_err();
+        assert!(e.kind() == Kind::Limit && e.message().contains("took longer than 2s"), "{e:?}");
+        let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
+        let place = PathBuf::from("/proc").join(pid.trim());
+        // It was killed; somebody has to have asked for its status before it is gone from the list.
+        for _ in 0..1_000 {
+            if !place.exists() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(!place.exists(), "process {pid} is still there");
+        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 3, "the program, its pid and its input: {left:?}");
+    }
+
+    #[tokio::test]
+    async fn what_an_ended_child_had_half_written_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("compiler");
+        std::fs::write(&program, "#!/bin/sh\necho half > \"${4%cwasm}partial-$$\"\nexit 1\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let ticked = crate::engine::Engines::new(false).get(false).unwrap();
+        let cache = dir.path().join("cache");
+        let loaded = load(&ticked, b"\0asm\x0d\0\x01\0", &cache, &Compiler::Child(program)).await;
+        assert!(loaded.is_err());
+        assert_eq!(std::fs::read_dir(&cache).unwrap().count(), 0);
     }
 
     #[tokio::test]

@@ -8,11 +8,15 @@ use crate::compile::{self, Compiler};
 use crate::engine::{Engines, Ticked};
 use crate::room::Turns;
 use crate::state::{Gauges, State};
+use crate::text::printable;
 use shiphold_storage::manifest::{Plugin, World};
 use shiphold_storage::{Error, Grants, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wasmtime::component::{InstancePre, Linker};
+
+/// Bytes of why a component cannot be linked that are told.
+const SAID_BYTES_MAX: usize = 1_000;
 
 /// What a component exports, by its world.
 pub(crate) enum Exports {
@@ -81,7 +85,8 @@ pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &C
         .await
         .map_err(|e| e.context(format!("plugin `{}`", plugin.name)))?;
     let wrong = |e: wasmtime::Error| {
-        Error::invalid(format!("plugin `{}` does not fit this host: {e:#}", plugin.name))
+        let said = printable(&format!("{e:#}"), SAID_BYTES_MAX);
+        Error::invalid(format!("plugin `{}` does not fit this host: {said}", plugin.name))
             .hint("build it against the WIT package of this version")
     };
     let mut linker = Linker::new(&ticked.engine);

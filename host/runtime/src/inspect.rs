@@ -1,6 +1,7 @@
 //! What a component is and wants, read from its bytes: nothing is compiled or run.
 
 use crate::descriptor::{DESCRIPTOR_BYTES_MAX, Descriptor, SECTION};
+use crate::text::printable;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use shiphold_storage::manifest::World;
@@ -14,6 +15,9 @@ use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 pub const COMPONENT_BYTES_MAX: u64 = 1 << 30;
 /// Imports or exports that are looked at.
 const NAMES_MAX: usize = 1_000;
+
+/// Bytes of what is wrong with a file that are told.
+const SAID_BYTES_MAX: usize = 1_000;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -66,7 +70,9 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
 
 pub(crate) fn inspect_bytes(bytes: &[u8]) -> Result<Inspection> {
     let broken = |e: wasmparser::BinaryReaderError| {
-        Error::invalid(format!("it is not a valid WebAssembly component: {e}"))
+        // Its words repeat names out of the file.
+        let said = printable(&e.to_string(), SAID_BYTES_MAX);
+        Error::invalid(format!("it is not a valid WebAssembly component: {said}"))
             .hint("`plugins inspect` takes a component, not a core module: encode it with wit-component or `cargo xtask guests`")
     };
     let (mut imports, mut exports, mut plugin) = (Vec::new(), Vec::new(), None);

@@ -287,7 +287,8 @@ pub(crate) async fn ask(
     // As the plugin: what it was not granted, nobody gets through it.
     let caller = Caller::Plugin { name: loaded.plugin.name.clone(), grants: loaded.grants.clone() };
     let (at, asked) = (layer.clone(), budget.clone());
-    let table = blocking(move || at.series().query(&caller, &ast, &asked)).await?;
+    let table = blocking(move || at.series().query(&caller, &ast, &asked)).await;
+    let table = table.map_err(|e| e.context(format!("query `{}` of `{}`", query.name, query.plugin)))?;
     if !query.transforms {
         return Ok(table);
     }

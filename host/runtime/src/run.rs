@@ -19,6 +19,8 @@ pub const ROUNDS_MAX: u32 = 100;
 /// Reasons that an error lists.
 const REASONS_MAX: usize = 20;
 
+/// Bytes of one reason.
+const REASON_BYTES_MAX: usize = 2_000;
 /// Bytes of the name of what a refused step works on.
 const OBJECT_BYTES_MAX: usize = 500;
 
@@ -194,6 +196,10 @@ async fn rounds(
         })?;
         let (at, caller, confirm) = (layer.clone(), plugin.clone(), options.confirm);
         let mut plan = blocking(move || at.retention().check(&caller, actions, now, confirm)).await?;
+        // A reason repeats the names that the guest chose.
+        for why in plan.steps.iter_mut().filter_map(|s| s.refused.as_mut()) {
+            *why = printable(why, REASON_BYTES_MAX);
+        }
         if let Some(before) = &whole {
             over_the_run(&mut plan, before, share, confirm);
         }

@@ -111,11 +111,14 @@ fn encode(core: &mut Vec<u8>, world: &str) -> Vec<u8> {
     ComponentEncoder::default().validate(true).module(core).unwrap().encode().unwrap()
 }
 
+/// The custom section of a plugin.toml; spelt out, because the scenarios build components with this file too.
+const SECTION: &str = "shiphold:plugin";
+
 /// Appends a plugin.toml as a custom section.
 pub(super) fn with_about(mut component: Vec<u8>, text: &str) -> Vec<u8> {
     let mut body = Vec::new();
-    leb(&mut body, crate::descriptor::SECTION.len());
-    body.extend(crate::descriptor::SECTION.as_bytes());
+    leb(&mut body, SECTION.len());
+    body.extend(SECTION.as_bytes());
     body.extend(text.as_bytes());
     component.push(0);
     leb(&mut component, body.len());
@@ -123,7 +126,7 @@ pub(super) fn with_about(mut component: Vec<u8>, text: &str) -> Vec<u8> {
     component
 }
 
-fn leb(out: &mut Vec<u8>, mut n: usize) {
+pub(super) fn leb(out: &mut Vec<u8>, mut n: usize) {
     loop {
         let byte = u8::try_from(n & 0x7f).unwrap();
         n >>= 7;
@@ -132,4 +135,114 @@ fn leb(out: &mut Vec<u8>, mut n: usize) {
             return;
         }
     }
+}
+
+/// A core module of any world, written as text, and what becomes of it.
+pub(super) struct Wat {
+    /// `retention-policy`, `skill-indexer`, `query-builder`.
+    pub world: &'static str,
+    pub imports: String,
+    /// Memories, tables, globals, data, a start.
+    pub fields: String,
+    /// The body of `cabi_realloc`; its parameters are `$old`, `$had`, `$align` and `$size`.
+    pub realloc: String,
+    pub functions: String,
+    pub about: String,
+}
+
+/// Memory that is given out once, from 64 KiB on.
+pub(super) const BUMP: &str = "(local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.set $free (i32.add (local.get $at) (local.get $size)))
+    (local.get $at)";
+
+impl Wat {
+    /// A retention policy whose `plan` is `body`, with two pages of memory.
+    pub(super) fn policy(body: impl Into<String>) -> Self {
+        Self::new("retention-policy").function("plan", "(param $cursor i32) (param $now i64)", &body.into())
+    }
+
+    pub(super) fn new(world: &'static str) -> Self {
+        Self {
+            world,
+            imports: String::new(),
+            fields: "(memory (export \"memory\") 2)".into(),
+            realloc: BUMP.into(),
+            functions: String::new(),
+            about: String::new(),
+        }
+    }
+
+    /// Adds an export of the world that gives back an address.
+    pub(super) fn function(mut self, name: &str, params: &str, body: &str) -> Self {
+        let world = self.world;
+        self.functions.push_str(&format!(
+            "(func ${name} (export \"shiphold:host/{world}@0.1.0#{name}\") {params} (result i32) {body})\n"
+        ));
+        self
+    }
+
+    /// Adds what is called after the host took the result of `name`.
+    pub(super) fn post_return(mut self, name: &str, body: &str) -> Self {
+        let world = self.world;
+        self.functions.push_str(&format!(
+            "(func (export \"cabi_post_shiphold:host/{world}@0.1.0#{name}\") (param i32) {body})\n"
+        ));
+        self
+    }
+
+    pub(super) fn import(mut self, import: &str) -> Self {
+        self.imports.push_str(import);
+        self
+    }
+
+    pub(super) fn fields(mut self, fields: impl Into<String>) -> Self {
+        self.fields = fields.into();
+        self
+    }
+
+    pub(super) fn realloc(mut self, body: &str) -> Self {
+        self.realloc = body.into();
+        self
+    }
+
+    /// What follows name, version and world in its plugin.toml.
+    pub(super) fn about(mut self, about: &str) -> Self {
+        self.about = about.into();
+        self
+    }
+
+    pub(super) fn core(&self) -> Vec<u8> {
+        let Self { imports, fields, realloc, functions, .. } = self;
+        let text = format!(
+            "(module {imports} {fields} (global $free (mut i32) (i32.const 65536))
+                (func $realloc (export \"cabi_realloc\")
+                    (param $old i32) (param $had i32) (param $align i32) (param $size i32) (result i32) {realloc})
+                {functions})"
+        );
+        wat::parse_str(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    }
+
+    pub(super) fn build(&self) -> Vec<u8> {
+        described(componentise(self.core(), self.world), self.world, &self.about)
+    }
+}
+
+/// A core module as a component of a world, or why it cannot be one.
+pub(super) fn try_componentise(mut core: Vec<u8>, world: &str) -> Result<Vec<u8>, String> {
+    let (resolve, id) = package();
+    let world = resolve.select_world(&[*id], Some(&format!("{world}-plugin"))).unwrap();
+    embed_component_metadata(&mut core, resolve, world, StringEncoding::UTF8, false)
+        .map_err(|e| format!("{e:#}"))?;
+    let mut encoder = ComponentEncoder::default();
+    encoder.validate(true).module(&core).and_then(|e| e.encode()).map_err(|e| format!("{e:#}"))
+}
+
+fn componentise(core: Vec<u8>, world: &str) -> Vec<u8> {
+    try_componentise(core, world).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// With a plugin.toml that says what is needed, and `about`.
+pub(super) fn described(component: Vec<u8>, world: &str, about: &str) -> Vec<u8> {
+    with_about(component, &format!("name = \"p\"\nversion = \"1.2.3\"\nworld = \"{world}\"\n{about}"))
 }

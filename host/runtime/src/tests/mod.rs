@@ -1,11 +1,14 @@
 //! The whole way of a plugin over real stores, with small components written as text.
 
 mod calls;
+mod fuzz;
 mod guest;
 mod life;
 mod limits;
+mod properties;
 mod refusals;
 mod signatures;
+mod zoo;
 
 use crate::compile::Compiler;
 use crate::{Plugins, RunOptions, RunReport};
