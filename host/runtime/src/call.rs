@@ -5,6 +5,7 @@ use crate::component::{Exports, Loaded};
 use crate::engine::Running;
 use crate::host::error::{Guest, from_guest, other_world};
 use crate::host::retention::{Cursor, size};
+use crate::host::secrets::without;
 use crate::limits::{Hit, Limiter};
 use crate::state::State;
 use crate::text::printable;
@@ -115,7 +116,10 @@ impl Session {
                 said if said.len() as u64 > limits.reply.0 => Err(Hit::Reply.error(&name, &limits)),
                 said => Err(Error::new(
                     Kind::Plugin,
-                    format!("plugin `{name}` refused: {}", printable(said, SAID_BYTES_MAX)),
+                    format!(
+                        "plugin `{name}` refused: {}",
+                        printable(&without(&self.store.data().hidden, said), SAID_BYTES_MAX)
+                    ),
                 )
                 .hint("it is the plugin's own answer; look at its configuration")),
             },
@@ -157,6 +161,8 @@ fn store(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> R
         log: Vec::new(),
         log_more: 0,
         gauges: loaded.gauges.clone(),
+        door: loaded.door.clone(),
+        hidden: Vec::new(),
         deadline: Instant::now() + limits.deadline.0,
         cancel: cancel.clone(),
     };

@@ -30,6 +30,9 @@ pub(crate) struct State {
     pub log: Vec<String>,
     pub log_more: u64,
     pub gauges: Gauges,
+    /// Its way out, and the secrets that it read: they are blanked out of what it says.
+    pub door: crate::host::http::Door,
+    pub hidden: Vec<String>,
     pub deadline: Instant,
     /// Set when the call ends, however it ends: host calls on other threads stop then.
     pub cancel: Arc<AtomicBool>,
@@ -47,6 +50,14 @@ impl State {
             self.limiter.hit = Some(Hit::Handles);
             Hit::Handles.into()
         })
+    }
+
+    pub(crate) fn gives(&mut self, _bytes: usize) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn takes(&mut self, _bytes: usize) -> wasmtime::Result<()> {
+        Ok(())
     }
 
     /// A storage call: on a thread made for blocking, and awaited, so that the deadline can end the wait. One that ran out
@@ -77,7 +88,7 @@ impl State {
             self.log_more += 1;
             return;
         }
-        let kept = printable(line, LOG_LINE_BYTES_MAX);
+        let kept = printable(&crate::host::secrets::without(&self.hidden, line), LOG_LINE_BYTES_MAX);
         tracing::debug!(plugin = self.plugin, "{kept}");
         self.log.push(kept);
     }
