@@ -6,16 +6,18 @@ use crate::engine::Running;
 use crate::host::error::{Guest, from_guest, other_world};
 use crate::host::retention::{Cursor, size};
 use crate::limits::{Hit, Limiter};
+use crate::lines::Lines;
 use crate::state::State;
 use crate::text::printable;
 use shiphold_storage::retention::Summary;
+use shiphold_storage::schema::now_ns;
 use shiphold_storage::{Caller, DataLayer, Error, Kind, Result};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::component::{Instance, ResourceTable};
+use wasmtime::component::{Instance, ResourceTable, ResourceTableError};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 /// What a call used and wrote, whether or not it went well.
@@ -133,7 +135,7 @@ impl Session {
         let limits = &self.loaded.plugin.limits;
         let fuel = limits.fuel.map(|max| max.saturating_sub(self.store.get_fuel().unwrap_or(0)));
         let state = self.store.data_mut();
-        Used { memory_peak_bytes: state.limiter.peak as u64, fuel, log: state.take_log() }
+        Used { memory_peak_bytes: state.limiter.peak as u64, fuel, log: state.lines.take() }
     }
 }
 
@@ -153,11 +155,11 @@ fn store(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> R
         config: loaded.config.clone(),
         table,
         limiter: Limiter::new(limits),
-        limits: limits.clone(),
-        log: Vec::new(),
-        log_more: 0,
+        lines: Lines::new(&loaded.plugin.name, limits.log_lines),
         gauges: loaded.gauges.clone(),
         deadline: Instant::now() + limits.deadline.0,
+        now: now_ns().div_euclid(SECOND_NS) * SECOND_NS,
+        wasi: None,
         cancel: cancel.clone(),
     };
     let mut store = Store::new(&loaded.ticked.engine, state);
@@ -172,6 +174,8 @@ fn store(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> R
     refuel(&mut store, limits.fuel)?;
     Ok(store)
 }
+
+const SECOND_NS: i64 = 1_000_000_000;
 
 /// Bytes beside its reply that a guest may hand over in one call.
 const HOSTCALL_SPARE_BYTES: usize = 64 << 10;
@@ -197,6 +201,7 @@ pub(crate) async fn plan_in(
     summaries: Arc<Vec<Summary>>,
     now: i64,
 ) -> Result<PlanResult> {
+    session.store.data_mut().now = now;
     let plan = session
         .call(
             |plan: &PlanResult| size(&plan.actions),
@@ -229,6 +234,9 @@ fn known(e: &wasmtime::Error) -> Option<Hit> {
     }
     if e.downcast_ref::<Trap>() == Some(&Trap::OutOfFuel) {
         return Some(Hit::Fuel);
+    }
+    if matches!(e.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
+        return Some(Hit::Handles);
     }
     let text = format!("{e:#}");
     if text.contains("fuel allocated for hostcalls has been exhausted") {

@@ -4,8 +4,8 @@
 use crate::bindings::exports::shiphold::host::query_builder as wit;
 use crate::call::Session;
 use crate::component::{Exports, Loaded};
-use crate::host::error::{Guest, from_guest, other_world};
 use crate::host::convert::{frame_from_guest, frame_to_guest, rows, size_of_frame};
+use crate::host::error::{Guest, from_guest, other_world};
 use crate::run::blocking;
 use crate::text::printable;
 use chrono_tz::UTC;

@@ -1,8 +1,8 @@
 //! What the store of one call holds.
 
+use crate::host::wasi::Wasi;
 use crate::limits::{Hit, Limiter};
-use crate::text::printable;
-use shiphold_storage::manifest::PluginLimits;
+use crate::lines::Lines;
 use shiphold_storage::series::Budget;
 use shiphold_storage::{Caller, DataLayer, Result};
 use std::collections::BTreeMap;
@@ -11,8 +11,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use wasmtime::component::{Resource, ResourceTable};
 
-/// Bytes of a log line that are kept.
-pub(crate) const LOG_LINE_BYTES_MAX: usize = 4 << 10;
 /// Gauges of one plugin.
 pub(crate) const GAUGES_MAX: usize = 100;
 
@@ -26,11 +24,12 @@ pub(crate) struct State {
     pub config: Arc<str>,
     pub table: ResourceTable,
     pub limiter: Limiter,
-    pub limits: PluginLimits,
-    pub log: Vec<String>,
-    pub log_more: u64,
+    pub lines: Lines,
     pub gauges: Gauges,
     pub deadline: Instant,
+    /// The call's `now`: of a plan the one that it is given, else the whole second in which the session began. Nanoseconds.
+    pub now: i64,
+    pub wasi: Option<Box<Wasi>>,
     /// Set when the call ends, however it ends: host calls on other threads stop then.
     pub cancel: Arc<AtomicBool>,
 }
@@ -73,24 +72,6 @@ impl State {
 
     /// Keeps a line, at most `log_lines` of them.
     pub(crate) fn log(&mut self, line: &str) {
-        if self.log.len() >= self.limits.log_lines as usize {
-            self.log_more += 1;
-            return;
-        }
-        let kept = printable(line, LOG_LINE_BYTES_MAX);
-        tracing::debug!(plugin = self.plugin, "{kept}");
-        self.log.push(kept);
-    }
-
-    /// The lines, with a last one that counts what was not kept.
-    pub(crate) fn take_log(&mut self) -> Vec<String> {
-        let mut log = std::mem::take(&mut self.log);
-        if self.log_more > 0 {
-            log.push(format!(
-                "… {} more lines were not kept: limits.log_lines = {}",
-                self.log_more, self.limits.log_lines
-            ));
-        }
-        log
+        self.lines.push(line);
     }
 }

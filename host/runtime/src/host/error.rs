@@ -39,7 +39,9 @@ pub(crate) fn from_guest(e: &Guest) -> (Kind, &str) {
 
 /// What a plugin says that is asked for what its world does not do.
 pub(crate) fn other_world() -> Guest {
-    Guest::Invalid("its world does not do that: `shiphold plugins list` shows the world of each plugin".into())
+    Guest::Invalid(
+        "its world does not do that: `shiphold plugins list` shows the world of each plugin".into(),
+    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `metrics`
 
-use crate::bindings::shiphold::host::metrics::Host;
 use super::error::{Guest, to_guest};
+use crate::bindings::shiphold::host::metrics::Host;
 use crate::state::{GAUGES_MAX, State};
 use shiphold_storage::Error;
 use std::sync::PoisonError;

@@ -1,7 +1,7 @@
 //! `random`
 
-use crate::bindings::shiphold::host::random::Host;
 use super::error::{Guest, to_guest};
+use crate::bindings::shiphold::host::random::Host;
 use crate::state::State;
 use shiphold_storage::{Error, Kind, Result};
 

@@ -1,8 +1,8 @@
 //! `series`
 
 use super::convert::{frame_from_guest, frame_to_guest, key_from_guest, key_to_guest, rows};
-use crate::bindings::shiphold::host::series::{Host, HostScan, SeriesInfo};
 use super::error::{Guest, to_guest};
+use crate::bindings::shiphold::host::series::{Host, HostScan, SeriesInfo};
 use crate::bindings::shiphold::host::types::{
     Frame as GuestFrame, SeriesKey as GuestKey, TimeRange as GuestRange,
 };

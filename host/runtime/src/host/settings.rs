@@ -1,7 +1,7 @@
 //! `settings`
 
-use crate::bindings::shiphold::host::settings::Host;
 use super::error::{Guest, to_guest};
+use crate::bindings::shiphold::host::settings::Host;
 use crate::state::State;
 use shiphold_storage::Kind;
 

@@ -1,7 +1,7 @@
 //! `skills`
 
-use crate::bindings::shiphold::host::skills::Host;
 use super::error::{Guest, to_guest};
+use crate::bindings::shiphold::host::skills::Host;
 use crate::bindings::shiphold::host::types::Skill;
 use crate::state::State;
 use shiphold_storage::Error;
