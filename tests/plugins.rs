@@ -1,6 +1,7 @@
 //! The example policy and hostile components, through the binary: what an operator sees when a plugin is right, wrong,
 //! greedy, broken or hostile. Whatever a plugin does, the host and its data go on.
 
+mod budget;
 mod hostile;
 mod life;
 mod worlds;

@@ -1,7 +1,18 @@
-//! The development kit: a project folder in, a component out.
+//! The development kit of Shiphold's plugins: writes projects, turns them into components, and reads the fixtures that say
+//! what a plugin must answer. It runs no component and opens no store: that is the program's work.
 
+pub mod fixture;
 pub mod javascript;
+pub mod new;
+pub mod project;
 pub mod python;
+pub mod rust;
+pub mod section;
+pub mod tool;
+pub mod wit;
+mod world;
+
+pub use project::{Language, Project, World};
 
 use std::path::PathBuf;
 

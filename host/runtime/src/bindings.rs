@@ -16,6 +16,8 @@ wasmtime::component::bindgen!({
     exports: { default: async },
     with: {
         "shiphold:host/series.scan": crate::host::series::Scan,
+        "shiphold:host/files.reader": crate::host::files::Reader,
+        "shiphold:host/files.writer": crate::host::files::Writer,
         "shiphold:host/retention-types.cursor": crate::host::retention::Cursor,
     },
 });

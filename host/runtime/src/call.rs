@@ -5,6 +5,7 @@ use crate::component::{Exports, Loaded};
 use crate::engine::Running;
 use crate::host::error::{Guest, from_guest, other_world};
 use crate::host::retention::{Cursor, size};
+use crate::host::secrets::without;
 use crate::limits::{Hit, Limiter};
 use crate::lines::Lines;
 use crate::state::State;
@@ -117,7 +118,10 @@ impl Session {
                 said if said.len() as u64 > limits.reply.0 => Err(Hit::Reply.error(&name, &limits)),
                 said => Err(Error::new(
                     Kind::Plugin,
-                    format!("plugin `{name}` refused: {}", printable(said, SAID_BYTES_MAX)),
+                    format!(
+                        "plugin `{name}` refused: {}",
+                        printable(&without(&self.store.data().hidden, said), SAID_BYTES_MAX)
+                    ),
                 )
                 .hint("it is the plugin's own answer; look at its configuration")),
             },
@@ -155,8 +159,11 @@ fn store(loaded: &Loaded, layer: &Arc<DataLayer>, cancel: &Arc<AtomicBool>) -> R
         config: loaded.config.clone(),
         table,
         limiter: Limiter::new(limits),
+        limits: limits.clone(),
         lines: Lines::new(&loaded.plugin.name, limits.log_lines),
         gauges: loaded.gauges.clone(),
+        door: loaded.door.clone(),
+        hidden: Vec::new(),
         deadline: Instant::now() + limits.deadline.0,
         now: now_ns().div_euclid(SECOND_NS) * SECOND_NS,
         wasi: None,

@@ -30,6 +30,8 @@ pub(crate) struct Examined {
     pub descriptor: Descriptor,
     /// Asked and given.
     pub grants: Grants,
+    /// The name of the key that signed it, where the manifest asks for a signature.
+    pub signed_by: Option<String>,
 }
 
 pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(String, String)>> {
@@ -49,6 +51,7 @@ pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(Str
             ),
         )]);
     }
+    let signed_by = crate::signature::verify(plugin, &bytes).map_err(|e| one("signed_by", &e))?;
     let inspection =
         inspect_bytes(&bytes).map_err(|e| one("component", &e.context(plugin.component.display())))?;
     let mut problems = Vec::new();
@@ -96,7 +99,11 @@ pub(crate) fn examine(plugin: &Plugin) -> std::result::Result<Examined, Vec<(Str
             None => (key("config"), p),
         }
     }));
-    if problems.is_empty() { Ok(Examined { bytes, inspection, descriptor, grants }) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(Examined { bytes, inspection, descriptor, grants, signed_by })
+    } else {
+        Err(problems)
+    }
 }
 
 /// Each import beyond the grants, with what is missing on which side.
@@ -131,6 +138,14 @@ fn not_granted(imports: &[String], grants: &Grants, asked: &Grants) -> Vec<Strin
                 }
                 "skills" => missing("skills", grants.skills_read, asked.skills_read),
                 "settings" => missing("settings", !grants.settings_read.is_empty(), !asked.settings_read.is_empty()),
+                "files" => {
+                    let any = |g: &Grants| {
+                        !(g.files_read.is_empty() && g.files_write.is_empty() && g.files_delete.is_empty())
+                    };
+                    missing("files", any(grants), any(asked))
+                }
+                "http" => missing("http", !grants.http.is_empty(), !asked.http.is_empty()),
+                "secrets" => missing("secrets", !grants.secrets.is_empty(), !asked.secrets.is_empty()),
                 name => Some(format!("it imports `{name}`, which is not an import of its world")),
             }
         })

@@ -34,12 +34,14 @@ pub struct Loaded {
     pub(crate) plugin: Plugin,
     pub(crate) version: String,
     pub(crate) sha256: String,
+    pub(crate) signed_by: Option<String>,
     pub(crate) grants: Arc<Grants>,
     pub(crate) config: Arc<str>,
     pub(crate) ticked: Arc<Ticked>,
     pub(crate) pre: InstancePre<State>,
     pub(crate) exports: Exports,
     pub(crate) gauges: Gauges,
+    pub(crate) door: crate::host::http::Door,
     pub(crate) code: PathBuf,
     /// Was its code compiled now, or found in the cache?
     pub compiled: bool,
@@ -61,10 +63,13 @@ impl Loaded {
 /// Checks, compiles (or finds in the cache) and links a plugin of the manifest.
 pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &Compiler) -> Result<Loaded> {
     let (examining, fuel) = (plugin.clone(), plugin.limits.fuel.is_some());
-    let Examined { bytes, inspection, descriptor, grants } =
+    let Examined { bytes, inspection, descriptor, grants, signed_by } =
         tokio::task::spawn_blocking(move || examine_or_error(&examining))
             .await
             .map_err(|e| Error::internal(format!("looking at plugin `{}`: {e}", plugin.name)))??;
+    if let Some(key) = &signed_by {
+        tracing::info!(plugin = plugin.name, key, "the component is signed");
+    }
     let ticked = engines.get(fuel)?;
     let code = compile::load(&ticked, &bytes, cache, compiler)
         .await
@@ -80,6 +85,7 @@ pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &C
     Ok(Loaded {
         version: descriptor.version,
         sha256: inspection.sha256,
+        signed_by,
         grants: Arc::new(grants),
         config: plugin.config.to_string().into(),
         plugin: plugin.clone(),
@@ -87,6 +93,7 @@ pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &C
         pre,
         exports,
         gauges: Gauges::default(),
+        door: crate::host::http::Door::default(),
         compiled: code.now,
         code: code.code,
     })

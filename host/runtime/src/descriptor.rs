@@ -81,6 +81,7 @@ pub struct AskedRead {
 pub struct AskedFiles {
     pub read: Vec<String>,
     pub write: Vec<String>,
+    pub delete: Vec<String>,
 }
 
 impl Descriptor {
@@ -121,6 +122,7 @@ impl Descriptor {
             skills_read: g.skills,
             files_read: g.files.read,
             files_write: g.files.write,
+            files_delete: g.files.delete,
             http: g.http,
             secrets: g.secrets,
             clock: g.clock,

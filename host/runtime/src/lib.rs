@@ -20,6 +20,7 @@ mod queries;
 mod run;
 mod schedule;
 mod schema;
+mod signature;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! The lines of a call: what it logged, and what it printed, in their order and within its limits.
 
+use crate::host::secrets::without;
 use crate::text::printable;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +24,8 @@ struct Inner {
     max: usize,
     kept: Vec<String>,
     more: u64,
+    /// Secrets that are blanked out.
+    hidden: Vec<String>,
     /// What was printed since the last end of a line.
     stdout: Vec<u8>,
     stderr: Vec<u8>,
@@ -35,6 +38,7 @@ impl Lines {
             max: max as usize,
             kept: Vec::new(),
             more: 0,
+            hidden: Vec::new(),
             stdout: Vec::new(),
             stderr: Vec::new(),
         })))
@@ -47,6 +51,11 @@ impl Lines {
     /// Keeps a line, at most `max` of them.
     pub(crate) fn push(&self, line: &str) {
         self.inner().push(line);
+    }
+
+    /// From now on this secret stands in no line.
+    pub(crate) fn hide(&self, secret: String) {
+        self.inner().hidden.push(secret);
     }
 
     /// Bytes that were printed: each whole line is kept like one that was logged. A line longer than
@@ -95,7 +104,7 @@ impl Inner {
             self.more += 1;
             return;
         }
-        let kept = printable(line, LOG_LINE_BYTES_MAX);
+        let kept = printable(&without(&self.hidden, line), LOG_LINE_BYTES_MAX);
         tracing::debug!(plugin = self.plugin, "{kept}");
         self.kept.push(kept);
     }
@@ -131,6 +140,10 @@ mod tests {
         lines.print(Printed::Stdout, b"");
         assert_eq!(lines.take(), ["stdout: one", "info: between", "stdout: two", "stdout: ", "stderr: bad"]);
         assert!(lines.take().is_empty());
+        lines.hide("hunter22".into());
+        lines.push("info: hunter22");
+        lines.print(Printed::Stdout, b"my hunter22\n");
+        assert_eq!(lines.take(), ["info: [secret]", "stdout: my [secret]"]);
     }
 
     #[test]

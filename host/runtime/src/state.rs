@@ -3,6 +3,7 @@
 use crate::host::wasi::Wasi;
 use crate::limits::{Hit, Limiter};
 use crate::lines::Lines;
+use shiphold_storage::manifest::PluginLimits;
 use shiphold_storage::series::Budget;
 use shiphold_storage::{Caller, DataLayer, Result};
 use std::collections::BTreeMap;
@@ -24,8 +25,12 @@ pub(crate) struct State {
     pub config: Arc<str>,
     pub table: ResourceTable,
     pub limiter: Limiter,
+    pub limits: PluginLimits,
     pub lines: Lines,
     pub gauges: Gauges,
+    /// Its way out, and the secrets that it read: they are blanked out of what it says.
+    pub door: crate::host::http::Door,
+    pub hidden: Vec<String>,
     pub deadline: Instant,
     /// The call's `now`: of a plan the one that it is given, else the whole second in which the session began. Nanoseconds.
     pub now: i64,
@@ -46,6 +51,14 @@ impl State {
             self.limiter.hit = Some(Hit::Handles);
             Hit::Handles.into()
         })
+    }
+
+    pub(crate) fn gives(&mut self, _bytes: usize) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn takes(&mut self, _bytes: usize) -> wasmtime::Result<()> {
+        Ok(())
     }
 
     /// A storage call: on a thread made for blocking, and awaited, so that the deadline can end the wait. One that ran out

@@ -115,6 +115,8 @@ pub struct Grants {
     /// `store/prefix` patterns.
     pub files_read: Vec<String>,
     pub files_write: Vec<String>,
+    /// Files that may be taken away, versions and all.
+    pub files_delete: Vec<String>,
     /// `METHOD host` entries.
     pub http: Vec<String>,
     pub secrets: Vec<String>,
@@ -139,6 +141,7 @@ impl Grants {
             skills_read: asked.skills_read && given.skills_read,
             files_read: meet(&asked.files_read, &given.files_read),
             files_write: meet(&asked.files_write, &given.files_write),
+            files_delete: meet(&asked.files_delete, &given.files_delete),
             http: meet(&asked.http, &given.http),
             secrets: meet(&asked.secrets, &given.secrets),
             clock: asked.clock && given.clock,

@@ -7,6 +7,7 @@ pub mod caller;
 pub mod disk;
 pub mod error;
 pub mod files;
+pub mod http_grant;
 pub mod layer;
 pub mod manifest;
 pub mod plugins;

@@ -4,10 +4,13 @@ mod clock;
 mod config;
 pub(crate) mod convert;
 pub(crate) mod error;
+pub(crate) mod files;
+pub(crate) mod http;
 mod log;
 mod metrics;
 mod random;
 pub(crate) mod retention;
+pub(crate) mod secrets;
 pub(crate) mod series;
 mod settings;
 pub(crate) mod skills;
@@ -37,6 +40,15 @@ pub(crate) fn link(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Res
     }
     if grants.skills_read {
         wit::skills::add_to_linker::<_, Own>(linker, |s| s)?;
+    }
+    if !grants.files_read.is_empty() || !grants.files_write.is_empty() || !grants.files_delete.is_empty() {
+        wit::files::add_to_linker::<_, Own>(linker, |s| s)?;
+    }
+    if !grants.http.is_empty() {
+        wit::http::add_to_linker::<_, Own>(linker, |s| s)?;
+    }
+    if !grants.secrets.is_empty() {
+        wit::secrets::add_to_linker::<_, Own>(linker, |s| s)?;
     }
     if !grants.settings_read.is_empty() {
         wit::settings::add_to_linker::<_, Own>(linker, |s| s)?;

@@ -69,6 +69,8 @@ fn to_guest(s: &Summary) -> wit::Summary {
             version: f.version,
             size: f.size,
             created_at: f.created_at,
+            versions: f.versions,
+            bytes: f.bytes,
         }),
     }
 }

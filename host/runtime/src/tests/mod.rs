@@ -4,6 +4,7 @@ mod calls;
 mod guest;
 mod life;
 mod refusals;
+mod signatures;
 
 use crate::compile::Compiler;
 use crate::{Plugins, RunOptions, RunReport};

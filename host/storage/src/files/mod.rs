@@ -11,6 +11,7 @@ mod rows;
 mod store;
 mod stream;
 mod types;
+mod weights;
 
 #[cfg(test)]
 mod crash_tests;
@@ -25,3 +26,4 @@ pub use types::{
     FileStat, FileVersion, FilesFault, FilesStats, FilesVerify, GcReport, MEDIA_TYPE_BYTES_MAX,
     METADATA_BYTES_MAX, PAGE_MAX, PutOptions, StoreConfig, Writable, as_error,
 };
+pub(crate) use weights::Weight;

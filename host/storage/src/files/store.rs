@@ -283,6 +283,16 @@ impl FileStores {
         self.purge_for(caller, store, path)
     }
 
+    /// Takes every version of a name away, for a plugin with the grant `files.delete`, and for an admin.
+    pub fn remove(&self, caller: &Caller, store: &str, path: &str) -> Result<()> {
+        match caller {
+            Caller::Plugin { .. } => may(caller, Access::Delete, store, path)?,
+            _ => caller.require(Scope::Admin, "delete files")?,
+        }
+        name::check(path)?;
+        self.purge_for(caller, store, path)
+    }
+
     /// Takes every version of a name away, for a caller whose right to do so was looked at already.
     pub(crate) fn purge_for(&self, caller: &Caller, store: &str, path: &str) -> Result<()> {
         let s = self.store(store)?;
@@ -322,17 +332,20 @@ fn damaged(what: &str) -> Error {
 enum Access {
     Read,
     Write,
+    Delete,
 }
 
 fn may(caller: &Caller, access: Access, store: &str, path: &str) -> Result<()> {
     let (scope, key) = match access {
         Access::Read => (Scope::Read, "files.read"),
         Access::Write => (Scope::Write, "files.write"),
+        Access::Delete => (Scope::Admin, "files.delete"),
     };
     let Caller::Plugin { name, grants } = caller else { return caller.require(scope, key) };
     let patterns = match access {
         Access::Read => &grants.files_read,
         Access::Write => &grants.files_write,
+        Access::Delete => &grants.files_delete,
     };
     let wanted = format!("{store}/{path}");
     if patterns.iter().any(|p| pattern_matches(p, &wanted)) {

@@ -2,6 +2,7 @@
 
 use super::plugin::read_plugin;
 use super::reader::{Findings, Section};
+use super::trust::read_trust;
 use super::*;
 use crate::error::{Error, Kind, Result};
 use std::fmt;
@@ -130,10 +131,11 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
     let files = read_files(&root, &base, &host.data);
     let secrets = read_secrets(&root, &base);
     let series = read_series(&root.section("series"), &secrets);
+    let trust = read_trust(&root.section("trust"));
     let plugins = root
         .named("plugins")
         .into_iter()
-        .map(|(name, s)| (name.clone(), read_plugin(&s, name, &base, &files, &secrets)))
+        .map(|(name, s)| (name.clone(), read_plugin(&s, name, &base, &files, &secrets, &trust)))
         .collect();
     let manifest = Manifest {
         path: path.to_path_buf(),
@@ -145,6 +147,7 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
         series,
         files,
         secrets,
+        trust,
         plugins,
     };
     root.finish();

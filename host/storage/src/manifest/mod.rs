@@ -13,6 +13,7 @@ mod plugin;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 pub use load::{Problem, Problems};
 
@@ -31,6 +32,7 @@ pub struct Manifest {
     pub files: BTreeMap<String, FileStore>,
     /// Secrets by name: where they come from, never their value.
     pub secrets: BTreeMap<String, SecretSource>,
+    pub trust: Trust,
     pub plugins: BTreeMap<String, Plugin>,
 }
 
@@ -177,6 +179,15 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
+/// `[trust]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Trust {
+    /// `required` (default: true where there is a key): every component must be signed by one of the keys.
+    pub required: bool,
+    /// `[trust.keys]`: minisign public keys (ed25519, base64) by name.
+    pub keys: BTreeMap<String, String>,
+}
+
 /// The four worlds of `wit/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -209,6 +220,9 @@ pub struct Plugin {
     pub world: World,
     /// `sha256`: the pin; a component with another digest is refused.
     pub sha256: Option<String>,
+    /// `signed_by`, else every key of `[trust.keys]` where `trust.required`: one of them must have signed the component.
+    /// Empty: no signature is asked for.
+    pub signers: BTreeMap<String, String>,
     /// `enabled` (default true).
     pub enabled: bool,
     /// `schedule`: a cron line of five fields, or `every 15 min`.

@@ -3,6 +3,7 @@
 use super::load::{NAME_RULE, is_name, place, to_u32};
 use super::reader::Section;
 use super::*;
+use crate::http_grant::Destination;
 use std::path::Path;
 
 pub(super) fn read_plugin(
@@ -11,6 +12,7 @@ pub(super) fn read_plugin(
     base: &Path,
     files: &BTreeMap<String, FileStore>,
     secrets: &BTreeMap<String, SecretSource>,
+    trust: &Trust,
 ) -> Plugin {
     if !is_name(&name) {
         s.problem("", NAME_RULE);
@@ -39,6 +41,7 @@ pub(super) fn read_plugin(
         component,
         world,
         sha256,
+        signers: super::trust::read_signers(s, trust),
         enabled: s.flag("enabled", true),
         schedule: read_schedule(s, world),
         timezone,
@@ -103,6 +106,7 @@ fn read_grants(
         skills_read: s.flag("skills", false),
         files_read: stores.texts("read"),
         files_write: stores.texts("write"),
+        files_delete: stores.texts("delete"),
         http: s.texts("http"),
         secrets: s.texts("secrets"),
         clock: s.flag("clock", false),
@@ -119,7 +123,9 @@ fn read_grants(
             }
         }
     }
-    for (key, patterns) in [("read", &grants.files_read), ("write", &grants.files_write)] {
+    for (key, patterns) in
+        [("read", &grants.files_read), ("write", &grants.files_write), ("delete", &grants.files_delete)]
+    {
         for p in patterns {
             let store = p.split('/').next().unwrap_or_default();
             if !p.contains('/') || !files.contains_key(store) {
@@ -133,21 +139,16 @@ fn read_grants(
         }
     }
     for entry in &grants.http {
-        let mut words = entry.split(' ');
-        let method = words.next().unwrap_or_default();
-        let ok = ["GET", "HEAD", "POST", "PUT", "DELETE"].contains(&method)
-            && words.next().is_some_and(|h| !h.is_empty() && !h.contains('/'))
-            && words.next().is_none();
-        if !ok {
+        if Destination::parse(entry).is_none() {
             s.problem(
                 "http",
-                format!("`{entry}` is not a method and a host, such as \"GET api.example.com\""),
+                format!("`{entry}` is not a method and a host, such as \"GET api.example.com\" or \"PUT http://127.0.0.1:9000\""),
             );
         }
     }
     // What a world cannot import, it cannot be granted: such a line would look like power and be none.
     let imports: &[&str] = match world {
-        World::RetentionPolicy => &["series", "settings", "clock", "random", "overwrite"],
+        World::RetentionPolicy => &["series", "settings", "files", "clock", "random", "overwrite"],
         World::SkillIndexer => &["skills", "settings", "random"],
         World::QueryBuilder => &["series", "settings", "clock"],
         World::BackupTarget => &["files", "http", "secrets", "clock", "overwrite"],
@@ -156,7 +157,12 @@ fn read_grants(
         ("series", !(grants.series_read.is_empty() && grants.series_write.is_empty())),
         ("settings", !grants.settings_read.is_empty()),
         ("skills", grants.skills_read),
-        ("files", !(grants.files_read.is_empty() && grants.files_write.is_empty())),
+        (
+            "files",
+            !(grants.files_read.is_empty()
+                && grants.files_write.is_empty()
+                && grants.files_delete.is_empty()),
+        ),
         ("http", !grants.http.is_empty()),
         ("secrets", !grants.secrets.is_empty()),
         ("clock", grants.clock),

@@ -107,7 +107,7 @@ impl<'a> View<'a> {
             }
             Action::DropFile { store, path } => {
                 self.store(store)?;
-                grants::write_file(caller, store, path)?;
+                grants::delete_file(caller, store, path)?;
                 let file = self.layer.files().stat(&Caller::Operator, store, path, None)?;
                 let keep = i64::try_from(KEEP_DEFAULT.as_nanos()).unwrap_or(i64::MAX);
                 if file.created_at > self.now.saturating_sub(keep) {
@@ -376,7 +376,7 @@ fn too_much(layer: &DataLayer, plan: &CheckedPlan, files: &BTreeMap<String, u64>
     }
     for (store, dropped) in files {
         let mut there = 0_u64;
-        summaries::each_file(layer, store, &mut |_| there += 1)?;
+        summaries::each_file(layer, store, &mut |_, _| there += 1)?;
         if above(*dropped, there) {
             return Ok(Some(format!(
                 "the plan drops {dropped} of {there} files of store `{store}`, more than safety.max_drop_share = {percent} %"

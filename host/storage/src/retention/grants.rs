@@ -28,6 +28,13 @@ pub(super) fn write_file(caller: &Caller, store: &str, path: &str) -> Result<()>
     granted(name, &grants.files_write, "files.write", &format!("{store}/{path}"))
 }
 
+pub(super) fn delete_file(caller: &Caller, store: &str, path: &str) -> Result<()> {
+    let Caller::Plugin { name, grants } = caller else {
+        return caller.require(Scope::Admin, "drop files");
+    };
+    granted(name, &grants.files_delete, "files.delete", &format!("{store}/{path}"))
+}
+
 pub(super) fn read_file(caller: &Caller, store: &str, path: &str) -> Result<()> {
     let Caller::Plugin { name, grants } = caller else { return caller.require(Scope::Read, "list files") };
     granted(name, &grants.files_read, "files.read", &format!("{store}/{path}"))

@@ -41,8 +41,12 @@ pub struct FileSummary {
     pub store: String,
     pub path: String,
     pub version: u64,
+    /// Bytes of the newest version.
     pub size: u64,
     pub created_at: i64,
+    /// Versions that are there, and the bytes of all of them.
+    pub versions: u32,
+    pub bytes: u64,
 }
 
 /// One of both.

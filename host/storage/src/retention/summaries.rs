@@ -3,7 +3,7 @@
 use super::{FileSummary, SeriesSummary, Summary, grants, marks};
 use crate::caller::Caller;
 use crate::error::Result;
-use crate::files::FileStat;
+use crate::files::{FileStat, Weight};
 use crate::layer::DataLayer;
 use crate::series::kinds::{Kind, timeframe_of};
 use crate::series::{Selector, SeriesKey};
@@ -14,15 +14,23 @@ const AHEAD_NS: i64 = 86_400_000_000_000;
 /// Files of one page.
 const PAGE: u64 = 10_000;
 
-/// Calls `each` with every file of a store, in order.
-pub(super) fn each_file(layer: &DataLayer, store: &str, each: &mut dyn FnMut(FileStat)) -> Result<()> {
+/// Calls `each` with every file of a store and what it weighs, in order.
+pub(super) fn each_file(
+    layer: &DataLayer,
+    store: &str,
+    each: &mut dyn FnMut(FileStat, Weight),
+) -> Result<()> {
     let mut after: Option<String> = None;
     loop {
         // The caller's grants are looked at file by file: a pattern may choose any of them.
         let page = layer.files().list(&Caller::Operator, store, "", after.as_deref(), PAGE)?;
-        let Some(last) = page.last() else { return Ok(()) };
+        let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(()) };
+        let weights = layer.files().weights(store, &first.path, &last.path)?;
         after = Some(last.path.clone());
-        page.into_iter().for_each(&mut *each);
+        for file in page {
+            let weight = weights.get(&file.path).copied().unwrap_or((1, file.size));
+            each(file, weight);
+        }
     }
 }
 
@@ -31,7 +39,7 @@ pub(super) fn now(layer: &DataLayer, wall_ns: i64) -> Result<i64> {
         layer.series().engine().list(&Selector::default())?.iter().filter_map(|s| s.max_time).max();
     if newest.is_none() {
         for store in layer.files().names() {
-            each_file(layer, store, &mut |f| newest = newest.max(Some(f.created_at)))?;
+            each_file(layer, store, &mut |f, _| newest = newest.max(Some(f.created_at)))?;
         }
     }
     Ok(newest.map_or(wall_ns, |n| wall_ns.min(n.saturating_add(AHEAD_NS))))
@@ -66,7 +74,7 @@ pub(super) fn summaries(layer: &DataLayer, plugin: &Caller) -> Result<Vec<Summar
         }));
     }
     for store in layer.files().names() {
-        each_file(layer, store, &mut |f| {
+        each_file(layer, store, &mut |f, (versions, bytes)| {
             if grants::read_file(plugin, store, &f.path).is_ok() {
                 out.push(Summary::File(FileSummary {
                     store: f.store,
@@ -74,6 +82,8 @@ pub(super) fn summaries(layer: &DataLayer, plugin: &Caller) -> Result<Vec<Summar
                     version: f.version,
                     size: f.size,
                     created_at: f.created_at,
+                    versions,
+                    bytes,
                 }));
             }
         })?;

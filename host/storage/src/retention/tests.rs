@@ -41,6 +41,7 @@ pub(super) fn all_grants() -> Grants {
         series_drop: all(),
         files_read: all(),
         files_write: all(),
+        files_delete: all(),
         ..Grants::default()
     }
 }

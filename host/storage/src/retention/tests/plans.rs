@@ -159,7 +159,10 @@ fn a_policy_sees_what_it_may_read_and_how_far_it_was_rolled_up() {
     s.ticks("A", steady(5));
     s.ticks("B", steady(1));
     s.run(vec![down("tick.A", "1h", START + 2 * DAY + 30)]);
-    s.layer.files().put(&OP, "cold", "x/1", &mut &b"abc"[..], Default::default()).unwrap();
+    // Three versions, of which two share an object.
+    for content in ["abc", "four", "abc"] {
+        s.layer.files().put(&OP, "cold", "x/1", &mut content.as_bytes(), Default::default()).unwrap();
+    }
     let mut grants = all_grants();
     (grants.series_read, grants.files_read) =
         (vec!["market/tick.A".into(), "market/bar.*".into()], vec!["cold/x/*".into()]);
@@ -168,10 +171,10 @@ fn a_policy_sees_what_it_may_read_and_how_far_it_was_rolled_up() {
         .iter()
         .map(|x| match x {
             Summary::Series(x) => format!("{} {:?} {}", x.key, x.timeframe, x.rows),
-            Summary::File(x) => format!("{}/{} {}", x.store, x.path, x.size),
+            Summary::File(x) => format!("{}/{} {} {}:{}", x.store, x.path, x.size, x.versions, x.bytes),
         })
         .collect();
-    assert_eq!(names, ["market/bar.1h.A Some(\"1h\") 48", "market/tick.A None 720", "cold/x/1 3"]);
+    assert_eq!(names, ["market/bar.1h.A Some(\"1h\") 48", "market/tick.A None 720", "cold/x/1 3 3:7"]);
     let Summary::Series(ticks) = &seen[1] else { panic!() };
     assert_eq!((ticks.first, ticks.last), (START, START + 5 * DAY - 600 * SECOND));
     assert_eq!(ticks.rolled, BTreeMap::from([("1h".to_string(), START + 2 * DAY)]));

@@ -1,0 +1,233 @@
+//! `files`
+
+use super::error::{Guest, to_guest};
+use crate::bindings::shiphold::host::files::{FileInfo, Host, HostReader, HostWriter};
+use crate::state::State;
+use shiphold_storage::files::{FileVersion, PutOptions, as_error};
+use shiphold_storage::{Error, Kind, Result};
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use wasmtime::component::Resource;
+
+/// Files of one list.
+const LIST_MAX: u32 = 10_000;
+/// Bytes of one read or write.
+const STEP_BYTES_MAX: usize = 1 << 20;
+/// Steps of a write on their way to the disk.
+const STEPS_AHEAD: usize = 2;
+
+type Said<T> = wasmtime::Result<std::result::Result<T, Guest>>;
+
+/// A file being read.
+pub struct Reader(Option<Box<dyn Read + Send>>);
+
+/// A file being written: a thread of its own stores what comes.
+pub struct Writer {
+    /// `None`: it was finished.
+    steps: Option<SyncSender<Step>>,
+    stored: Option<Receiver<Result<FileVersion>>>,
+}
+
+enum Step {
+    Bytes(Vec<u8>),
+    End,
+}
+
+/// What the storing thread reads from.
+struct Coming {
+    steps: Receiver<Step>,
+    now: io::Cursor<Vec<u8>>,
+    ended: bool,
+}
+
+impl Read for Coming {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let got = self.now.read(out)?;
+            if got > 0 || self.ended || out.is_empty() {
+                return Ok(got);
+            }
+            match self.steps.recv() {
+                Ok(Step::Bytes(bytes)) => self.now = io::Cursor::new(bytes),
+                Ok(Step::End) => self.ended = true,
+                // Dropped half-way: nothing may be stored.
+                Err(_) => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the writer was not finished"));
+                }
+            }
+        }
+    }
+}
+
+fn info(v: FileVersion) -> FileInfo {
+    FileInfo {
+        store: v.store,
+        path: v.path,
+        version: v.version,
+        blake3: v.blake3.unwrap_or_default(),
+        size: v.size,
+        created_at: v.created_at,
+    }
+}
+
+fn too_much(what: &str) -> Error {
+    Error::limit(what, format!("{STEP_BYTES_MAX} bytes a call"), "do it in several calls")
+}
+
+fn over() -> Error {
+    Error::invalid("the writer was finished already")
+}
+
+/// What the storing thread said when it ended before its time.
+fn ended(stored: Option<Receiver<Result<FileVersion>>>) -> Error {
+    match stored.and_then(|s| s.recv().ok()) {
+        Some(Err(e)) => e,
+        _ => Error::new(Kind::Io, "the file could not be stored"),
+    }
+}
+
+impl Host for State {
+    async fn list(
+        &mut self,
+        store: String,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> Said<Vec<FileInfo>> {
+        let listed = self
+            .blocking(move |layer, caller, _| {
+                layer.files().list(caller, &store, &prefix, after.as_deref(), limit.min(LIST_MAX).into())
+            })
+            .await?;
+        match listed {
+            Ok(all) => {
+                self.gives(all.iter().map(|f| f.store.len() + f.path.len() + 128).sum())?;
+                Ok(Ok(all.into_iter().map(info).collect()))
+            }
+            Err(e) => Ok(Err(to_guest(&e))),
+        }
+    }
+
+    async fn open(
+        &mut self,
+        store: String,
+        path: String,
+        version: Option<u64>,
+        offset: u64,
+    ) -> Said<Resource<Reader>> {
+        let opened = self
+            .blocking(move |layer, caller, _| {
+                if offset == 0 {
+                    return Ok(layer.files().get(caller, &store, &path, version, None)?.1);
+                }
+                let stat = layer.files().stat(caller, &store, &path, version)?;
+                let range = Some(offset..stat.size.max(offset));
+                Ok(layer.files().get(caller, &store, &path, Some(stat.version), range)?.1)
+            })
+            .await?;
+        match opened {
+            Ok(read) => Ok(Ok(self.hold(Reader(Some(read)))?)),
+            Err(e) => Ok(Err(to_guest(&e))),
+        }
+    }
+
+    async fn create(&mut self, store: String, path: String, media_type: String) -> Said<Resource<Writer>> {
+        let (steps, coming) = sync_channel(STEPS_AHEAD);
+        let (say, stored) = sync_channel(1);
+        let (layer, caller) = (self.layer.clone(), self.caller.clone());
+        // What can be refused is refused by the first step; a thread that waits for steps ends when the writer is dropped.
+        let thread = std::thread::Builder::new().name("plugin-file".into()).spawn(move || {
+            let mut coming = Coming { steps: coming, now: io::Cursor::default(), ended: false };
+            let options = PutOptions { media_type: Some(media_type), ..PutOptions::default() };
+            let _ = say.send(layer.files().put(&caller, &store, &path, &mut coming, options));
+        });
+        if let Err(e) = thread {
+            return Ok(Err(to_guest(&Error::io("a thread for the file", e))));
+        }
+        Ok(Ok(self.hold(Writer { steps: Some(steps), stored: Some(stored) })?))
+    }
+
+    async fn remove(&mut self, store: String, path: String) -> Said<()> {
+        let removed =
+            self.blocking(move |layer, caller, _| layer.files().remove(caller, &store, &path)).await?;
+        Ok(removed.map_err(|e| to_guest(&e)))
+    }
+}
+
+impl HostReader for State {
+    async fn read(&mut self, reader: Resource<Reader>, bytes_max: u32) -> Said<Vec<u8>> {
+        let wanted = (bytes_max as usize).clamp(1, STEP_BYTES_MAX);
+        let Some(mut read) = self.table.get_mut(&reader)?.0.take() else { return Ok(Ok(Vec::new())) };
+        let done = self
+            .blocking(move |_, _, _| {
+                let mut out = vec![0; wanted];
+                let mut filled = 0;
+                while let Some(rest) = out.get_mut(filled..).filter(|r| !r.is_empty()) {
+                    match read.read(rest) {
+                        Ok(0) => break,
+                        Ok(n) => filled += n,
+                        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                        Err(e) => return Err(as_error(e)),
+                    }
+                }
+                out.truncate(filled);
+                Ok((read, out))
+            })
+            .await?;
+        match done {
+            Ok((read, out)) => {
+                self.table.get_mut(&reader)?.0 = Some(read);
+                self.gives(out.len())?;
+                Ok(Ok(out))
+            }
+            Err(e) => Ok(Err(to_guest(&e))),
+        }
+    }
+
+    async fn drop(&mut self, reader: Resource<Reader>) -> wasmtime::Result<()> {
+        self.table.delete(reader)?;
+        Ok(())
+    }
+}
+
+impl HostWriter for State {
+    async fn write(&mut self, writer: Resource<Writer>, bytes: Vec<u8>) -> Said<()> {
+        self.takes(bytes.len())?;
+        if bytes.len() > STEP_BYTES_MAX {
+            return Ok(Err(to_guest(&too_much("bytes to write"))));
+        }
+        let Some(steps) = self.table.get(&writer)?.steps.clone() else { return Ok(Err(to_guest(&over()))) };
+        if bytes.is_empty() {
+            return Ok(Ok(()));
+        }
+        let sent = self.blocking(move |_, _, _| Ok(steps.send(Step::Bytes(bytes)).is_ok())).await?;
+        if matches!(sent, Ok(true)) {
+            return Ok(Ok(()));
+        }
+        let w = self.table.get_mut(&writer)?;
+        w.steps = None;
+        let stored = w.stored.take();
+        let why = self.blocking(move |_, _, _| Ok(ended(stored))).await?;
+        Ok(Err(to_guest(&why.unwrap_or_else(|e| e))))
+    }
+
+    async fn finish(&mut self, writer: Resource<Writer>) -> Said<FileInfo> {
+        let w = self.table.get_mut(&writer)?;
+        let (Some(steps), Some(stored)) = (w.steps.take(), w.stored.take()) else {
+            return Ok(Err(to_guest(&over())));
+        };
+        let done = self
+            .blocking(move |_, _, _| {
+                // A thread that ended already has said why.
+                let _ = steps.send(Step::End);
+                stored.recv().unwrap_or_else(|_| Err(Error::new(Kind::Io, "the file could not be stored")))
+            })
+            .await?;
+        Ok(done.map(info).map_err(|e| to_guest(&e)))
+    }
+
+    async fn drop(&mut self, writer: Resource<Writer>) -> wasmtime::Result<()> {
+        self.table.delete(writer)?;
+        Ok(())
+    }
+}
