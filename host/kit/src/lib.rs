@@ -10,6 +10,7 @@ pub mod rust;
 pub mod section;
 pub mod tool;
 pub mod wit;
+mod world;
 
 pub use project::{Language, Project, World};
 

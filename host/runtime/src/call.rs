@@ -7,8 +7,9 @@ use crate::host::error::{Guest, from_guest, other_world};
 use crate::host::retention::{Cursor, size};
 use crate::host::secrets::without;
 use crate::limits::Hit;
+use crate::lines::LOG_LINE_BYTES_MAX;
 use crate::room::Place;
-use crate::state::{LOG_LINE_BYTES_MAX, State};
+use crate::state::State;
 use crate::text::printable;
 use shiphold_storage::manifest::PluginLimits;
 use shiphold_storage::retention::Summary;
@@ -164,7 +165,7 @@ impl Session {
         let limits = &self.loaded.plugin.limits;
         let fuel = limits.fuel.map(|max| max.saturating_sub(live.store.get_fuel().unwrap_or(0)));
         let state = live.store.data_mut();
-        Used { memory_peak_bytes: state.limiter.peak as u64, fuel, log: state.take_log() }
+        Used { memory_peak_bytes: state.limiter.peak as u64, fuel, log: state.lines.take() }
     }
 }
 
@@ -251,6 +252,7 @@ pub(crate) async fn plan_in(
     summaries: Arc<Vec<Summary>>,
     now: i64,
 ) -> Result<PlanResult> {
+    session.store.data_mut().now = now;
     let plan = session
         .call(
             |plan: &PlanResult| size(&plan.actions),

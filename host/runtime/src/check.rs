@@ -1,6 +1,7 @@
 //! What can be said of the plugins of a manifest without compiling anything.
 
 use crate::descriptor::Descriptor;
+use crate::host::wasi;
 use crate::inspect::{Inspection, inspect_bytes, read, sha256};
 use crate::schema;
 use crate::text::printable;
@@ -125,10 +126,12 @@ fn not_granted(imports: &[String], grants: &Grants, asked: &Grants) -> Vec<Strin
         .filter_map(|import| {
             let import = printable(import, NAME_BYTES_MAX);
             let Some(rest) = import.strip_prefix("shiphold:host/") else {
-                return Some(match import.starts_with("wasi:") {
-                    true => format!("it imports `{import}`; this version links no `wasi:*`: build the guest for wasm32-unknown-unknown"),
-                    false => format!("it imports `{import}`, which this host does not have"),
-                });
+                return match (wasi::has(import), grants.wasi, asked.wasi) {
+                    (true, true, _) => None,
+                    (true, false, true) => Some(format!("it imports `{import}` and asks for `wasi`, but the manifest does not grant it")),
+                    (true, false, false) => Some(format!("it imports `{import}` without asking for `wasi` in its plugin.toml; a guest built for wasm32-unknown-unknown needs none")),
+                    (false, ..) => Some(format!("it imports `{import}`, which this host does not have")),
+                };
             };
             match rest.split('@').next().unwrap_or(rest) {
                 name if ALWAYS.contains(&name) => None,
@@ -190,6 +193,27 @@ mod tests {
         assert!(said[1].contains("random") && said[1].contains("without asking"));
         let all = Grants { clock: true, random: true, series_read: vec!["*".into()], ..Grants::default() };
         assert_eq!(not_granted(&names, &all, &all).len(), 3);
+    }
+
+    #[test]
+    fn wasi_is_one_grant_and_opens_no_other_package() {
+        let names: Vec<String> =
+            ["wasi:io/poll@0.2.0", "wasi:sockets/tcp@0.2.9", "wasi:http/types@0.2.0", "wasi:nn/graph@0.1.0"]
+                .map(String::from)
+                .into();
+        let wasi = Grants { wasi: true, ..Grants::default() };
+        let said = not_granted(&names, &Grants::default(), &Grants::default());
+        assert!(
+            said.len() == 4 && said[0].contains("wasi:io/poll") && said[0].contains("without asking"),
+            "{said:#?}"
+        );
+        let said = not_granted(&names, &Grants::default(), &wasi);
+        assert!(
+            said[1].contains("wasi:sockets/tcp") && said[1].contains("manifest does not grant"),
+            "{said:#?}"
+        );
+        let said = not_granted(&names, &wasi, &wasi);
+        assert!(said.len() == 2 && said.iter().all(|s| s.contains("does not have")), "{said:#?}");
     }
 
     #[test]

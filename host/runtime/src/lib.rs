@@ -12,6 +12,7 @@ mod host;
 mod indexer;
 mod inspect;
 mod limits;
+mod lines;
 #[doc(hidden)]
 pub mod measure;
 mod plugins;

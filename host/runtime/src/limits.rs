@@ -4,6 +4,7 @@
 use shiphold_storage::manifest::PluginLimits;
 use shiphold_storage::{Error, Kind};
 use wasmtime::Trap;
+use wasmtime::component::ResourceTableError;
 
 /// Which limit ended a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,9 @@ impl Hit {
             Some(Trap::OutOfFuel) => return Some(Self::Fuel),
             Some(_) => return None,
             None => {}
+        }
+        if matches!(e.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
+            return Some(Self::Handles);
         }
         let text = format!("{e:#}");
         [

@@ -1,9 +1,11 @@
 //! What the store of one call holds.
 
 use crate::component::Loaded;
+use crate::host::wasi::Wasi;
 use crate::limits::{Hit, Limiter};
-use crate::text::printable;
+use crate::lines::Lines;
 use shiphold_storage::manifest::PluginLimits;
+use shiphold_storage::schema::now_ns;
 use shiphold_storage::series::Budget;
 use shiphold_storage::{Caller, DataLayer, Result};
 use std::collections::BTreeMap;
@@ -12,8 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use wasmtime::component::{Resource, ResourceTable};
 
-/// Bytes of a log line that are kept.
-pub(crate) const LOG_LINE_BYTES_MAX: usize = 4 << 10;
+/// In which a guest without a clock sees the time.
+const SECOND_NS: i64 = 1_000_000_000;
+
 /// The gauges of a plugin, kept between calls.
 pub(crate) type Gauges = Arc<Mutex<BTreeMap<String, f64>>>;
 
@@ -25,14 +28,15 @@ pub(crate) struct State {
     pub table: ResourceTable,
     pub limiter: Limiter,
     pub limits: PluginLimits,
-    pub log: Vec<String>,
-    log_bytes: usize,
-    log_more: u64,
+    pub lines: Lines,
     pub gauges: Gauges,
     /// Its way out, and the secrets that it read: they are blanked out of what it says.
     pub door: crate::host::http::Door,
     pub hidden: Vec<String>,
     pub deadline: Instant,
+    /// The call's `now`: of a plan the one that it is given, else the whole second in which the session began. Nanoseconds.
+    pub now: i64,
+    pub wasi: Option<Box<Wasi>>,
     /// Set when the call ends, however it ends: host calls on other threads stop then.
     pub cancel: Arc<AtomicBool>,
     /// Storage calls under way on other threads, those of calls that were cut off among them.
@@ -68,13 +72,13 @@ impl State {
             table,
             limiter: Limiter::new(limits),
             limits: limits.clone(),
-            log: Vec::new(),
-            log_bytes: 0,
-            log_more: 0,
+            lines: Lines::new(&loaded.plugin.name, limits.log_lines, limits.log_bytes.0),
             gauges: loaded.gauges.clone(),
             door: loaded.door.clone(),
             hidden: Vec::new(),
             deadline: Instant::now() + limits.deadline.0,
+            now: now_ns().div_euclid(SECOND_NS) * SECOND_NS,
+            wasi: None,
             cancel: cancel.clone(),
             blocked: loaded.ticked.room.blocked.clone(),
         }
@@ -129,30 +133,6 @@ impl State {
 
     /// Keeps a line: at most `log_lines` of them with `log_bytes` together.
     pub(crate) fn log(&mut self, line: &str) {
-        if self.log.len() >= self.limits.log_lines as usize {
-            self.log_more += 1;
-            return;
-        }
-        let kept = printable(&crate::host::secrets::without(&self.hidden, line), LOG_LINE_BYTES_MAX);
-        let all = self.log_bytes.saturating_add(kept.len());
-        if all as u64 > self.limits.log_bytes.0 {
-            self.log_more += 1;
-            return;
-        }
-        self.log_bytes = all;
-        tracing::debug!(plugin = self.plugin, "{kept}");
-        self.log.push(kept);
-    }
-
-    /// The lines, with a last one that counts what was not kept.
-    pub(crate) fn take_log(&mut self) -> Vec<String> {
-        let mut log = std::mem::take(&mut self.log);
-        if self.log_more > 0 {
-            log.push(format!(
-                "… {} more lines were not kept: limits.log_lines = {}, limits.log_bytes = {}",
-                self.log_more, self.limits.log_lines, self.limits.log_bytes
-            ));
-        }
-        log
+        self.lines.push(line);
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod secrets;
 pub(crate) mod series;
 mod settings;
 pub(crate) mod skills;
+pub(crate) mod wasi;
 
 use crate::bindings::shiphold::host as wit;
 use crate::state::State;
@@ -51,6 +52,9 @@ pub(crate) fn link(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Res
     }
     if !grants.settings_read.is_empty() {
         wit::settings::add_to_linker::<_, Own>(linker, |s| s)?;
+    }
+    if grants.wasi {
+        wasi::link(linker)?;
     }
     Ok(())
 }

@@ -30,6 +30,7 @@ impl Host for State {
             // A plugin that logs what it read must not put it into the history.
             if value.len() >= HIDDEN_BYTES_MIN && !self.hidden.contains(value) {
                 self.hidden.push(value.clone());
+                self.lines.hide(value.clone());
             }
         }
         Ok(got.map_err(|e| to_guest(&e)))
