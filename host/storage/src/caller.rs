@@ -142,7 +142,7 @@ impl Grants {
             files_read: meet(&asked.files_read, &given.files_read),
             files_write: meet(&asked.files_write, &given.files_write),
             files_delete: meet(&asked.files_delete, &given.files_delete),
-            http: meet(&asked.http, &given.http),
+            http: crate::http_grant::meet(&asked.http, &given.http),
             secrets: meet(&asked.secrets, &given.secrets),
             clock: asked.clock && given.clock,
             random: asked.random && given.random,
@@ -235,6 +235,10 @@ mod tests {
         assert_eq!(both(&["market/bar.1m.*"], &["market/*"]), ["market/bar.1m.*"]);
         assert!(both(&["market/*"], &[]).is_empty());
         assert!(both(&["market/*"], &["metrics/*"]).is_empty());
+        let http = |entry: &str| Grants { http: vec![entry.into()], ..Grants::default() };
+        let given = http("GET *.example.com");
+        assert_eq!(Grants::intersect(&http("GET a.example.com"), &given).http, ["GET a.example.com"]);
+        assert!(Grants::intersect(&http("GET http://a.example.com"), &given).http.is_empty(), "no TLS");
     }
 
     #[test]

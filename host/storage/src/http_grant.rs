@@ -76,6 +76,43 @@ impl Destination {
     }
 }
 
+/// An entry of a `plugin.toml`: a destination, or `METHOD *`, which asks for whichever hosts the operator gives.
+enum Asked {
+    Any(String),
+    One(Destination),
+}
+
+impl Asked {
+    fn parse(entry: &str) -> Option<Self> {
+        match entry.strip_suffix(" *") {
+            Some(method) => METHODS.contains(&method).then(|| Self::Any(method.into())),
+            None => Destination::parse(entry).map(Self::One),
+        }
+    }
+}
+
+/// What is both asked for and given: of each pair the narrower. Not by their text: as a glob `GET *.example.com` would cover
+/// `GET http://a.example.com`, which is no TLS. What cannot be read gives nothing.
+pub(crate) fn meet(asked: &[String], given: &[String]) -> Vec<String> {
+    let given: Vec<(&String, Destination)> =
+        given.iter().filter_map(|g| Some((g, Destination::parse(g)?))).collect();
+    let mut out = Vec::new();
+    for entry in asked {
+        let Some(want) = Asked::parse(entry) else { continue };
+        for (text, has) in &given {
+            match &want {
+                Asked::Any(method) if *method == has.method => out.push((*text).clone()),
+                Asked::One(want) if has.covers(want) => out.push(entry.clone()),
+                Asked::One(want) if want.covers(has) => out.push((*text).clone()),
+                _ => {}
+            }
+        }
+    }
+    out.sort();
+    out.dedup();
+    out
+}
+
 /// A name, or an address in its one usual spelling: `0x7f.1`, `127.1` and `2130706433` are none, and a name does not end in
 /// a dot or a number.
 pub fn is_host(host: &str) -> bool {
@@ -140,6 +177,31 @@ mod tests {
             "GET \u{e4}.b",
         ] {
             assert_eq!(Destination::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_effective_is_never_wider_than_what_was_asked_or_given() {
+        let both = |a: &str, g: &str| meet(&[a.into()], &[g.into()]);
+        assert_eq!(both("PUT *", "PUT http://127.0.0.1:9000"), ["PUT http://127.0.0.1:9000"]);
+        assert_eq!(both("GET a.example.com", "GET *.example.com"), ["GET a.example.com"]);
+        assert_eq!(both("GET *.example.com", "GET a.example.com"), ["GET a.example.com"]);
+        assert_eq!(both("GET *.a.b", "GET *.b"), ["GET *.a.b"]);
+        assert_eq!(both("GET A.b", "GET https://a.b:443"), ["GET A.b"]);
+        for (a, g) in [
+            // TLS is not given away, nor is another port.
+            ("GET http://x.example.com", "GET *.example.com"),
+            ("GET http://x.example.com:443", "GET *.example.com"),
+            ("GET x.example.com:8443", "GET *.example.com"),
+            ("GET *.b", "GET http://a.b"),
+            ("GET 10.0.0.1#.example.com", "GET *.example.com"),
+            ("PUT *", "GET a.b"),
+            ("GET a.b", "GET *"),
+            ("GET a.b", "GET a.c"),
+            ("*", "GET a.b"),
+            ("GET*", "GET a.b"),
+        ] {
+            assert!(both(a, g).is_empty(), "{a} ∩ {g}");
         }
     }
 
