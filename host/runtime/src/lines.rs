@@ -59,8 +59,8 @@ impl Lines {
     }
 
     /// From now on this secret stands in no line.
-    pub(crate) fn hide(&self, secret: String) {
-        self.inner().hidden.push(secret);
+    pub(crate) fn hide(&self, secret: &str) {
+        crate::host::secrets::hide(&mut self.inner().hidden, secret);
     }
 
     /// Bytes that were printed: each whole line is kept like one that was logged. A line longer than
@@ -155,7 +155,7 @@ mod tests {
         lines.print(Printed::Stdout, b"");
         assert_eq!(lines.take(), ["stdout: one", "info: between", "stdout: two", "stdout: ", "stderr: bad"]);
         assert!(lines.take().is_empty());
-        lines.hide("hunter22".into());
+        lines.hide("hunter22");
         lines.push("info: hunter22");
         lines.print(Printed::Stdout, b"my hunter22\n");
         assert_eq!(lines.take(), ["info: [secret]", "stdout: my [secret]"]);

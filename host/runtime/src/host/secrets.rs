@@ -28,13 +28,22 @@ impl Host for State {
         if let Ok(value) = &got {
             self.gives(value.len())?;
             // A plugin that logs what it read must not put it into the history.
-            if value.len() >= HIDDEN_BYTES_MIN && !self.hidden.contains(value) {
-                self.hidden.push(value.clone());
-                self.lines.hide(value.clone());
-            }
+            hide(&mut self.hidden, value);
+            self.lines.hide(value);
         }
         Ok(got.map_err(|e| to_guest(&e)))
     }
+}
+
+/// Remembers a value, and each of its lines: a log has lines. The longest first, for one can begin with another, whose end
+/// would stay.
+pub(crate) fn hide(hidden: &mut Vec<String>, value: &str) {
+    for part in std::iter::once(value).chain(value.lines()) {
+        if part.len() >= HIDDEN_BYTES_MIN && !hidden.iter().any(|h| h == part) {
+            hidden.push(part.to_string());
+        }
+    }
+    hidden.sort_by_key(|h| std::cmp::Reverse(h.len()));
 }
 
 /// A text without the secrets that a plugin read.
@@ -76,6 +85,20 @@ mod tests {
         );
         assert_eq!(said("gone").kind(), Kind::NotFound);
         assert_eq!(said("../key").kind(), Kind::Denied);
+    }
+
+    #[test]
+    fn a_value_is_hidden_from_eight_bytes_on_whole_and_by_its_lines() {
+        let mut hidden = Vec::new();
+        for value in ["1234567", "abcdefgh", "abcdefghij", "abcdefgh", "first line\nsecond line"] {
+            hide(&mut hidden, value);
+        }
+        assert_eq!(
+            without(&hidden, "1234567 abcdefghij abcdefgh abcdefg"),
+            "1234567 [secret] [secret] abcdefg"
+        );
+        assert_eq!(without(&hidden, "a second line b"), "a [secret] b");
+        assert_eq!(without(&hidden, "first line\nsecond line"), "[secret]");
     }
 
     #[test]
