@@ -252,7 +252,9 @@ pub(crate) async fn plan_in(
     summaries: Arc<Vec<Summary>>,
     now: i64,
 ) -> Result<PlanResult> {
-    session.store.data_mut().now = now;
+    if let Some(live) = &mut session.live {
+        live.store.data_mut().now = now;
+    }
     let plan = session
         .call(
             |plan: &PlanResult| size(&plan.actions),

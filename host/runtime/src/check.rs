@@ -126,7 +126,7 @@ fn not_granted(imports: &[String], grants: &Grants, asked: &Grants) -> Vec<Strin
         .filter_map(|import| {
             let import = printable(import, NAME_BYTES_MAX);
             let Some(rest) = import.strip_prefix("shiphold:host/") else {
-                return match (wasi::has(import), grants.wasi, asked.wasi) {
+                return match (wasi::has(&import), grants.wasi, asked.wasi) {
                     (true, true, _) => None,
                     (true, false, true) => Some(format!("it imports `{import}` and asks for `wasi`, but the manifest does not grant it")),
                     (true, false, false) => Some(format!("it imports `{import}` without asking for `wasi` in its plugin.toml; a guest built for wasm32-unknown-unknown needs none")),

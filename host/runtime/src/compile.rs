@@ -425,7 +425,8 @@ mod tests {
     #[ignore = "it is the child of another test"]
     fn as_the_child() {
         let place = |key: &str| PathBuf::from(std::env::var_os(key).unwrap());
-        run_child(&place("COMPILE_IN"), &place("COMPILE_OUT")).unwrap();
+        let limits = HostPluginLimits::default();
+        run_child(&place("COMPILE_IN"), &place("COMPILE_OUT"), limits.compile_memory, limits.compile_time).unwrap();
     }
 
     fn leb(out: &mut Vec<u8>, mut n: usize) {
@@ -472,14 +473,15 @@ mod tests {
         let (input, output) = (dir.path().join("in.wasm"), dir.path().join("out.plain.cwasm"));
         // The same way does compile what is small.
         std::fs::write(&input, laborious(2, 10)).unwrap();
-        child(&program, &input, &output, COMPILE_TIME_MAX).await.unwrap();
+        child(&program, &input, &output, &HostPluginLimits::default()).await.unwrap();
         assert!(output.exists());
         std::fs::remove_file(&output).unwrap();
         let large = laborious(150, 20_000);
         assert!(large.len() as u64 <= COMPONENT_BYTES_MAX && crate::inspect::inspect_bytes(&large).is_ok());
         std::fs::write(&input, large).unwrap();
-        let e = child(&program, &input, &output, Duration::from_secs(2)).await.unwrap_err();
-        assert!(e.kind() == Kind::Limit && e.message().contains("took longer than 2s"), "{e:?}");
+        let short = HostPluginLimits { compile_time: Span::from_secs(2), ..HostPluginLimits::default() };
+        let e = child(&program, &input, &output, &short).await.unwrap_err();
+        assert!(e.kind() == Kind::Limit && e.message().contains("compile_time = 2 s"), "{e:?}");
         let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
         let place = PathBuf::from("/proc").join(pid.trim());
         // It was killed; somebody has to have asked for its status before it is gone from the list.
@@ -500,7 +502,7 @@ mod tests {
         let program = dir.path().join("compiler");
         std::fs::write(&program, "#!/bin/sh\necho half > \"${4%cwasm}partial-$$\"\nexit 1\n").unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-        let ticked = crate::engine::Engines::new(false).get(false).unwrap();
+        let ticked = crate::engine::Engines::without_pool().get(false).unwrap();
         let cache = dir.path().join("cache");
         let loaded = load(&ticked, b"\0asm\x0d\0\x01\0", &cache, &Compiler::Child(program)).await;
         assert!(loaded.is_err());

@@ -89,7 +89,7 @@ async fn transform_in(
     last: bool,
 ) -> Result<GuestFrame> {
     let (query, frame) = (query.to_string(), frame.clone());
-    let call = session.call(size_of_frame, |store, instance, exports| {
+    let call = session.call(size_of_frame, move |store, instance, exports| {
         Box::pin(async move {
             let Exports::Queries(exports) = exports else { return Ok(Err(other_world())) };
             let guest = exports.load(&mut *store, instance)?;

@@ -146,7 +146,7 @@ impl GuestTarget {
             .call(
                 session,
                 |i: &Option<wit::BlobInfo>| i.as_ref().map_or(0, |i| i.name.len() + 8),
-                |store, instance, exports| {
+                move |store, instance, exports| {
                     Box::pin(async move {
                         let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
                         exports.load(&mut *store, instance)?.call_stat(store, &asked).await.map(Ok)
@@ -170,7 +170,7 @@ impl GuestTarget {
             .call(
                 session,
                 |_| 4,
-                |store, instance, exports| {
+                move |store, instance, exports| {
                     Box::pin(async move {
                         let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
                         exports.load(&mut *store, instance)?.call_put(store, &asked, size).await.map(Ok)
@@ -183,7 +183,7 @@ impl GuestTarget {
         let dropped = session
             .call(
                 |()| 0,
-                |store, _, _| Box::pin(async move { upload.resource_drop_async(store).await.map(Ok) }),
+                move |store, _, _| Box::pin(async move { upload.resource_drop_async(store).await.map(Ok) }),
             )
             .await;
         written.and(dropped)
@@ -195,7 +195,7 @@ impl GuestTarget {
             self.call(
                 session,
                 |()| 0,
-                |store, instance, exports| {
+                move |store, instance, exports| {
                     Box::pin(async move {
                         let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
                         let guest = exports.load(&mut *store, instance)?;
@@ -208,7 +208,7 @@ impl GuestTarget {
         self.call(
             session,
             |()| 0,
-            |store, instance, exports| {
+            move |store, instance, exports| {
                 Box::pin(async move {
                     let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
                     exports.load(&mut *store, instance)?.upload().call_finish(store, upload).await.map(Ok)
@@ -226,7 +226,7 @@ impl GuestTarget {
             let wanted = step.min(length - out.len() as u64);
             let (asked, most) = (name.to_string(), u32::try_from(wanted).unwrap_or(u32::MAX));
             let got = self
-                .call(session, Vec::len, |store, instance, exports| {
+                .call(session, Vec::len, move |store, instance, exports| {
                     Box::pin(async move {
                         let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
                         exports.load(&mut *store, instance)?.call_get(store, &asked, at, most).await.map(Ok)
@@ -261,7 +261,7 @@ impl GuestTarget {
             .call(
                 session,
                 |page: &Vec<wit::BlobInfo>| page.iter().map(|i| i.name.len() + 24).sum(),
-                |store, instance, exports| {
+                move |store, instance, exports| {
                     Box::pin(async move {
                         let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
                         let guest = exports.load(&mut *store, instance)?;
@@ -353,7 +353,7 @@ impl BlobStore for GuestTarget {
             self.call(
                 session,
                 |()| 0,
-                |store, instance, exports| {
+                move |store, instance, exports| {
                     Box::pin(async move {
                         let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
                         exports.load(&mut *store, instance)?.call_delete(store, &asked).await.map(Ok)

@@ -73,7 +73,6 @@ impl Backups<'_> {
         let folder = outgoing.join(self.name);
         let pushed = export::write(self.layer, &folder, &mut *progress)
             .and_then(|(report, _)| self.repository.push(&folder, report, progress));
-        clear()?;
         let (after, detail) = match &pushed {
             Ok(p) => (
                 Some(p.snapshot.id.clone()),
@@ -83,6 +82,9 @@ impl Backups<'_> {
         };
         let entry = Entry::new(caller, "backup.push", format!("backup:{}", self.name)).change(None, after);
         self.layer.audit().record(&entry.detail(detail))?;
+        if let Err(e) = clear() {
+            tracing::warn!(error = ?e, "the export of a push is still there; the next push takes it away");
+        }
         pushed
     }
 
@@ -108,12 +110,24 @@ impl Backups<'_> {
 
     /// Forgets what the rules of the manifest do not keep; audited.
     pub fn forget(&self, caller: &Caller, dry_run: bool) -> Result<Forgotten> {
-        let done = self.repository.forget(self.settings.keep, dry_run)?;
-        if !dry_run {
-            let ids: Vec<&str> = done.forgotten.iter().map(|s| s.id.as_str()).collect();
-            let entry = Entry::new(caller, "backup.forget", format!("backup:{}", self.name));
-            self.layer.audit().record(&entry.detail(json!({ "kept": done.kept, "forgotten": ids })))?;
+        let Some(_alone) = self.layer.pushing() else {
+            return Err(Error::new(Kind::Busy, "a backup is being pushed").hint("wait until it is done"));
+        };
+        let planned = self.repository.forget(self.settings.keep, true)?;
+        if dry_run {
+            return Ok(planned);
         }
-        Ok(done)
+        // Before the first goes: what is deleted is accounted for, however it ends.
+        let ids: Vec<&str> = planned.forgotten.iter().map(|s| s.id.as_str()).collect();
+        let entry = |what: &str| Entry::new(caller, what, format!("backup:{}", self.name));
+        let detail = json!({ "kept": planned.kept, "forgotten": ids });
+        self.layer.audit().record(&entry("backup.forget").detail(detail))?;
+        let done = self.repository.forget(self.settings.keep, false);
+        let detail = match &done {
+            Ok(done) => json!({ "ok": true, "forgotten": done.forgotten.len() }),
+            Err(e) => json!({ "ok": false, "error": e.message() }),
+        };
+        self.layer.audit().record(&entry("backup.forgotten").detail(detail))?;
+        done
     }
 }

@@ -8,7 +8,7 @@ use super::{BackupReport, Progress};
 use crate::error::{Error, Kind, Result};
 use rustic_core::repofile::{SnapshotFile, SnapshotId};
 use rustic_core::{
-    BackupOptions, CheckOptions, ConfigOptions, Credentials, ErrorKind, KeepOptions, KeyOptions,
+    BackupOptions, CheckOptions, ConfigOptions, Credentials, KeepOptions, KeyOptions,
     LocalDestination, LsOptions, OpenStatus, PathList, Progress as Bar, ProgressBars, ProgressType,
     PruneOptions, RepositoryBackends, RepositoryOptions, RestoreOptions, RusticError, RusticProgress,
     SnapshotOptions, jiff,
@@ -132,14 +132,14 @@ impl Opened {
             return fault.context(format!("the backup target `{}`", self.target));
         }
         let said = format!("the repository of `{}`: {}", self.target, e.display_log());
-        match e.kind() {
-            ErrorKind::Credentials => {
-                Error::denied(format!("the password does not open the repository of `{}`", self.target))
-                    .hint("the secret that `password` names must be the one of the first push")
-            }
-            ErrorKind::InvalidInput => Error::invalid(said),
-            _ => Error::new(Kind::Corrupt, said).hint("`shiphold backup verify NAME` shows what is wrong"),
+        if e.is_incorrect_password() {
+            return Error::denied(format!(
+                "the password does not open the repository of `{}`",
+                self.target
+            ))
+            .hint("the secret that `password` names must be the one of the first push");
         }
+        Error::new(Kind::Corrupt, said).hint("`shiphold backup verify NAME` shows what is wrong")
     }
 
     fn raw(&self) -> Result<rustic_core::Repository<()>> {
@@ -215,9 +215,9 @@ impl Repository {
         let snapshot = beside(&counts, progress, || {
             let wrong = |e: Box<RusticError>| at.failed(&e);
             let repo = at.open()?.to_indexed_ids().map_err(wrong)?;
-            let source = PathList::from_string(&folder.display().to_string())
-                .and_then(PathList::sanitize)
-                .map_err(wrong)?;
+            let source = PathList::from_iter(Some(folder))
+                .sanitize()
+                .map_err(|e| Error::io(folder.display(), std::io::Error::other(e)))?;
             let mut of = SnapshotOptions::default();
             of.host = Some(host);
             of.label = Some("shiphold".into());

@@ -112,7 +112,7 @@ impl Ground {
         let key = SeriesKey::new("market", "bar.1d.A", Vec::new()).unwrap();
         let frame = Frame { times: vec![0, 1], columns: vec![Column::float("close", vec![1.0, 2.0])] };
         layer.series().write(&OP, WriteBatch { series: vec![(key, frame)] }).unwrap();
-        let engines = Arc::new(Engines::new(true));
+        let engines = Arc::new(Engines::new(&manifest.limits.plugins));
         let cache = folder(&manifest.host.data);
         let honest = load(&engines, &manifest.plugins["p"], &cache, &compiler).await.unwrap();
         Self { dir, layer, engines, compiler, honest: Arc::new(honest) }

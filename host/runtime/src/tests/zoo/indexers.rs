@@ -142,7 +142,7 @@ async fn what_an_indexer_says_costs_nothing_but_its_own_words() {
     let dir = tempfile::tempdir().unwrap();
     let manifest = manifest(dir.path(), &all);
     let layer = DataLayer::open(&manifest).unwrap();
-    let engines = Engines::new(true);
+    let engines = Engines::new(&manifest.limits.plugins);
     let cache = folder(&manifest.host.data);
     let mut indexers = Vec::new();
     for beast in &all {

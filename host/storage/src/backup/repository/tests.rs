@@ -135,7 +135,8 @@ fn a_push_that_was_cut_off_anywhere_is_made_good_by_the_next() {
         let e = push(&memory, 1, T).unwrap_err();
         assert!(e.kind() == Kind::Unavailable && e.message().contains("the wire was cut"), "put {at}: {e}");
         let done = push(&memory, 1, T).unwrap_or_else(|e| panic!("after put {at}: {e}"));
-        assert_eq!(problems(&memory), [] as [&str; 0], "after put {at}");
+        // A pack of the push that was cut off may be left over: `forget` frees it, and it is no damage.
+        assert!(problems(&memory).iter().all(|p| p.starts_with("Warn: pack")), "after put {at}");
         let to = tempfile::tempdir().unwrap();
         over(&memory).pull(&done.snapshot.id, &to.path().join("x"), &mut |_, _| ()).unwrap();
     }
