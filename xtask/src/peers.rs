@@ -8,6 +8,8 @@ use std::process::Command;
 
 /// The version in the folder's name makes a new pin a new build.
 const INFLUXD: &str = "influxd-2.7.12";
+const S3: &str = "versitygw-1.8.0";
+const RESTIC: &str = "restic-0.18.1";
 
 /// Where peers are kept.
 fn folder() -> PathBuf {
@@ -21,6 +23,16 @@ fn folder() -> PathBuf {
 /// The real InfluxDB server, if it has been built.
 pub fn influxd() -> Option<PathBuf> {
     Some(folder().join(INFLUXD).join("influxd")).filter(|p| p.is_file())
+}
+
+/// The real S3 server, if it has been built.
+pub fn s3() -> Option<PathBuf> {
+    Some(folder().join(S3).join("versitygw")).filter(|p| p.is_file())
+}
+
+/// The real restic, which must be able to read what the host writes, if it has been built.
+pub fn restic() -> Option<PathBuf> {
+    Some(folder().join(RESTIC).join("restic")).filter(|p| p.is_file())
 }
 
 /// The Python of the virtual environment with the packages of `tests/python/requirements.txt`, if it is complete.
@@ -43,6 +55,10 @@ pub fn install(root: &Path) -> Result<()> {
     std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     steps::say("influxd: a real InfluxDB 2 server (five minutes the first time)");
     steps::must(Command::new("bash").arg(root.join("peers/influxd/build.sh")).arg(folder.join(INFLUXD)))?;
+    steps::say("s3: versitygw, a real S3 server (a minute the first time)");
+    steps::must(Command::new("bash").arg(root.join("peers/s3/build.sh")).arg(folder.join(S3)))?;
+    steps::say("restic: the real one (a minute the first time)");
+    steps::must(Command::new("bash").arg(root.join("peers/restic/build.sh")).arg(folder.join(RESTIC)))?;
     steps::say("python: packages of tests/python/requirements.txt");
     if python(root).is_none() {
         let venv = venv(root).context("tests/python/requirements.txt is missing")?;
@@ -55,8 +71,9 @@ pub fn install(root: &Path) -> Result<()> {
         )?;
         std::fs::write(venv.join("complete"), b"").context("marking the environment as complete")?;
     }
-    if let (Some(influxd), Some(python)) = (influxd(), python(root)) {
-        println!("influxd  {}\npython   {}", influxd.display(), python.display());
+    let there = [("influxd", influxd()), ("s3", s3()), ("restic", restic()), ("python", python(root))];
+    for (name, path) in there.iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
+        println!("{name:<8} {}", path.display());
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ enum Outcome {
 }
 
 /// Parts that `--require` can name.
-const PARTS: [&str; 2] = ["influxd", "python"];
+const PARTS: [&str; 3] = ["influxd", "python", "s3"];
 
 pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
     if let Some(unknown) = require.iter().find(|r| !PARTS.contains(&r.as_str())) {
@@ -22,6 +22,7 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
     }
     let influxd = peers::influxd();
     let python = peers::python(root);
+    let (s3, restic) = (peers::s3(), peers::restic());
     let with_peers = |mut command: Command| {
         command.env("SHIPHOLD_GUESTS", guests_folder(root));
         if let Some(influxd) = &influxd {
@@ -29,6 +30,12 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
         }
         if let Some(python) = &python {
             command.env("SHIPHOLD_PYTHON", python);
+        }
+        if let Some(s3) = &s3 {
+            command.env("SHIPHOLD_S3", s3);
+        }
+        if let Some(restic) = &restic {
+            command.env("SHIPHOLD_RESTIC", restic);
         }
         command
     };
@@ -92,6 +99,11 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
         steps::must(&mut scenarios_of("with_influxd::"))
     });
     report.part("python", python.is_some(), require, || steps::must(&mut scenarios_of("with_python::")));
+    report.part("s3", s3.is_some() && restic.is_some(), require, || {
+        let plugin =
+            ["test", "--quiet", "--manifest-path", "plugins/Cargo.toml", "-p", "s3-target", "--test", "main"];
+        steps::must(&mut cargo(&plugin))
+    });
     report.finish()
 }
 
