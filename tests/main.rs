@@ -13,4 +13,5 @@ mod plugins;
 mod recorded;
 mod surfaces;
 mod with_influxd;
+mod with_node;
 mod with_python;

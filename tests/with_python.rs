@@ -37,3 +37,78 @@ fn the_unmodified_influxdb_client_writes_bars() {
     let latest = host.run(&["--json", "series", "latest", "--measurement", "bar.1m.MSFT"]).json().to_string();
     assert!(latest.contains("509.99"), "{latest}");
 }
+
+/// A plugin of a component that was built of Python.
+fn python_plugin(name: &str, component: &str, tables: &str) -> String {
+    let path = crate::support::guests().join(format!("{component}.wasm"));
+    format!("[plugins.{name}]\ncomponent = \"{}\"\nworld = \"query-builder\"\n{tables}\n", path.display())
+}
+
+#[test]
+fn an_indicator_in_python_answers_with_the_right_figures() {
+    let mut host = crate::support::Host::new().with(&python_plugin(
+        "indicators",
+        "indicators-python",
+        "[plugins.indicators.grants]\nwasi = true\n[plugins.indicators.grants.series]\nread = [\"market/*\"]\n\
+         [plugins.indicators.config]\nbucket = \"market\"\n",
+    ));
+    host.run(&["check"]).ok();
+    host.serve();
+    let token = host.token("t", "write");
+    let closes = [100.0, 80.0, 120.0, 90.0, 110.0];
+    let lines: String = closes
+        .iter()
+        .enumerate()
+        .map(|(i, c)| {
+            format!(
+                "bar,symbol=SPY,timeframe=1d open={c},high={c},low={c},close={c},volume=1 {}\n",
+                i * 86_400
+            )
+        })
+        .collect();
+    assert_eq!(host.write_lines(&token, "market", &lines).status, 204);
+    let said = host.run(&["--json", "queries", "run", "drawdown", "symbol=SPY"]).json();
+    let column = said["columns"].as_array().unwrap().iter().find(|c| c["name"] == "drawdown").unwrap();
+    let (mut peak, mut want) = (0.0_f64, Vec::new());
+    for close in closes {
+        peak = peak.max(close);
+        want.push((peak - close) / peak);
+    }
+    let got: Vec<f64> = column["values"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    assert_eq!(got, want, "{said}");
+    host.run(&["queries", "run", "rsi", "symbol=SPY", "period=1"]).fails(1, &["from 2 to 1000"]);
+}
+
+#[test]
+fn a_python_plugin_holds_nothing() {
+    let mut host = crate::support::Host::new().with(&python_plugin(
+        "probe",
+        "probe-python",
+        "[plugins.probe.grants]\nwasi = true\n[plugins.probe.limits]\ndeadline = \"2 s\"\nlog_lines = 10\n",
+    ));
+    host.serve();
+    for (query, word) in [
+        ("read-file", "Error"),
+        ("list-folders", "Error"),
+        ("environment", "0 variables, arguments []"),
+        ("connect", "Error"),
+        ("resolve", "Error"),
+        ("clocks", "stand at"),
+        ("sleep", "limits.deadline"),
+        ("loop", "limits.deadline"),
+        ("hog", "Error"),
+    ] {
+        let said = host.run(&["queries", "run", query]);
+        assert!(said.code == 1 && said.err.contains(word), "{query}: {said:?}");
+        let through = ["read-file", "list-folders", "connect", "resolve"].contains(&query);
+        assert!(!through || !said.err.contains("came through"), "{query}: {said:?}");
+        assert_eq!(host.http("GET", "/health", None, b"").status, 200, "after {query}");
+    }
+}
+
+#[test]
+fn without_the_grant_every_wasi_import_is_named() {
+    let host = crate::support::Host::new().with(&python_plugin("probe", "probe-python", ""));
+    let words = ["wasi:cli/environment", "wasi:sockets/tcp", "wasi:filesystem/types", "wasi:random/random"];
+    host.run(&["check"]).fails(2, &words);
+}

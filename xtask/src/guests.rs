@@ -1,8 +1,9 @@
 //! Builds the guests — the example plugins and the hostile components of the tests — as components into
 //! `target/guests/NAME.wasm`. How a crate becomes a component is the development kit's work.
 
-use crate::{guests_folder, steps, target};
+use crate::{guests_folder, peers, steps, target};
 use anyhow::{Context, Result, bail};
+use shiphold_kit::Language;
 use shiphold_kit::rust::{DEBIAN_PACKAGES, Module, TARGET, Toolchain, target_is_there};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,8 +29,77 @@ pub fn build_guests(root: &Path) -> Result<Vec<Built>> {
     if built.is_empty() {
         bail!("cargo built no guest in {}", root.join("plugins").display());
     }
+    built.extend(scripted(root)?);
     built.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(built)
+}
+
+/// Plugins in other languages than Rust: the examples, and the guests of the tests.
+const SCRIPTED: [(&str, Language); 4] = [
+    ("plugins/indicators-python", Language::Python),
+    ("plugins/tags-javascript", Language::JavaScript),
+    ("tests/components/probe-python", Language::Python),
+    ("tests/components/probe-javascript", Language::JavaScript),
+];
+
+/// Builds those whose tools are there. One whose files did not change is left as it is: a build takes ten seconds, and what
+/// was compiled from it stays valid.
+fn scripted(root: &Path) -> Result<Vec<Built>> {
+    let (tools, wit) = (peers::tools(root), root.join("wit"));
+    let mut built = Vec::new();
+    for (at, language) in SCRIPTED {
+        let project = root.join(at);
+        let (pins, there) = match language {
+            Language::JavaScript => ("peers/javascript/package-lock.json", tools.node_modules.is_some()),
+            _ => ("tests/python/requirements.txt", tools.python.is_some()),
+        };
+        if !there {
+            steps::say(&format!("{at} is not built: its tools are missing, `cargo xtask peers` brings them"));
+            continue;
+        }
+        let name = project.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let component_path = guests_folder(root).join(format!("{name}.wasm"));
+        let inputs = format!("{:016x}", inputs(&[&project, &wit, &root.join(pins)])?);
+        let noted = component_path.with_extension("inputs");
+        if !component_path.is_file() || !std::fs::read_to_string(&noted).is_ok_and(|old| old == inputs) {
+            steps::say(&format!("Building {at}"));
+            let mut component = match language {
+                Language::JavaScript => shiphold_kit::javascript::build(&project, &wit, &tools),
+                _ => shiphold_kit::python::build(&project, &wit, &tools),
+            }
+            .with_context(|| format!("the guest `{name}`"))?;
+            let about = project.join("plugin.toml");
+            let about =
+                std::fs::read_to_string(&about).with_context(|| format!("reading {}", about.display()))?;
+            shiphold_kit::section::embed(&mut component, &about)?;
+            place(&component_path, &component)?;
+            place(&noted, inputs.as_bytes())?;
+        }
+        built.push(Built { name, component_path });
+    }
+    Ok(built)
+}
+
+/// A digest of the files of folders, and of files, by name and content.
+fn inputs(of: &[&Path]) -> Result<u64> {
+    let mut text = Vec::new();
+    for path in of {
+        let mut files: Vec<PathBuf> = match path.is_dir() {
+            true => std::fs::read_dir(path)
+                .with_context(|| format!("reading {}", path.display()))?
+                .filter_map(|e| Some(e.ok()?.path()).filter(|p| p.is_file()))
+                .collect(),
+            false => vec![path.to_path_buf()],
+        };
+        files.sort();
+        for file in files {
+            text.extend_from_slice(file.file_name().unwrap_or_default().as_encoded_bytes());
+            let bytes = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+            text.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            text.extend(bytes);
+        }
+    }
+    Ok(peers::digest(&text))
 }
 
 /// The first way that works; installs what may be installed without asking.

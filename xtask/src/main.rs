@@ -33,14 +33,14 @@ enum Command {
     },
     /// Format, lints, licences, and every test; ends with a table of what ran and what was skipped and why.
     Test {
-        /// Parts whose skip is a failure, comma separated: influxd, python, s3.
+        /// Parts whose skip is a failure, comma separated: influxd, python, node, s3.
         #[arg(long, value_delimiter = ',')]
         require: Vec<String>,
         /// Only the steps whose name contains this.
         #[arg(long)]
         only: Option<String>,
     },
-    /// Build and cache what only tests and benchmarks need: a real influxd, S3 server and restic, Python packages.
+    /// Build and cache what only tests and benchmarks need: a real influxd, S3 server and restic, packages of Python and Node.js.
     Peers,
     /// Measure, beside baselines in the same run.
     Bench {

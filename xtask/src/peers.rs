@@ -2,7 +2,8 @@
 //! fresh clone does not pay for it again: `$SHIPHOLD_PEERS`, else the user's cache folder.
 
 use crate::steps;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use shiphold_kit::{Tools, tool};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -44,10 +45,53 @@ pub fn python(root: &Path) -> Option<PathBuf> {
 /// The folder's name holds a digest of the requirements.
 fn venv(root: &Path) -> Option<PathBuf> {
     let text = std::fs::read(root.join("tests/python/requirements.txt")).ok()?;
-    let digest = text
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
-    Some(folder().join(format!("python-{digest:016x}")))
+    Some(folder().join(format!("python-{:016x}", digest(&text))))
+}
+
+/// FNV-1a: names what is wanted, and protects from nothing.
+pub fn digest(text: &[u8]) -> u64 {
+    text.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Node, and the `node_modules` with the packages of `peers/javascript`, if both are there.
+pub fn node(root: &Path) -> Option<(PathBuf, PathBuf)> {
+    let folder = javascript(root)?;
+    let node = tool::find("node")?;
+    folder.join("complete").is_file().then(|| (node, folder.join("node_modules")))
+}
+
+/// The folder's name holds a digest of the locked versions.
+fn javascript(root: &Path) -> Option<PathBuf> {
+    let text = std::fs::read(root.join("peers/javascript/package-lock.json")).ok()?;
+    Some(folder().join(format!("javascript-{:016x}", digest(&text))))
+}
+
+/// What builds plugins of Python and JavaScript.
+pub fn tools(root: &Path) -> Tools {
+    let (node, node_modules) = node(root).unzip();
+    Tools { python: python(root), node, node_modules }
+}
+
+/// The oldest Node.js that componentize-js runs on.
+const NODE_MAJOR_MIN: u32 = 20;
+
+fn install_javascript(root: &Path) -> Result<()> {
+    let into = javascript(root).context("peers/javascript/package-lock.json is missing")?;
+    let version = steps::output(Command::new("node").arg("--version"))
+        .context("JavaScript plugins need Node.js (Debian: apt-get install nodejs npm)")?;
+    let major = version.trim().trim_start_matches('v').split('.').next().and_then(|m| m.parse().ok());
+    if major.is_none_or(|m: u32| m < NODE_MAJOR_MIN) {
+        bail!("Node.js {} is too old: install {NODE_MAJOR_MIN} or newer", version.trim());
+    }
+    std::fs::create_dir_all(&into).with_context(|| format!("creating {}", into.display()))?;
+    for file in ["package.json", "package-lock.json"] {
+        let from = root.join("peers/javascript").join(file);
+        std::fs::copy(&from, into.join(file)).with_context(|| format!("copying {}", from.display()))?;
+    }
+    steps::must(
+        Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&into),
+    )?;
+    std::fs::write(into.join("complete"), b"").context("marking the packages as complete")
 }
 
 pub fn install(root: &Path) -> Result<()> {
@@ -71,7 +115,12 @@ pub fn install(root: &Path) -> Result<()> {
         )?;
         std::fs::write(venv.join("complete"), b"").context("marking the environment as complete")?;
     }
-    let there = [("influxd", influxd()), ("s3", s3()), ("restic", restic()), ("python", python(root))];
+    steps::say("node: packages of peers/javascript");
+    if node(root).is_none() {
+        install_javascript(root)?;
+    }
+    let node = node(root).map(|(node, _)| node);
+    let there = [("influxd", influxd()), ("s3", s3()), ("restic", restic()), ("python", python(root)), ("node", node)];
     for (name, path) in there.iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
         println!("{name:<8} {}", path.display());
     }

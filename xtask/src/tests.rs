@@ -14,7 +14,7 @@ enum Outcome {
 }
 
 /// Parts that `--require` can name.
-const PARTS: [&str; 3] = ["influxd", "python", "s3"];
+const PARTS: [&str; 4] = ["influxd", "python", "node", "s3"];
 
 pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
     if let Some(unknown) = require.iter().find(|r| !PARTS.contains(&r.as_str())) {
@@ -23,6 +23,7 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
     let influxd = peers::influxd();
     let python = peers::python(root);
     let (s3, restic) = (peers::s3(), peers::restic());
+    let node = peers::node(root);
     let with_peers = |mut command: Command| {
         command.env("SHIPHOLD_GUESTS", guests_folder(root));
         if let Some(influxd) = &influxd {
@@ -36,6 +37,9 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
         }
         if let Some(restic) = &restic {
             command.env("SHIPHOLD_RESTIC", restic);
+        }
+        if let Some((node, modules)) = &node {
+            command.env("SHIPHOLD_NODE", node).env("SHIPHOLD_NODE_MODULES", modules);
         }
         command
     };
@@ -90,6 +94,8 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
             "with_influxd::",
             "--skip",
             "with_python::",
+            "--skip",
+            "with_node::",
         ]))
     });
     let scenarios_of =
@@ -98,11 +104,27 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
         steps::must(&mut storage(&["::influxd::"]))?;
         steps::must(&mut scenarios_of("with_influxd::"))
     });
-    report.part("python", python.is_some(), require, || steps::must(&mut scenarios_of("with_python::")));
+    report.part("python", python.is_some(), require, || {
+        if let Some(python) = &python {
+            let mut tests = Command::new(python);
+            tests
+                .args(["-B", "-m", "unittest", "--quiet"])
+                .current_dir(root.join("plugins/indicators-python"));
+            steps::must(&mut tests)?;
+        }
+        steps::must(&mut scenarios_of("with_python::"))
+    });
+    report.part("node", node.is_some(), require, || {
+        if let Some((node, _)) = &node {
+            steps::must(Command::new(node).arg("--test").current_dir(root.join("plugins/tags-javascript")))?;
+        }
+        steps::must(&mut scenarios_of("with_node::"))
+    });
     report.part("s3", s3.is_some() && restic.is_some(), require, || {
         let plugin =
             ["test", "--quiet", "--manifest-path", "plugins/Cargo.toml", "-p", "s3-target", "--test", "main"];
-        steps::must(&mut cargo(&plugin))
+        steps::must(&mut cargo(&plugin))?;
+        steps::must(&mut scenarios_of("with_s3::"))
     });
     report.finish()
 }

@@ -1,0 +1,49 @@
+//! A plugin written in JavaScript, as a trader and an operator meet it.
+
+use crate::support::{Host, guests};
+use serde_json::json;
+
+fn plugin(name: &str, component: &str, tables: &str) -> String {
+    let path = guests().join(format!("{component}.wasm"));
+    format!("[plugins.{name}]\ncomponent = \"{}\"\nworld = \"skill-indexer\"\n{tables}\n", path.display())
+}
+
+fn put(host: &Host, name: &str, description: &str) {
+    let file = host.path().join(format!("{name}.py"));
+    std::fs::write(&file, format!("# {name}\n")).unwrap();
+    host.run(&["skills", "put", name, "--code", file.to_str().unwrap(), "--description", description]).ok();
+}
+
+#[test]
+fn a_question_finds_a_skill_by_the_operators_own_rules() {
+    let mut host = Host::new().with(&plugin(
+        "tags",
+        "tags-javascript",
+        "[[plugins.tags.config.rules]]\ntag = \"mean-reversion\"\nwords = [\"zscore\", \"oversold\"]\n",
+    ));
+    host.run(&["check"]).ok();
+    host.serve();
+    put(&host, "spread", "Buys at a zscore below two");
+    put(&host, "breakout", "Buys a new high");
+    let hits = host.run(&["--json", "skills", "search", "what is oversold"]).json();
+    let names: Vec<_> = hits.as_array().unwrap().iter().map(|h| h["name"].clone()).collect();
+    assert_eq!(names, [json!("spread")], "{hits}");
+}
+
+#[test]
+fn what_a_javascript_plugin_may_not_use_ends_its_call_alone() {
+    for (question, key) in [("hog", "limits.memory"), ("loop", "limits.deadline")] {
+        let mut host = Host::new().with(&plugin(
+            "probe",
+            "probe-javascript",
+            "[plugins.probe.limits]\nmemory = \"32 MiB\"\ndeadline = \"2 s\"\n",
+        ));
+        host.serve();
+        put(&host, "calm", "Waits for a hog or a loop");
+        let hits = host.run(&["--json", "skills", "search", question]).json();
+        assert_eq!(hits[0]["name"], "calm", "{hits}");
+        let runs = host.run(&["--json", "plugins", "runs", "probe"]).json();
+        assert!(runs.to_string().contains(key), "{runs}");
+        assert_eq!(host.http("GET", "/health", None, b"").status, 200);
+    }
+}
