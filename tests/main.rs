@@ -8,6 +8,7 @@ mod backup;
 mod bad_input;
 mod ingest;
 mod kill;
+mod kit;
 mod main_job;
 mod plugins;
 mod recorded;

@@ -81,6 +81,7 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
     report
         .step("runtime", || steps::must(&mut cargo(&["test", "--quiet", "-p", "shiphold-runtime", "--lib"])));
     report.step("server", || steps::must(&mut cargo(&["test", "--quiet", "-p", "shiphold", "--bins"])));
+    report.step("fixtures", || fixtures(root));
     report.step("scenarios", || {
         steps::must(&mut cargo(&[
             "test",
@@ -96,6 +97,8 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
             "with_python::",
             "--skip",
             "with_node::",
+            "--skip",
+            "with_s3::",
         ]))
     });
     let scenarios_of =
@@ -127,6 +130,24 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
         steps::must(&mut scenarios_of("with_s3::"))
     });
     report.finish()
+}
+
+/// The fixtures of the examples, with the components that the step `guests` built.
+fn fixtures(root: &Path) -> Result<()> {
+    let mut tested = 0;
+    for entry in std::fs::read_dir(root.join("plugins"))? {
+        let folder = entry?.path();
+        let Some(name) = folder.file_name().filter(|_| folder.join("tests").is_dir()) else { continue };
+        let component = guests_folder(root).join(name).with_extension("wasm");
+        let mut command = steps::cargo(root);
+        command.args(["run", "--quiet", "-p", "shiphold", "--", "plugins", "test"]);
+        steps::must(command.arg(&folder).arg("--component").arg(component))?;
+        tested += 1;
+    }
+    if tested == 0 {
+        bail!("no example has fixtures");
+    }
+    Ok(())
 }
 
 struct Report<'a> {

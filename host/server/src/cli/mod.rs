@@ -8,6 +8,7 @@ mod client;
 mod completions;
 mod files;
 mod input;
+mod kit;
 mod output;
 mod plugins;
 mod queries;
@@ -108,6 +109,7 @@ fn run(cli: Cli, out: &Output) -> Result<ExitCode, Failure> {
         Command::Check => check::run(&cli.manifest, out),
         Command::Serve(args) => serve::run(&cli.manifest, args),
         Command::Plugins(plugins::Verb::Inspect { file }) => plugins::inspect(&file, out),
+        Command::Plugins(plugins::Verb::Kit(verb)) => kit::run(verb, out),
         command => {
             crate::telemetry::init_quiet();
             let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -36,6 +36,8 @@ pub(crate) enum Verb {
     },
     /// Show what a component is and wants, without running it
     Inspect { file: PathBuf },
+    #[command(flatten)]
+    Kit(super::kit::Verb),
     /// Let a plugin run again and forget its failures
     Enable { name: String },
     /// Keep a plugin from running
@@ -119,7 +121,7 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
             out.done(&v, format!("{name} is disabled"));
         }
         // Done before a host is looked for.
-        Verb::Inspect { .. } | Verb::Compile { .. } => {}
+        Verb::Inspect { .. } | Verb::Compile { .. } | Verb::Kit(_) => {}
     }
     Ok(())
 }
@@ -167,10 +169,7 @@ fn report(v: &Value, out: &Output) {
 
 /// Without a host: a stranger's file is looked at, never run.
 pub(crate) fn inspect(file: &Path, out: &Output) -> Result<ExitCode, Failure> {
-    let seen = shiphold_runtime::inspect(file)?;
-    let value = serde_json::to_value(&seen).map_err(|e| Failure::plain(e.to_string()))?;
-    out.object(&value);
-    Ok(ExitCode::SUCCESS)
+    super::kit::inspect(file, out)
 }
 
 pub(crate) fn compile(input: &Path, output: &Path, memory: u64, seconds: u64) -> Result<ExitCode, Failure> {

@@ -114,7 +114,19 @@ pub(super) fn quantise(vector: &[f32]) -> Result<Vec<i8>> {
     Ok(bytes)
 }
 
+impl IndexEntry {
+    /// Refuses what is beyond the bounds of an entry.
+    pub fn check(&self) -> Result<()> {
+        checked(self.clone()).map(drop)
+    }
+}
+
 impl Expansion {
+    /// Refuses what is beyond the bounds of an expansion.
+    pub fn check(&self) -> Result<()> {
+        self.checked().map(drop)
+    }
+
     /// Within its bounds, with the vector's direction.
     pub(super) fn checked(&self) -> Result<Vec<i8>> {
         texts("terms", &self.terms, EXPANSION_TERMS_MAX)?;
@@ -145,7 +157,8 @@ impl Skills {
         self.vectors.forget();
     }
 
-    pub(super) fn indexers(&self) -> Vec<Arc<dyn SkillIndexer>> {
+    /// Those that are asked, in the order of their names.
+    pub fn indexers(&self) -> Vec<Arc<dyn SkillIndexer>> {
         self.indexers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
