@@ -120,7 +120,8 @@ fn points(run: &Run, table: &mut Table, runtime: &tokio::runtime::Runtime, compo
     let sums = |pool: bool| -> Arc<Loaded> {
         let cache = dir.path().join("cache");
         let plugin = &manifest.plugins["sums"];
-        Arc::new(runtime.block_on(load(&Engines::new(pool), plugin, &cache, &Compiler::InProcess)).unwrap())
+        let engines = if pool { Engines::new(&manifest.limits.plugins) } else { Engines::without_pool() };
+        Arc::new(runtime.block_on(load(&engines, plugin, &cache, &Compiler::InProcess)).unwrap())
     };
     let (pooled, plain) = (sums(true), sums(false));
     calls(run, table, runtime, &layer, &pooled, &plain);

@@ -120,7 +120,13 @@ pub fn install(root: &Path) -> Result<()> {
         install_javascript(root)?;
     }
     let node = node(root).map(|(node, _)| node);
-    let there = [("influxd", influxd()), ("s3", s3()), ("restic", restic()), ("python", python(root)), ("node", node)];
+    let there = [
+        ("influxd", influxd()),
+        ("s3", s3()),
+        ("restic", restic()),
+        ("python", python(root)),
+        ("node", node),
+    ];
     for (name, path) in there.iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
         println!("{name:<8} {}", path.display());
     }

@@ -426,7 +426,8 @@ mod tests {
     fn as_the_child() {
         let place = |key: &str| PathBuf::from(std::env::var_os(key).unwrap());
         let limits = HostPluginLimits::default();
-        run_child(&place("COMPILE_IN"), &place("COMPILE_OUT"), limits.compile_memory, limits.compile_time).unwrap();
+        run_child(&place("COMPILE_IN"), &place("COMPILE_OUT"), limits.compile_memory, limits.compile_time)
+            .unwrap();
     }
 
     fn leb(out: &mut Vec<u8>, mut n: usize) {

@@ -5,6 +5,7 @@ use crate::bindings::exports::shiphold::host::{
 };
 use crate::check::{Examined, examine_or_error};
 use crate::compile::{self, Compiler};
+use crate::descriptor::Descriptor;
 use crate::engine::{Engines, Ticked};
 use crate::room::Turns;
 use crate::state::{Gauges, State};
@@ -44,6 +45,7 @@ pub struct Loaded {
     pub(crate) sha256: String,
     pub(crate) signed_by: Option<String>,
     pub(crate) grants: Arc<Grants>,
+    pub(crate) descriptor: Descriptor,
     pub(crate) config: Arc<str>,
     pub(crate) ticked: Arc<Ticked>,
     pub(crate) turns: Turns,
@@ -94,7 +96,8 @@ pub async fn load(engines: &Engines, plugin: &Plugin, cache: &Path, compiler: &C
     let pre = linker.instantiate_pre(&code.component).map_err(wrong)?;
     let exports = Exports::find(plugin.world, &pre).map_err(wrong)?;
     Ok(Loaded {
-        version: descriptor.version,
+        version: descriptor.version.clone(),
+        descriptor,
         sha256: inspection.sha256,
         signed_by,
         grants: Arc::new(grants),

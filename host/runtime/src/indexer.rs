@@ -8,6 +8,7 @@ use crate::call::{Asking, Session, Used};
 use crate::component::{Exports, Loaded};
 use crate::host::error::other_world;
 use crate::host::skills::{size_of_skill, skill_to_guest};
+use crate::plugins::Counts;
 use crate::run;
 use crate::state::State;
 use shiphold_storage::skills::{Expansion, IndexEntry, SkillIndexer, SkillVersion};
@@ -29,6 +30,7 @@ pub(crate) struct GuestIndexer {
     enabled: AtomicBool,
     /// The last call failed.
     failed: AtomicBool,
+    counts: Arc<Counts>,
 }
 
 impl std::fmt::Debug for GuestIndexer {
@@ -39,7 +41,12 @@ impl std::fmt::Debug for GuestIndexer {
 
 impl GuestIndexer {
     /// Within a runtime, which its calls will use.
-    pub(crate) fn new(loaded: Arc<Loaded>, layer: &Arc<DataLayer>, enabled: bool) -> Self {
+    pub(crate) fn new(
+        loaded: Arc<Loaded>,
+        layer: &Arc<DataLayer>,
+        enabled: bool,
+        counts: Arc<Counts>,
+    ) -> Self {
         Self {
             revision: loaded.revision(),
             loaded,
@@ -47,6 +54,7 @@ impl GuestIndexer {
             runtime: Handle::current(),
             enabled: AtomicBool::new(enabled),
             failed: AtomicBool::new(false),
+            counts,
         }
     }
 
@@ -75,6 +83,8 @@ impl GuestIndexer {
             // A host without room is not the plugin's failure.
         })?;
         let error = result.as_ref().err();
+        self.counts.called(error.is_none(), start.elapsed());
+        self.counts.used(used.memory_peak_bytes, used.fuel);
         if error.is_some() || self.failed.load(Ordering::Relaxed) {
             self.failed.store(error.is_some(), Ordering::Relaxed);
             if let Err(e) = self.note(&layer, trigger, error, start, used) {

@@ -32,6 +32,9 @@ pub use check::check;
 pub use component::{Loaded, load};
 pub use engine::Engines;
 pub use inspect::{Inspection, inspect};
-pub use plugins::{PluginMetric, PluginStatus, Plugins};
+pub use plugins::{
+    GrantLine, GrantsReport, LogLine, PluginCounts, PluginDetail, PluginMetric, PluginStatus, Plugins,
+    ReloadReport, ReloadedPlugin,
+};
 pub use queries::{NamedQuery, Param, ParamType};
 pub use run::{RunOptions, RunReport};

@@ -64,6 +64,7 @@ pub(crate) async fn once(layer: &Arc<DataLayer>, slot: &Slot, options: RunOption
     let mut used = Used::default();
     let done = rounds(layer, &loaded, &options, &mut used).await;
     let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    slot.counts.ran(done.is_ok(), start.elapsed(), used.memory_peak_bytes, used.fuel);
     let outcome = Outcome {
         ok: done.is_ok(),
         error: done.as_ref().err().map(|e| e.message().to_string()),

@@ -1,15 +1,17 @@
 //! When a plugin is due. A cron line follows the wall clock of its zone; an interval counts from the run before. Runs that
 //! were missed while the host was down are caught up with one run, or with none.
 
-use crate::plugins::{Plugins, Slot};
+use crate::plugins::Plugins;
 use crate::run;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use shiphold_storage::manifest::Schedule;
 use shiphold_storage::schema::now_ns;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// The longest sleep: a clock that was set is noticed by then.
 const SLEEP_MAX: Duration = Duration::from_secs(20);
@@ -53,23 +55,94 @@ pub(crate) fn missed(schedule: &Schedule, zone: &str, last: i64, now: i64) -> bo
     }
 }
 
-/// Follows one plugin's schedule until the host ends.
-pub(crate) async fn follow(plugins: Arc<Plugins>, slot: Arc<Slot>, mut shutdown: watch::Receiver<bool>) {
-    let (Some(schedule), zone) = (slot.plugin.schedule.clone(), slot.plugin.timezone.clone()) else { return };
-    let name = slot.plugin.name.clone();
+/// What a schedule is followed by: a reload that leaves it alone does not touch its task.
+#[derive(Debug, Clone, PartialEq)]
+struct Plan {
+    schedule: Schedule,
+    zone: String,
+    catch_up: bool,
+}
+
+/// Why a schedule is no longer followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    No,
+    /// A reload changed it or took it away.
+    Replanned,
+    Shutdown,
+}
+
+fn plans(plugins: &Plugins) -> BTreeMap<String, Plan> {
+    let slots = plugins.slots();
+    let ready = slots.iter().filter(|(_, s)| s.loaded.is_ok());
+    ready
+        .filter_map(|(name, slot)| {
+            let p = &slot.plugin;
+            let schedule = p.schedule.clone()?;
+            Some((name.clone(), Plan { schedule, zone: p.timezone.clone(), catch_up: p.catch_up }))
+        })
+        .collect()
+}
+
+/// Follows every plugin's schedule until the host ends; after a reload, those that changed anew.
+pub(crate) async fn supervise(plugins: Arc<Plugins>, mut shutdown: watch::Receiver<bool>) {
+    let mut changed = plugins.changes();
+    let mut followed: BTreeMap<String, (Plan, watch::Sender<Stop>, JoinHandle<()>)> = BTreeMap::new();
+    let mut at_start = true;
+    loop {
+        changed.borrow_and_update();
+        let wanted = plans(&plugins);
+        let other: Vec<String> =
+            followed.iter().filter(|(n, f)| wanted.get(*n) != Some(&f.0)).map(|(n, _)| n.clone()).collect();
+        for name in other {
+            if let Some((_, stop, task)) = followed.remove(&name) {
+                stop.send_replace(Stop::Replanned);
+                let _ = task.await;
+            }
+        }
+        for (name, plan) in wanted {
+            if followed.contains_key(&name) {
+                continue;
+            }
+            let (stop, stopped) = watch::channel(Stop::No);
+            let task = follow(plugins.clone(), name.clone(), plan.clone(), at_start, stopped);
+            followed.insert(name, (plan, stop, tokio::spawn(task)));
+        }
+        at_start = false;
+        tokio::select! {
+            _ = changed.changed() => {}
+            _ = shutdown.wait_for(|down| *down) => break,
+        }
+    }
+    for (_, stop, task) in followed.into_values() {
+        stop.send_replace(Stop::Shutdown);
+        let _ = task.await;
+    }
+}
+
+/// Follows one plugin's schedule. Only at the start of the host are missed runs caught up: under a schedule that a reload
+/// brought, none was missed.
+async fn follow(
+    plugins: Arc<Plugins>,
+    name: String,
+    plan: Plan,
+    at_start: bool,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let Plan { schedule, zone, catch_up } = plan;
     let (layer, remembering) = (plugins.layer().clone(), name.clone());
     let remembered =
         run::blocking(move || layer.plugins().state(&remembering)).await.ok().and_then(|s| s.last_due);
     let now = now_ns();
     let mut last = match remembered {
-        Some(last) if missed(&schedule, &zone, last, now) => {
+        Some(last) if at_start && missed(&schedule, &zone, last, now) => {
             note(&plugins, &name, now).await;
-            if slot.plugin.catch_up {
+            if catch_up {
                 tracing::info!(
                     plugin = name,
                     "runs were missed while the host was down: one of them runs now"
                 );
-                start(&plugins, &slot, "catch-up");
+                start(&plugins, &name, "catch-up");
             }
             now
         }
@@ -80,14 +153,14 @@ pub(crate) async fn follow(plugins: Arc<Plugins>, slot: Arc<Slot>, mut shutdown:
         }
     };
     while let Some(due) = next(&schedule, &zone, last, now_ns()) {
-        match wait_until(due, &mut shutdown).await {
+        match wait_until(due, &mut stop).await {
             Woken::Due => {
                 note(&plugins, &name, due).await;
-                start(&plugins, &slot, "schedule");
+                start(&plugins, &name, "schedule");
                 last = due;
             }
             Woken::ClockWasSet => {}
-            Woken::Shutdown => return,
+            Woken::Stopped => return,
         }
     }
     tracing::warn!(plugin = name, "its schedule has no next time");
@@ -96,16 +169,20 @@ pub(crate) async fn follow(plugins: Arc<Plugins>, slot: Arc<Slot>, mut shutdown:
 enum Woken {
     Due,
     ClockWasSet,
-    Shutdown,
+    Stopped,
 }
 
 /// Sleeps until the wall clock says `due`, in steps, because that clock may be set meanwhile.
-async fn wait_until(due: i64, shutdown: &mut watch::Receiver<bool>) -> Woken {
+async fn wait_until(due: i64, stop: &mut watch::Receiver<Stop>) -> Woken {
     let mut seen = now_ns();
     loop {
         let now = now_ns();
-        if now >= due {
+        // What fell due while a reload was made ready is not lost.
+        if now >= due && *stop.borrow() != Stop::Shutdown {
             return Woken::Due;
+        }
+        if *stop.borrow() != Stop::No {
+            return Woken::Stopped;
         }
         if went_back(seen, now) {
             return Woken::ClockWasSet;
@@ -114,7 +191,7 @@ async fn wait_until(due: i64, shutdown: &mut watch::Receiver<bool>) -> Woken {
         let left = Duration::from_nanos(u64::try_from(due.saturating_sub(now)).unwrap_or(0));
         tokio::select! {
             () = tokio::time::sleep(left.min(SLEEP_MAX)) => {}
-            _ = shutdown.wait_for(|down| *down) => return Woken::Shutdown,
+            done = stop.wait_for(|s| *s != Stop::No) => if done.is_err() { return Woken::Stopped },
         }
     }
 }
@@ -128,9 +205,9 @@ async fn note(plugins: &Plugins, name: &str, due: i64) {
 }
 
 /// A task of its own: a run that takes longer than its interval must be seen as going on.
-fn start(plugins: &Arc<Plugins>, slot: &Arc<Slot>, trigger: &'static str) {
-    let (plugins, slot) = (plugins.clone(), slot.clone());
-    tokio::spawn(async move { plugins.run_due(&slot, trigger).await });
+fn start(plugins: &Arc<Plugins>, name: &str, trigger: &'static str) {
+    let (plugins, name) = (plugins.clone(), name.to_string());
+    tokio::spawn(async move { plugins.run_due(&name, trigger).await });
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ pub(crate) fn run(manifest: Manifest) -> Result<()> {
 async fn serve(layer: Arc<DataLayer>, begin: Instant) -> Result<()> {
     let mut ends =
         Ends { int: listen_for(SignalKind::interrupt())?, term: listen_for(SignalKind::terminate())? };
+    let hangup = listen_for(SignalKind::hangup())?;
     let app = App::new(layer)?;
     let manifest = app.layer.manifest();
     let tcp = match manifest.http.enabled {
@@ -65,6 +66,7 @@ async fn serve(layer: Arc<DataLayer>, begin: Instant) -> Result<()> {
     }
     // Components may have to be compiled: nobody waits for that but who asks for a plugin.
     let scheduler = tokio::spawn(plugins(app.clone(), stopped.clone()));
+    tokio::spawn(reloads(app.clone(), hangup, stopped.clone()));
     let maintenance = tokio::spawn(maintain(app.clone(), stopped));
     println!(
         "shiphold {} `{}` serves {} and {} ({} ms)",
@@ -168,6 +170,30 @@ async fn plugins(app: Arc<App>, stopped: watch::Receiver<bool>) {
         Err(e) => tracing::error!(error = ?e, "listing the plugins"),
     }
     let _ = plugins.spawn_scheduler(stopped).await;
+}
+
+/// SIGHUP takes over what changed of the plugins.
+async fn reloads(app: Arc<App>, mut hangup: Signal, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {}
+            () = told(&mut stopped) => return,
+        }
+        let done = match app.plugins().await {
+            Ok(plugins) => plugins.reload(&shiphold_storage::Caller::Operator, None).await,
+            Err(e) => Err(e),
+        };
+        match done {
+            Ok(report) => tracing::info!(
+                plugins = report.plugins.iter().filter(|p| p.outcome != "unchanged").count(),
+                restart_needed = ?report.restart_needed,
+                "SIGHUP: the manifest was read again"
+            ),
+            Err(e) => {
+                tracing::error!(error = ?e, "SIGHUP: the manifest is refused; the plugins go on as before")
+            }
+        }
+    }
 }
 
 /// What is due in the stores, once a second, on a thread of its own.

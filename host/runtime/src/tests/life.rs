@@ -262,9 +262,12 @@ async fn runs_missed_while_the_host_was_down_are_caught_up_with_one_or_none() {
 async fn without_an_enabled_plugin_nothing_is_compiled_and_nothing_is_followed() {
     let host = Host::new(&Guest::new(EMPTY), "enabled = false\nschedule = \"every 1 s\"", "").await;
     assert!(!folder(&host.layer.manifest().host.data).exists());
-    let (_down, shutdown) = watch::channel(false);
-    host.plugins.spawn_scheduler(shutdown).await.unwrap();
+    let (down, shutdown) = watch::channel(false);
+    let scheduler = host.plugins.spawn_scheduler(shutdown);
     assert!(host.plugins.list(&OP).unwrap()[0].next_run_ns.is_none());
+    down.send(true).unwrap();
+    scheduler.await.unwrap();
+    assert!(host.layer.plugins().state("p").unwrap().last_due.is_none());
     let none = Plugins::load_with(host.layer.clone(), &nobody()).await;
     assert!(none.is_ok());
 }

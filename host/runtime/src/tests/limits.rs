@@ -263,7 +263,7 @@ async fn blocked(loaded: Arc<Loaded>, layer: Arc<DataLayer>) -> Result<()> {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             });
-            Box::pin(async move { Ok(Ok(call.await?.map_err(|e| to_guest(&e)).unwrap_or_default())) })
+            Box::pin(async move { Ok(call.await?.map_err(|e| to_guest(&e))) })
         },
     );
     call.await

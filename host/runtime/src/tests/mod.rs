@@ -1,12 +1,14 @@
 //! The whole way of a plugin over real stores, with small components written as text.
 
 mod calls;
+mod contract;
 mod fuzz;
 mod guest;
 mod life;
 mod limits;
 mod properties;
 mod refusals;
+mod reload;
 mod signatures;
 mod zoo;
 

@@ -34,6 +34,24 @@ pub(crate) enum Verb {
         #[arg(long)]
         log: bool,
     },
+    /// Everything about one plugin
+    Status { name: String },
+    /// What a plugin may touch, in words
+    Grants { name: String },
+    /// What a plugin wrote in its last runs, the oldest line first
+    Logs {
+        name: String,
+        /// Runs
+        #[arg(long, default_value_t = 20)]
+        limit: u64,
+    },
+    /// Read the manifest again and take over changed components and keys of plugins
+    Reload {
+        /// Only this one
+        name: Option<String>,
+    },
+    /// Serve again the version before the last reload
+    Rollback { name: String },
     /// Show what a component is and wants, without running it
     Inspect { file: PathBuf },
     #[command(flatten)]
@@ -112,6 +130,51 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
                 }
             }
         }
+        Verb::Status { name } => {
+            let v = client.get(&format!("/v1/plugins/{}", segment(&name))).await?;
+            out.object(&v);
+        }
+        Verb::Grants { name } => {
+            let v = client.get(&at(&name, "grants")).await?;
+            if out.json { out.json(&v) } else { grants(&v, out) }
+        }
+        Verb::Logs { name, limit } => {
+            let v =
+                client.get(&with_query(&at(&name, "logs"), &[("limit", Some(limit.to_string()))])).await?;
+            if out.json {
+                out.json(&v);
+            } else {
+                logs(&v, out);
+            }
+        }
+        Verb::Reload { name } => {
+            let v = client.work("/v1/plugins/reload", &json!({ "name": name }), out, "reloading").await?;
+            if out.json {
+                out.json(&v);
+            } else {
+                let plugins = v.get("plugins").unwrap_or(&Value::Null);
+                out.list(
+                    plugins,
+                    &[
+                        ("name", "name"),
+                        ("outcome", "outcome"),
+                        ("before", "before"),
+                        ("version", "version"),
+                        ("error", "error"),
+                    ],
+                    "this manifest has no plugins",
+                );
+                for table in v.get("restart_needed").and_then(Value::as_array).into_iter().flatten() {
+                    let table = table.as_str().unwrap_or_default();
+                    out.line(format!("[{table}] changed too: it takes effect when the host starts again"));
+                }
+            }
+        }
+        Verb::Rollback { name } => {
+            let v = client.work(&at(&name, "rollback"), &json!({}), out, "rolling back").await?;
+            let version = v.get("version").and_then(Value::as_str).unwrap_or_default().to_string();
+            out.done(&v, format!("{name} serves version {version} again"));
+        }
         Verb::Enable { name } => {
             let v = client.post(&at(&name, "enable"), &json!({})).await?;
             out.done(&v, format!("{name} is enabled"));
@@ -124,6 +187,48 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
         Verb::Inspect { .. } | Verb::Compile { .. } | Verb::Kit(_) => {}
     }
     Ok(())
+}
+
+/// One sentence a line, with the plugin's own reason.
+fn grants(v: &Value, out: &Output) {
+    let word = |v: &Value, k: &str| {
+        v.get(k).and_then(Value::as_str).map(super::output::one_line).unwrap_or_default().to_string()
+    };
+    out.line(format!("{} {} ({})", word(v, "plugin"), word(v, "version"), word(v, "world")));
+    for (key, title) in [("may", ""), ("not_given", "\nNot given:"), ("not_asked", "\nGiven without effect:")]
+    {
+        let lines: Vec<&Value> = v.get(key).and_then(Value::as_array).into_iter().flatten().collect();
+        if !lines.is_empty() && !title.is_empty() {
+            out.line(title);
+        }
+        for line in lines {
+            let reason = match word(line, "reason") {
+                r if r.is_empty() => r,
+                r => format!(" It says why: {r}"),
+            };
+            out.line(format!("{}{reason}", word(line, "sentence")));
+        }
+    }
+    out.line(String::new());
+    for sentence in v.get("cannot").and_then(Value::as_array).into_iter().flatten() {
+        out.line(sentence.as_str().unwrap_or_default());
+    }
+}
+
+fn logs(v: &Value, out: &Output) {
+    let lines = v.as_array().map(Vec::as_slice).unwrap_or_default();
+    if lines.is_empty() {
+        out.line("it wrote nothing in these runs");
+    }
+    for l in lines {
+        let at = l.get("started_at").and_then(Value::as_i64).map(super::output::time).unwrap_or_default();
+        let text = l.get("line").and_then(Value::as_str).unwrap_or_default();
+        out.line(format!(
+            "{at} run {} {}",
+            l.get("run").unwrap_or(&Value::Null),
+            super::output::one_line(text)
+        ));
+    }
 }
 
 /// The plan as a table, then what was done.

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::telemetry::Text;
 use axum::Extension;
 use axum::extract::State;
-use shiphold_runtime::Plugins;
+use shiphold_runtime::{PluginCounts, PluginStatus, Plugins};
 use shiphold_storage::disk::Level;
 use shiphold_storage::{Caller, DataLayer, Error, Result, Scope};
 use std::io::Write as _;
@@ -114,6 +114,55 @@ fn runs(plugins: &Plugins, t: &mut Text) -> Result<()> {
     for p in &list {
         t.value("shiphold_plugin_failures", &[("plugin", &p.name)], f64::from(p.failures));
     }
+    let mut each = |name: &str, kind: &'static str, help: &str, value: &dyn Fn(&PluginStatus) -> f64| {
+        t.head(name, kind, help);
+        for p in &list {
+            t.value(name, &[("plugin", &p.name)], value(p));
+        }
+    };
+    each("shiphold_plugin_enabled", "gauge", "1 when the plugin may run.", &|p| {
+        f64::from(u8::from(p.enabled))
+    });
+    each("shiphold_plugin_skipped_total", "counter", "Runs that were due while another went on.", &|p| {
+        f64::from(p.skipped)
+    });
+    each("shiphold_plugin_memory_peak_bytes", "gauge", "The most memory of one run or call.", &|p| {
+        p.counts.memory_peak_bytes as f64
+    });
+    each("shiphold_plugin_fuel_total", "counter", "Instructions, where fuel is metered.", &|p| {
+        p.counts.fuel as f64
+    });
+    let mut outcomes = |name: &str, help: &str, value: &dyn Fn(&PluginCounts) -> [(&'static str, u64); 2]| {
+        t.head(name, "counter", help);
+        for p in &list {
+            for (outcome, n) in value(&p.counts) {
+                t.value(name, &[("plugin", &p.name), ("outcome", outcome)], n as f64);
+            }
+        }
+    };
+    outcomes("shiphold_plugin_runs_total", "Runs since the host started.", &|c| {
+        [("ok", c.runs_ok), ("failed", c.runs_failed)]
+    });
+    outcomes("shiphold_plugin_calls_total", "Calls of indexers and queries since the host started.", &|c| {
+        [("ok", c.calls_ok), ("failed", c.calls_failed)]
+    });
+    outcomes("shiphold_plugin_reloads_total", "Changed versions that were tried.", &|c| {
+        [("ok", c.reloads_ok), ("refused", c.reloads_refused)]
+    });
+    let mut times = |name: &str, help: &str, value: &dyn Fn(&PluginCounts) -> (f64, u64)| {
+        t.head(name, "summary", help);
+        for p in &list {
+            let (sum, count) = value(&p.counts);
+            t.value(&format!("{name}_sum"), &[("plugin", &p.name)], sum);
+            t.value(&format!("{name}_count"), &[("plugin", &p.name)], count as f64);
+        }
+    };
+    times("shiphold_plugin_run_duration_seconds", "Time of runs.", &|c| {
+        (c.run_seconds, c.runs_ok + c.runs_failed)
+    });
+    times("shiphold_plugin_call_duration_seconds", "Time of calls of indexers and queries.", &|c| {
+        (c.call_seconds, c.calls_ok + c.calls_failed)
+    });
     t.head("shiphold_plugin_gauge", "gauge", "Numbers of the plugins' own.");
     for m in plugins.metrics() {
         t.value("shiphold_plugin_gauge", &[("plugin", &m.plugin), ("name", &m.name)], m.value);

@@ -59,16 +59,67 @@ pub(super) async fn runs(
     Names(name): Names<String>,
     Params(r): Params<Runs>,
 ) -> Answer {
+    let known = app.plugins_if_loaded().is_some_and(|p| p.knows(&name));
     answer::json(&app, move |layer| {
         let runs = layer.plugins().list(&caller, &name, r.limit.unwrap_or(RUNS_DEFAULT))?;
         // The history of a plugin that left the manifest stays readable.
-        if runs.is_empty() && !layer.manifest().plugins.contains_key(&name) {
+        if runs.is_empty() && !known && !layer.manifest().plugins.contains_key(&name) {
             return Err(Error::not_found(format!("there is no plugin `{}`", name.escape_debug()))
                 .hint("`shiphold plugins list` shows those of the manifest"));
         }
         Ok(runs)
     })
     .await
+}
+
+pub(super) async fn status((State(app), Extension(caller)): Host, Names(name): Names<String>) -> Answer {
+    caller.require(Scope::Read, "see how a plugin does")?;
+    let plugins = app.plugins().await?.clone();
+    answer::json(&app, move |_| plugins.detail(&caller, &name)).await
+}
+
+pub(super) async fn grants((State(app), Extension(caller)): Host, Names(name): Names<String>) -> Answer {
+    caller.require(Scope::Read, "see what a plugin may touch")?;
+    let plugins = app.plugins().await?.clone();
+    answer::json(&app, move |_| plugins.grants(&caller, &name)).await
+}
+
+pub(super) async fn logs(
+    (State(app), Extension(caller)): Host,
+    Names(name): Names<String>,
+    Params(r): Params<Runs>,
+) -> Answer {
+    caller.require(Scope::Read, "read a plugin's log")?;
+    let plugins = app.plugins().await?.clone();
+    answer::json(&app, move |_| plugins.logs(&caller, &name, r.limit.unwrap_or(RUNS_DEFAULT))).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reload {
+    /// Only this one.
+    name: Option<String>,
+}
+
+pub(super) async fn reload(
+    (State(app), Extension(caller)): Host,
+    headers: HeaderMap,
+    Input(r): Input<Reload>,
+) -> Answer {
+    caller.require(Scope::Admin, "reload plugins")?;
+    let plugins = app.plugins().await?.clone();
+    answer::work_async(Wants::of(&headers), async move { plugins.reload(&caller, r.name.as_deref()).await })
+        .await
+}
+
+pub(super) async fn rollback(
+    (State(app), Extension(caller)): Host,
+    Names(name): Names<String>,
+    headers: HeaderMap,
+) -> Answer {
+    caller.require(Scope::Admin, "roll a plugin back")?;
+    let plugins = app.plugins().await?.clone();
+    answer::work_async(Wants::of(&headers), async move { plugins.roll_back(&caller, &name).await }).await
 }
 
 pub(super) async fn enable(host: Host, name: Names<String>) -> Answer {

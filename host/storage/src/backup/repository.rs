@@ -8,10 +8,10 @@ use super::{BackupReport, Progress};
 use crate::error::{Error, Kind, Result};
 use rustic_core::repofile::{SnapshotFile, SnapshotId};
 use rustic_core::{
-    BackupOptions, CheckOptions, ConfigOptions, Credentials, KeepOptions, KeyOptions,
-    LocalDestination, LsOptions, OpenStatus, PathList, Progress as Bar, ProgressBars, ProgressType,
-    PruneOptions, RepositoryBackends, RepositoryOptions, RestoreOptions, RusticError, RusticProgress,
-    SnapshotOptions, jiff,
+    BackupOptions, CheckOptions, ConfigOptions, Credentials, KeepOptions, KeyOptions, LocalDestination,
+    LsOptions, OpenStatus, PathList, Progress as Bar, ProgressBars, ProgressType, PruneOptions,
+    RepositoryBackends, RepositoryOptions, RestoreOptions, RusticError, RusticProgress, SnapshotOptions,
+    jiff,
 };
 use serde::Serialize;
 use std::path::Path;
@@ -90,7 +90,7 @@ impl std::fmt::Debug for Repository {
 
 /// Counts what the library does, for a caller who looks now and then.
 #[derive(Debug, Default, Clone)]
-struct Counts(Arc<[AtomicU64; 2]>);
+struct Counts(Arc<(AtomicU64, AtomicU64)>);
 
 impl ProgressBars for Counts {
     fn progress(&self, kind: ProgressType, _prefix: &str) -> Bar {
@@ -106,11 +106,11 @@ impl RusticProgress for Counts {
         false
     }
     fn set_length(&self, length: u64) {
-        self.0[1].store(length, Ordering::Relaxed);
+        self.0.1.store(length, Ordering::Relaxed);
     }
     fn set_title(&self, _title: &str) {}
     fn inc(&self, by: u64) {
-        self.0[0].fetch_add(by, Ordering::Relaxed);
+        self.0.0.fetch_add(by, Ordering::Relaxed);
     }
     fn finish(&self) {}
 }
@@ -133,11 +133,8 @@ impl Opened {
         }
         let said = format!("the repository of `{}`: {}", self.target, e.display_log());
         if e.is_incorrect_password() {
-            return Error::denied(format!(
-                "the password does not open the repository of `{}`",
-                self.target
-            ))
-            .hint("the secret that `password` names must be the one of the first push");
+            return Error::denied(format!("the password does not open the repository of `{}`", self.target))
+                .hint("the secret that `password` names must be the one of the first push");
         }
         Error::new(Kind::Corrupt, said).hint("`shiphold backup verify NAME` shows what is wrong")
     }
@@ -356,7 +353,7 @@ fn beside<T: Send>(
         let working = scope.spawn(work);
         while !working.is_finished() {
             std::thread::sleep(TELL_EVERY);
-            progress(counts.0[0].load(Ordering::Relaxed), counts.0[1].load(Ordering::Relaxed));
+            progress(counts.0.0.load(Ordering::Relaxed), counts.0.1.load(Ordering::Relaxed));
         }
         working.join().unwrap_or_else(|_| Err(Error::internal("the repository ended in a fault")))
     })

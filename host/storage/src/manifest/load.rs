@@ -173,8 +173,9 @@ fn read_host(s: &Section<'_, '_>, base: &Path) -> Host {
     if data.exists() && !data.is_dir() {
         s.problem("data", format!("{} exists and is not a folder", data.display()));
     }
+    let watch = s.flag("watch", true);
     s.finish();
-    Host { name, data }
+    Host { name, data, watch }
 }
 
 fn read_http(s: &Section<'_, '_>) -> Http {

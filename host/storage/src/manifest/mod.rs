@@ -48,6 +48,8 @@ pub struct Host {
     pub name: String,
     /// `data`: the data folder, owned by one process.
     pub data: PathBuf,
+    /// `watch` (default true): changed components and plugin keys are taken over while the host runs.
+    pub watch: bool,
 }
 
 /// `[http]`

@@ -165,7 +165,7 @@ impl Ground {
                 Err(e) => errors.push(e),
             },
             World::SkillIndexer => {
-                let indexer = GuestIndexer::new(loaded, &self.layer, true);
+                let indexer = GuestIndexer::new(loaded, &self.layer, true, Arc::default());
                 errors = blocking(move || {
                     let index = indexer.index(&skill()).map(drop);
                     Ok(index.err().into_iter().chain(indexer.expand("a question").err()).collect())

@@ -148,7 +148,7 @@ async fn what_an_indexer_says_costs_nothing_but_its_own_words() {
     for beast in &all {
         let loaded = load(&engines, &manifest.plugins[beast.name], &cache, &Compiler::InProcess).await;
         let loaded = Arc::new(loaded.unwrap_or_else(|e| panic!("{}: {e:?}", beast.name)));
-        indexers.push(Arc::new(GuestIndexer::new(loaded, &layer, true)));
+        indexers.push(Arc::new(GuestIndexer::new(loaded, &layer, true, Arc::default())));
     }
     let good = indexers.pop().unwrap();
     all.pop();
