@@ -172,7 +172,9 @@ mod tests {
     #[test]
     fn grants_are_told_in_words_with_their_reasons() {
         let toml = "[plugins.p]\ncomponent='p.wasm'\nworld='retention-policy'\n[plugins.p.grants]\nrandom=true\n[plugins.p.grants.series]\nread=['market/bar.*']\nwrite=['market/*']";
-        let manifest = Manifest::parse(toml, std::path::Path::new("/shiphold.toml")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("p.wasm"), "").unwrap();
+        let manifest = Manifest::parse(toml, &dir.path().join("shiphold.toml")).unwrap();
         let descriptor = Descriptor::parse(
             b"name='p'\nversion='1.2.3'\nworld='retention-policy'\n[grants]\nclock=true\n[grants.series]\nread=['market/*']\nwrite=['market/bar.1d.*']\n[reasons]\n'series.read'='to see how old they are'\nclock='to know today'",
         )

@@ -70,8 +70,8 @@ async fn a_call_under_way_ends_on_the_old_version_and_the_next_is_answered_by_th
         (status.version.as_deref(), status.previous_version.as_deref()),
         (Some("2.0.0"), Some("1.0.0"))
     );
-    assert_eq!(first.await.unwrap().unwrap().log, ["old"]);
-    assert_eq!(host.run().await.unwrap().log, ["new"]);
+    assert_eq!(first.await.unwrap().unwrap().log, ["warn: old"]);
+    assert_eq!(host.run().await.unwrap().log, ["warn: new"]);
     assert_eq!(host.status().counts.runs_ok, 2, "counts outlive a reload");
 }
 
@@ -86,15 +86,15 @@ async fn a_version_that_cannot_be_loaded_leaves_the_last_good_one_serving() {
         let error = status.error.unwrap();
         assert!(error.starts_with("serving version 1.0.0 since ") && error.contains("refused: "), "{error}");
         assert!(status.loaded && status.since_ns == since);
-        assert_eq!(host.run().await.unwrap().log, ["old"]);
+        assert_eq!(host.run().await.unwrap().log, ["warn: old"]);
     }
     // A manifest that is refused changes nothing either.
     host.manifest("[plugins.p]\nworld = 1\n");
     assert_eq!(host.plugins.reload(&OP, None).await.unwrap_err().kind(), Kind::Invalid);
-    assert_eq!(host.run().await.unwrap().log, ["old"]);
+    assert_eq!(host.run().await.unwrap().log, ["warn: old"]);
     host.component(&says(SAY, NEW, "2.0.0"));
     assert_eq!(host.reload("").await.plugins[0].outcome, "loaded");
-    assert_eq!((host.status().error, host.run().await.unwrap().log), (None, vec!["new".to_string()]));
+    assert_eq!((host.status().error, host.run().await.unwrap().log), (None, vec!["warn: new".to_string()]));
     assert_eq!((host.status().counts.reloads_ok, host.status().counts.reloads_refused), (2, 2));
 }
 
@@ -105,12 +105,12 @@ async fn a_roll_back_serves_the_version_before_until_the_component_changes() {
     host.reload("").await;
     let back = host.plugins.roll_back(&OP, "p").await.unwrap();
     assert_eq!((back.before.as_deref(), back.version.as_deref()), (Some("2.0.0"), Some("1.0.0")));
-    assert_eq!(host.run().await.unwrap().log, ["old"]);
+    assert_eq!(host.run().await.unwrap().log, ["warn: old"]);
     assert_eq!(host.reload("").await.plugins[0].outcome, "unchanged");
     assert!(host.status().rolled_back);
     host.component(&says(SAY, NEW, "3.0.0"));
     assert_eq!(host.reload("").await.plugins[0].outcome, "loaded");
-    assert_eq!((host.run().await.unwrap().log, host.status().rolled_back), (vec!["new".into()], false));
+    assert_eq!((host.run().await.unwrap().log, host.status().rolled_back), (vec!["warn: new".into()], false));
     let trail = host.layer.audit().list(&OP, &AuditFilter::default()).unwrap();
     let rolled = trail.iter().find(|e| e.action == "plugins.rollback").unwrap();
     assert!(
@@ -169,7 +169,7 @@ async fn a_schedule_is_followed_over_reloads_and_planned_anew_when_it_changed() 
     }
     let before = runs().len();
     until("runs of the new version", || runs().len() >= before + 2).await;
-    assert!(runs()[0].log.iter().all(|l| l == "new") && runs().iter().all(|r| r.trigger == "schedule"));
+    assert!(runs()[0].log.iter().all(|l| l == "warn: new") && runs().iter().all(|r| r.trigger == "schedule"));
     let mut starts: Vec<i64> = runs().iter().map(|r| r.started_at).collect();
     starts.sort_unstable();
     // Due once a second: as many runs as seconds between the first and the last, and no more.
@@ -204,7 +204,7 @@ async fn a_changed_file_is_noticed() {
             break;
         }
     }
-    assert_eq!(host.run().await.unwrap().log, ["new"]);
+    assert_eq!(host.run().await.unwrap().log, ["warn: new"]);
     down.send(true).unwrap();
     scheduler.await.unwrap();
 }
@@ -220,7 +220,7 @@ async fn the_log_of_the_runs_and_the_whole_state_are_told() {
     assert_eq!(host.plugins.detail(&OP, "p").unwrap().source, "loaded");
     host.run().await.unwrap_err();
     let lines = host.plugins.logs(&OP, "p", 10).unwrap();
-    assert_eq!((lines.len(), lines[0].line.as_str()), (2, "old"));
+    assert_eq!((lines.len(), lines[0].line.as_str()), (2, "warn: old"));
     assert!(lines[1].line.starts_with("the run failed: ") && lines[1].run > lines[0].run);
     assert_eq!(host.plugins.logs(&OP, "p", 1).unwrap().len(), 1);
     let grants = host.plugins.grants(&OP, "p").unwrap();

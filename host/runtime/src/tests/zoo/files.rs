@@ -3,8 +3,9 @@
 use super::super::guest::{self, Guest, Wat, described, dummy, leb, with_about};
 use super::{Beast, EMPTY, End, survive};
 use crate::descriptor::{DESCRIPTOR_BYTES_MAX, SECTION};
-use crate::inspect::{COMPONENT_BYTES_MAX, inspect_bytes};
+use crate::inspect::inspect_bytes;
 use shiphold_storage::Kind;
+use shiphold_storage::units::ByteSize;
 
 const NOT_VALID: End = End::Refused(&["not a valid WebAssembly component"]);
 
@@ -253,17 +254,17 @@ pub(super) fn beasts() -> Vec<Beast> {
         core(
             "sixteen-memories",
             &format!("(memory (export \"memory\") 2) {}", "(memory 1)".repeat(15)),
-            refused(&["memories"]),
+            End::Harmless,
         ),
         core(
             "ninety-nine-memories",
             &format!("(memory (export \"memory\") 2) {}", "(memory 1)".repeat(98)),
-            refused(&["memories"]),
+            End::Fails(Kind::Limit, &["limits.memories = 16"]),
         ),
         core(
             "many-tables",
             &format!("(memory (export \"memory\") 2) {}", "(table 1 funcref)".repeat(64)),
-            refused(&["tables"]),
+            End::Harmless,
         ),
         core(
             "a-table-of-five-million",
@@ -346,24 +347,28 @@ fn two_exports_of_one_name_are_refused() {
     assert!(e.kind() == Kind::Invalid && e.message().contains("conflicts"), "{e:?}");
 }
 
+/// Bytes of a component by default.
+const BOUND: u64 = 64 << 20;
+
 #[test]
 fn a_file_is_read_up_to_its_bound_and_not_a_byte_more() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("big.wasm");
     let file = std::fs::File::create(&path).unwrap();
     // Holes in a file cost nothing; what is read is read in full.
-    for (size, kind, words) in [
-        (COMPONENT_BYTES_MAX, Kind::Invalid, "not a valid"),
-        (COMPONENT_BYTES_MAX + 1, Kind::Limit, "67108864 bytes"),
-        (100_000_000, Kind::Limit, "67108864 bytes"),
-    ] {
-        file.set_len(size).unwrap();
-        let e = crate::inspect(&path).unwrap_err();
-        assert!(e.kind() == kind && e.message().contains(words), "{size}: {e:?}");
+    let read = |bound: ByteSize| crate::inspect::read(&path, bound).map(|bytes| bytes.len() as u64);
+    for bound in [ByteSize::kib(64), ByteSize::mib(64)] {
+        file.set_len(bound.0).unwrap();
+        assert_eq!(read(bound).unwrap(), bound.0);
+        file.set_len(bound.0 + 1).unwrap();
+        let e = read(bound).unwrap_err();
+        assert!(e.kind() == Kind::Limit && e.message().contains("limits.plugins.component_max"), "{e:?}");
     }
+    file.set_len(100_000_000).unwrap();
+    assert_eq!(read(ByteSize::mib(64)).unwrap_err().kind(), Kind::Limit);
     // A valid one of exactly the bound: the rest of it is a custom section.
     let mut whole = honest();
-    let room = usize::try_from(COMPONENT_BYTES_MAX).unwrap() - whole.len() - 1 - 4 - 2;
+    let room = usize::try_from(BOUND).unwrap() - whole.len() - 1 - 4 - 2;
     let mut head = vec![0];
     let mut n = room + 2;
     for i in 0..4 {
@@ -374,10 +379,7 @@ fn a_file_is_read_up_to_its_bound_and_not_a_byte_more() {
     whole.extend(head);
     whole.extend([1, b'x']);
     whole.resize(whole.len() + room, 0);
-    assert_eq!(whole.len() as u64, COMPONENT_BYTES_MAX);
+    assert_eq!(whole.len() as u64, BOUND);
     std::fs::write(&path, &whole).unwrap();
-    assert_eq!(crate::inspect(&path).unwrap().size, COMPONENT_BYTES_MAX);
-    whole.push(0);
-    std::fs::write(&path, &whole).unwrap();
-    assert_eq!(crate::inspect(&path).unwrap_err().kind(), Kind::Limit);
+    assert_eq!(crate::inspect(&path).unwrap().size, BOUND);
 }
