@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The command that installs what is needed.
-pub const INSTALL: &str = "npm install --save-dev --save-exact @bytecodealliance/componentize-js@0.23.0";
+pub const INSTALL: &str = "npm install --save-dev --save-exact @bytecodealliance/componentize-js@0.23.0 @bytecodealliance/preview2-shim@0.25.0";
 /// The module that has the plugin's exports.
 const PLUGIN: &str = "plugin.js";
 /// Where the builder stands below `node_modules`.

@@ -199,12 +199,34 @@ impl Repository {
         .hint("wait for it; `restic unlock` takes away what a client that died left behind"))
     }
 
+    /// A creation that was cut off before its `config` leaves a key of a repository that never was; beside the next one's it
+    /// would open nothing.
+    fn clear_keys(&self) -> Result<()> {
+        let target = self.blobs.name();
+        for held in ["data/", "snapshots/"] {
+            if let Some((name, _)) = self.blobs.list(held)?.first() {
+                return Err(Error::new(
+                    Kind::Corrupt,
+                    format!(
+                        "the target `{target}` holds `{name}` and no `config`: its repository is damaged"
+                    ),
+                )
+                .hint("bring `config` back, or choose another place for a new repository"));
+            }
+        }
+        for (name, _) in self.blobs.list("keys/")? {
+            self.blobs.delete(&name)?;
+        }
+        Ok(())
+    }
+
     /// Adds a backup that was exported to a folder.
     pub fn push(&self, folder: &Path, backup: BackupReport, progress: Progress<'_>) -> Result<Pushed> {
         self.alone()?;
         let at = self.opened();
         let created = !at.exists()?;
         if created {
+            self.clear_keys()?;
             at.create()?;
         }
         let counts = at.counts.clone();

@@ -183,6 +183,11 @@ fn refusals_have_names() {
     }
     let e = over(&memory).pull("00000000", Path::new("/nowhere/x"), &mut |_, _| ()).unwrap_err();
     assert_eq!(e.kind(), Kind::NotFound, "{e}");
+    // A repository that lost its config is not made anew over what it holds.
+    let config = memory.all().remove("config").unwrap();
+    let e = push(&memory, 1, T).unwrap_err();
+    assert!(e.kind() == Kind::Corrupt && e.message().contains("no `config`"), "{e}");
+    memory.all().insert("config".into(), config);
     memory.all().insert("locks/0123".into(), vec![1]);
     for e in [
         push(&memory, 1, T).unwrap_err(),
