@@ -13,6 +13,8 @@ mod main_job;
 mod plugins;
 mod recorded;
 mod surfaces;
+mod targets;
 mod with_influxd;
 mod with_node;
 mod with_python;
+mod with_s3;

@@ -83,6 +83,11 @@ impl Host {
         self
     }
 
+    /// Another manifest from now on.
+    pub fn edit(&mut self, change: impl FnOnce(&str) -> String) {
+        self.manifest = change(&self.manifest);
+    }
+
     pub fn with_env(mut self, key: &str, value: &str) -> Self {
         self.envs.push((key.into(), value.into()));
         self

@@ -148,14 +148,14 @@ fn a_plugin_writes_and_reads_where_it_may_and_nowhere_else() {
     let lines = log(&host, "writer");
     for (what, how) in [
         ("granted write", "ok"),
-        ("the same time again", "ErrorCode::Conflict"),
-        ("ungranted write", "ErrorCode::Denied"),
-        ("ungranted bucket", "ErrorCode::Denied"),
-        ("columns of different lengths", "ErrorCode::Invalid"),
-        ("not a number", "ErrorCode::Invalid"),
-        ("the end of time", "ErrorCode::Invalid"),
+        ("the same time again", "Error::Conflict"),
+        ("ungranted write", "Error::Denied"),
+        ("ungranted bucket", "Error::Denied"),
+        ("columns of different lengths", "Error::Invalid"),
+        ("not a number", "Error::Invalid"),
+        ("the end of time", "Error::Invalid"),
         ("granted read", "ok"),
-        ("ungranted read", "ErrorCode::Denied"),
+        ("ungranted read", "Error::Denied"),
     ] {
         let line = lines.iter().find(|l| l.contains(&format!("{what}: ")));
         let line = line.unwrap_or_else(|| panic!("no `{what}` in {lines:#?}"));

@@ -155,10 +155,10 @@ fn beasts() -> Vec<(&'static str, Wat, &'static str, &'static [&'static str])> {
             &["out of bounds"],
         ),
         (
-            "sixteen-memories",
-            fields(EMPTY, &format!("(memory (export \"memory\") 2) {}", "(memory 1)".repeat(15))),
+            "seventeen-memories",
+            fields(EMPTY, &format!("(memory (export \"memory\") 2) {}", "(memory 1)".repeat(16))),
             "",
-            &["memories"],
+            &["limits.memories = 16"],
         ),
         ("cut-short", policy(EMPTY), "", &["not a valid"]),
         ("flipped", policy(EMPTY), "", &["not a valid"]),

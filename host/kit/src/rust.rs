@@ -142,6 +142,8 @@ impl Module {
 
 /// Builds the crate in `folder` into a component, without its `plugin.toml`.
 pub fn build(folder: &Path) -> Result<Vec<u8>> {
+    // cargo runs in the folder: a path from here would be looked for below it.
+    let folder = &std::path::absolute(folder).with_context(|| format!("finding {}", folder.display()))?;
     let manifest = folder.join("Cargo.toml");
     let mut command = Toolchain::need(folder)?.build(folder);
     command.arg("--lib").arg("--manifest-path").arg(&manifest);

@@ -8,6 +8,7 @@ pub mod compile;
 mod component;
 mod descriptor;
 mod engine;
+mod events;
 mod host;
 mod indexer;
 mod inspect;

@@ -13,6 +13,7 @@ pub(crate) use verify::integrity;
 use crate::audit::Audit;
 use crate::backup::{BackupReport, Progress};
 use crate::caller::Caller;
+use crate::changes::Changes;
 use crate::disk::{DiskGuard, FolderLock, Level};
 use crate::error::{Error, Result};
 use crate::files::FileStores;
@@ -49,6 +50,7 @@ pub struct DataLayer {
     series: SeriesStore,
     /// The same engine as in `series`, where it is the one that keeps its data here.
     embedded: Option<Arc<EmbeddedEngine>>,
+    changes: Arc<Changes>,
     /// One plan is executed at a time: two would count and drop the same rows.
     retaining: std::sync::Mutex<()>,
     /// One backup is pushed at a time: each needs room for an export.
@@ -90,9 +92,10 @@ impl DataLayer {
         let audit = Arc::new(Audit::new(db.clone()));
         let files = FileStores::open(&manifest.files, db.clone(), writable)?;
         let OpenEngine { engine, embedded } = open_series(manifest)?;
+        let changes: Arc<Changes> = Arc::default();
         Ok(Arc::new(Self {
-            series: SeriesStore::new(engine, manifest, disk.clone(), audit.clone()),
-            skills: Skills::new(db.clone()),
+            series: SeriesStore::new(engine, manifest, disk.clone(), audit.clone(), changes.clone()),
+            skills: Skills::new(db.clone(), changes.clone()),
             settings: Settings::new(db.clone()),
             tokens: Tokens::new(db.clone()),
             manifest: manifest.clone(),
@@ -102,6 +105,7 @@ impl DataLayer {
             files,
             plugins,
             embedded,
+            changes,
             retaining: std::sync::Mutex::default(),
             pushing: std::sync::Mutex::default(),
             _lock: lock,
@@ -134,6 +138,10 @@ impl DataLayer {
     }
     pub fn series(&self) -> &SeriesStore {
         &self.series
+    }
+    /// What was committed and nobody has taken yet.
+    pub fn changes(&self) -> &Arc<Changes> {
+        &self.changes
     }
     pub fn retention(&self) -> Retention<'_> {
         Retention { layer: self }

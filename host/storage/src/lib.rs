@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod backup;
 pub mod caller;
+pub mod changes;
 pub mod disk;
 pub mod error;
 pub mod files;

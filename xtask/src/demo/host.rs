@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// Where `examples/trader/shiphold.toml` listens.
 pub const URL: &str = "http://127.0.0.1:8087";
 
+/// The variable that the manifest's `[secrets.repository]` names.
+const PASSWORD: &str = "SHIPHOLD_REPOSITORY_PASSWORD";
+
 /// How long the host may take to answer, and to end.
 const START_MAX: Duration = Duration::from_secs(30);
 
@@ -30,6 +33,10 @@ impl Cli {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("--manifest").arg(&self.manifest).args(args);
+        // The repository of the example; whoever keeps it sets a password of their own.
+        if std::env::var_os(PASSWORD).is_none() {
+            command.env(PASSWORD, "of the example alone");
+        }
         command
     }
 

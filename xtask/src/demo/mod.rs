@@ -70,6 +70,11 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     steps::say("Compacting");
     cli.show(&["series", "compact"])?;
 
+    steps::say("A backup target: everything at one instant, encrypted, into the store of a plugin");
+    cli.show(&["backup", "push", "nightly"])?;
+    cli.show(&["backup", "verify", "nightly", "--read-data"])?;
+    cli.show(&["plugins", "grants", "folder-target"])?;
+
     steps::say("Backup, restore into a new folder, and comparison");
     let agreed = backup(&cli, root, &folder)?;
 

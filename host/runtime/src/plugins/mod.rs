@@ -153,6 +153,7 @@ impl Plugins {
             tokio::join!(
                 schedule::supervise(plugins.clone(), shutdown.clone()),
                 keep_indexed(plugins.clone(), shutdown.clone()),
+                crate::events::follow(plugins.clone(), shutdown.clone()),
                 watch
             );
         })

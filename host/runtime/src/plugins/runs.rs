@@ -59,8 +59,8 @@ impl Plugins {
 
     /// A scheduled run with its retries; a run that is due while another goes on is skipped and counted.
     pub(crate) async fn run_due(&self, name: &str, trigger: &str) {
-        let Ok(mut slot) = self.slot(name) else { return };
-        let Ok(mut alone) = slot.busy.clone().try_lock_owned() else {
+        let Ok(slot) = self.slot(name) else { return };
+        let Ok(alone) = slot.busy.clone().try_lock_owned() else {
             tracing::warn!(plugin = name, "it is due while a run goes on: skipped");
             let (layer, name) = (self.layer.clone(), name.to_string());
             if let Err(e) = run::blocking(move || layer.plugins().count_skipped(&name)).await {
@@ -68,6 +68,21 @@ impl Plugins {
             }
             return;
         };
+        self.attempts(name, trigger, slot, alone).await;
+    }
+
+    /// A run for an event: after the one that goes on, because that one may have looked before the event. `begins` is
+    /// called when nothing stands between it and what is there.
+    pub(crate) async fn run_after(&self, name: &str, trigger: &str, begins: impl FnOnce()) {
+        let Ok(slot) = self.slot(name) else { return begins() };
+        let alone = slot.busy.clone().lock_owned().await;
+        begins();
+        // A reload may have come while it waited.
+        let Ok(slot) = self.slot(name) else { return };
+        self.attempts(name, trigger, slot, alone).await;
+    }
+
+    async fn attempts(&self, name: &str, trigger: &str, mut slot: Arc<Slot>, mut alone: Alone) {
         let policy = slot.plugin.on_failure.clone();
         let mut pause = policy.backoff.0;
         for attempt in 0..=policy.retries {

@@ -2,6 +2,7 @@
 
 mod calls;
 mod contract;
+mod events;
 mod fuzz;
 mod guest;
 mod life;

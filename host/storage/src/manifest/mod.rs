@@ -249,6 +249,8 @@ pub struct Plugin {
     pub enabled: bool,
     /// `schedule`: a cron line of five fields, or `every 15 min`.
     pub schedule: Option<Schedule>,
+    /// `[plugins.NAME.on]`: what wakes it.
+    pub on: On,
     /// `timezone` (default `UTC`): the IANA zone of a cron schedule.
     pub timezone: String,
     /// `catch_up` (default `once`): what happens to runs missed while the host was down: `once` or `skip`.
@@ -262,6 +264,24 @@ pub struct Plugin {
     pub on_failure: OnFailure,
     /// `[plugins.NAME.config]`: handed to the guest as JSON, checked against the plugin's schema.
     pub config: serde_json::Value,
+}
+
+/// `[plugins.NAME.on]`: events after which a plugin runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct On {
+    /// `write`: patterns `bucket/measurement`; what plugins write counts for none.
+    pub write: Vec<String>,
+    /// `skill` (default false): a version of a skill was stored.
+    pub skill: bool,
+    /// `debounce` (default 1 s): from the first event to the run, which stands for all that came meanwhile.
+    pub debounce: Span,
+}
+
+impl On {
+    /// Does anything wake it?
+    pub fn any(&self) -> bool {
+        self.skill || !self.write.is_empty()
+    }
 }
 
 /// When a plugin runs by itself.

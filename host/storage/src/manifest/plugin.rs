@@ -46,6 +46,7 @@ pub(super) fn read_plugin(
         signers: super::trust::read_signers(s, trust),
         enabled: s.flag("enabled", true),
         schedule: read_schedule(s, world),
+        on: read_on(&s.section("on"), world),
         timezone,
         catch_up: s.choice("catch_up", true, &[("once", true), ("skip", false)]),
         grants: read_grants(&s.section("grants"), world, files, secrets),
@@ -89,6 +90,27 @@ fn read_schedule(s: &Section<'_, '_>, world: World) -> Option<Schedule> {
     }
     s.problem("schedule", format!("`{text}` is neither `every 15 min` nor a cron line of five fields such as \"0 3 * * *\" (minute hour day month weekday)"));
     None
+}
+
+fn read_on(s: &Section<'_, '_>, world: World) -> On {
+    let on = On {
+        write: s.texts("write"),
+        skill: s.flag("skill", false),
+        debounce: s.time("debounce", Span::from_secs(1), Span::from_millis(10)..=Span::from_secs(3_600)),
+    };
+    for p in on.write.iter().filter(|p| !p.contains('/')) {
+        s.problem(
+            "write",
+            format!(
+                "`{p}` matches nothing: a series pattern is `bucket/measurement`, such as \"market/tick.*\""
+            ),
+        );
+    }
+    if on.any() && world != World::RetentionPolicy {
+        s.problem("", format!("a {} does not run by itself; remove its events", world.name()));
+    }
+    s.finish();
+    on
 }
 
 fn read_grants(

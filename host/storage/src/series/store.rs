@@ -8,6 +8,7 @@ use super::{
 };
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
+use crate::changes::{Change, Changes};
 use crate::disk::DiskGuard;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Limits, Manifest};
@@ -45,6 +46,7 @@ pub struct SeriesStore {
     audit: Arc<Audit>,
     /// Held alone by a writer that may only add: no row comes between its look and its write.
     adding: RwLock<()>,
+    changes: Arc<Changes>,
 }
 
 /// How a write stands to others.
@@ -59,9 +61,18 @@ impl SeriesStore {
         manifest: &Manifest,
         disk: Arc<DiskGuard>,
         audit: Arc<Audit>,
+        changes: Arc<Changes>,
     ) -> Self {
         let bucket = manifest.series.bucket.clone();
-        Self { engine, limits: manifest.limits.clone(), bucket, disk, audit, adding: RwLock::new(()) }
+        Self {
+            engine,
+            limits: manifest.limits.clone(),
+            bucket,
+            disk,
+            audit,
+            adding: RwLock::new(()),
+            changes,
+        }
     }
 
     pub fn engine(&self) -> &Arc<dyn SeriesEngine> {
@@ -95,7 +106,18 @@ impl SeriesStore {
             }
             _ => Turn::Beside { _lock: self.adding.read().unwrap_or_else(PoisonError::into_inner) },
         };
-        self.engine.write(batch)
+        let names: Option<BTreeSet<Change>> = self.changes.wanted(caller).then(|| {
+            let of = |(key, _): &(SeriesKey, Frame)| Change::Series {
+                bucket: key.bucket.clone(),
+                measurement: key.measurement.clone(),
+            };
+            batch.series.iter().map(of).collect()
+        });
+        let report = self.engine.write(batch)?;
+        if let Some(names) = names {
+            self.changes.tell(names);
+        }
+        Ok(report)
     }
 
     /// Refuses rows of a plugin at times that are taken.
@@ -310,7 +332,16 @@ mod tests {
             reserve: crate::units::ByteSize(0),
         };
         let disk = Arc::new(DiskGuard::new(dir.path(), &limits));
-        (dir, SeriesStore::new(Arc::new(ModelEngine::default()), &manifest, disk, Arc::new(Audit::new(db))))
+        (
+            dir,
+            SeriesStore::new(
+                Arc::new(ModelEngine::default()),
+                &manifest,
+                disk,
+                Arc::new(Audit::new(db)),
+                Arc::default(),
+            ),
+        )
     }
 
     fn plugin(read: &[&str], write: &[&str], overwrite: bool) -> Caller {

@@ -6,6 +6,7 @@ use super::vectors::Vectors;
 use super::{NewVersion, Performance, PerformanceRecord, SkillFilter, SkillSummary, SkillVersion, resolve};
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
+use crate::changes::{Change, Changes};
 use crate::error::{Error, Result};
 use crate::schema::now_ns;
 use crate::sqlite::Database;
@@ -20,6 +21,7 @@ pub struct Skills {
     pub(super) db: Arc<Database>,
     pub(super) indexers: RwLock<Vec<Arc<dyn SkillIndexer>>>,
     pub(super) vectors: Vectors,
+    pub(super) changes: Arc<Changes>,
 }
 
 pub(super) fn may_read(caller: &Caller) -> Result<()> {
@@ -33,8 +35,8 @@ const COLUMNS: &str = "s.name, v.version, v.id = s.current_id, v.hash, v.languag
                        v.created_at, v.created_by";
 
 impl Skills {
-    pub fn new(db: Arc<Database>) -> Self {
-        Self { db, indexers: RwLock::default(), vectors: Vectors::default() }
+    pub fn new(db: Arc<Database>, changes: Arc<Changes>) -> Self {
+        Self { db, indexers: RwLock::default(), vectors: Vectors::default(), changes }
     }
 
     /// Stores a version and makes it the current one. The same content again is the same version; other
@@ -45,6 +47,9 @@ impl Skills {
         let said = self.said_of(&new)?;
         let (stored, skill) = self.db.write(|tx| Self::put_in(tx, caller, &new, &said))?;
         self.vectors.touch(skill);
+        if self.changes.wanted(caller) {
+            self.changes.tell([Change::Skill]);
+        }
         Ok(stored)
     }
 

@@ -18,7 +18,7 @@ fn skills() -> (tempfile::TempDir, Arc<Database>, Skills) {
     let db = Arc::new(
         Database::open(&dir.path().join("a.db"), Options::default(), crate::schema::MIGRATIONS).unwrap(),
     );
-    (dir, db.clone(), Skills::new(db))
+    (dir, db.clone(), Skills::new(db, Arc::default()))
 }
 
 fn new(name: &str, code: &str) -> NewVersion {

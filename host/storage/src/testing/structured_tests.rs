@@ -118,7 +118,7 @@ impl Workload for Structured {
         let db = Arc::new(Database::open(Path::new("/data/shiphold.db"), options, MIGRATIONS)?);
         Ok(Stores {
             settings: Settings::new(db.clone()),
-            skills: Skills::new(db.clone()),
+            skills: Skills::new(db.clone(), Arc::default()),
             audit: Audit::new(db.clone()),
             tokens: Tokens::new(db.clone()),
             db,
