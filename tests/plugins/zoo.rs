@@ -170,7 +170,7 @@ fn beasts() -> Vec<(&'static str, Wat, &'static str, &'static [&'static str])> {
             "",
             &["skill-indexer"],
         ),
-        ("too-big", policy(EMPTY), "", &["67108864 bytes"]),
+        ("too-big", policy(EMPTY), "", &["component_max = 64 MiB"]),
     ]
 }
 

@@ -54,7 +54,24 @@ const fn sources(world: World, language: Language) -> &'static [Template] {
             template!("src/lib.rs", "rust/query-builder/lib.rs.txt"),
             template!("src/range.rs", "rust/query-builder/range.rs.txt"),
         ],
-        _ => &[],
+        (Language::Python, World::RetentionPolicy) => {
+            &[template!("app.py", "python/retention-policy/app.py.txt")]
+        }
+        (Language::Python, World::SkillIndexer) => &[template!("app.py", "python/skill-indexer/app.py.txt")],
+        (Language::Python, World::QueryBuilder) => &[template!("app.py", "python/query-builder/app.py.txt")],
+        (Language::JavaScript, World::RetentionPolicy) => &[
+            template!("package.json", "javascript/package.json.txt"),
+            template!("plugin.js", "javascript/retention-policy/plugin.js.txt"),
+        ],
+        (Language::JavaScript, World::SkillIndexer) => &[
+            template!("package.json", "javascript/package.json.txt"),
+            template!("plugin.js", "javascript/skill-indexer/plugin.js.txt"),
+        ],
+        (Language::JavaScript, World::QueryBuilder) => &[
+            template!("package.json", "javascript/package.json.txt"),
+            template!("plugin.js", "javascript/query-builder/plugin.js.txt"),
+        ],
+        (_, World::BackupTarget) => &[],
     }
 }
 
@@ -66,8 +83,8 @@ const fn words(language: Language) -> (&'static str, &'static str) {
             "It needs a Rust toolchain with the target: `rustup target add wasm32-unknown-unknown`.",
         ),
         Language::Python => (
-            "- `plugin.py` is the plugin: plain Python.\n",
-            "It needs componentize-py, on the path or in `.venv`: `python3 -m venv .venv && .venv/bin/pip install\ncomponentize-py`.",
+            "- `app.py` is the plugin: plain Python.\n",
+            "It needs componentize-py, on the path or in `.venv`: `python3 -m venv .venv && .venv/bin/pip install\ncomponentize-py==0.25.1`.",
         ),
         Language::JavaScript => (
             "- `plugin.js` is the plugin: plain JavaScript.\n",
@@ -75,6 +92,9 @@ const fn words(language: Language) -> (&'static str, &'static str) {
         ),
     }
 }
+
+/// Why a Python plugin asks for it.
+const WASI_REASON: &str = "wasi = \"CPython imports it; it holds nothing\"\n";
 
 /// Every file of a new project: its path and its text.
 pub fn files(name: &str, world: World, language: Language) -> Result<Vec<(String, String)>> {
@@ -97,12 +117,23 @@ pub fn files(name: &str, world: World, language: Language) -> Result<Vec<(String
         }
     }
     let (files, needs) = words(language);
+    let wasi = language == Language::Python;
     let filled = |text: &str| {
         text.replace("{{name}}", name)
             .replace("{{world}}", world.name())
             .replace("{{language}}", language.name())
             .replace("{{files}}", files)
             .replace("{{needs}}", needs)
+            .replace("{{grants}}", if wasi { "[grants]\nwasi = true\n" } else { "" })
+            .replace("{{reasons}}", if wasi { WASI_REASON } else { "" })
+            .replace(
+                "{{alone}}",
+                &if wasi {
+                    format!("[grants]\nwasi = true\n\n[reasons]\n{WASI_REASON}\n")
+                } else {
+                    String::new()
+                },
+            )
     };
     let mut out = vec![
         ("README.md".into(), filled(include_str!("templates/README.md.txt"))),
