@@ -137,7 +137,10 @@ fn fixtures(root: &Path) -> Result<()> {
     let mut tested = 0;
     for entry in std::fs::read_dir(root.join("plugins"))? {
         let folder = entry?.path();
-        let Some(name) = folder.file_name().filter(|_| folder.join("tests").is_dir()) else { continue };
+        let has = std::fs::read_dir(folder.join("tests")).is_ok_and(|files| {
+            files.filter_map(Result::ok).any(|file| file.path().extension().is_some_and(|x| x == "toml"))
+        });
+        let Some(name) = folder.file_name().filter(|_| has) else { continue };
         let component = guests_folder(root).join(name).with_extension("wasm");
         let mut command = steps::cargo(root);
         command.args(["run", "--quiet", "-p", "shiphold", "--", "plugins", "test"]);
