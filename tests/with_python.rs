@@ -49,7 +49,7 @@ fn an_indicator_in_python_answers_with_the_right_figures() {
     let mut host = crate::support::Host::new().with(&python_plugin(
         "indicators",
         "indicators-python",
-        "[plugins.indicators.grants]\nwasi = true\n[plugins.indicators.grants.series]\nread = [\"market/*\"]\n\
+        "[plugins.indicators.grants]\nwasi = true\n[plugins.indicators.grants.series]\nread = [\"market/bar.*\"]\n\
          [plugins.indicators.config]\nbucket = \"market\"\n",
     ));
     host.run(&["check"]).ok();
@@ -96,7 +96,7 @@ fn a_python_plugin_holds_nothing() {
         ("clocks", "stand at"),
         ("sleep", "limits.deadline"),
         ("loop", "limits.deadline"),
-        ("hog", "Error"),
+        ("hog", "limits.memory"),
     ] {
         let said = host.run(&["queries", "run", query]);
         assert!(said.code == 1 && said.err.contains(word), "{query}: {said:?}");
