@@ -70,7 +70,7 @@ pub fn run(run: &Run, table: &mut Table) {
         )
         .unwrap(),
     );
-    let skills = Skills::new(db.clone());
+    let skills = Skills::new(db.clone(), Arc::default());
     let mut state = 7_u64;
     let mut word = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

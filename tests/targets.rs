@@ -121,8 +121,8 @@ fn what_a_target_lost_is_found_and_a_wrong_password_opens_nothing() {
     fill(&mut host);
     host.run(&["backup", "push", "nightly"]).ok();
     let list = host.run(&["--json", "files", "list", "offsite"]).json();
-    let pack = list.as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap().to_string());
-    let pack = pack.filter(|n| n.starts_with("repo/data/")).last().unwrap();
+    let mut names = list.as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap().to_string());
+    let pack = names.rfind(|n| n.starts_with("repo/data/")).unwrap();
     host.run(&["files", "delete", "offsite", &pack, "--purge", "--yes"]).ok();
     let said = host.run(&["backup", "verify", "nightly", "--read-data"]);
     assert_eq!(said.code, 1, "{said:?}");
