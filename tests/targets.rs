@@ -171,3 +171,41 @@ fn a_backup_section_that_fits_nothing_is_named() {
     with_folder().run(&["check"]).ok();
     with_folder().run(&["backup", "push", "weekly"]).fails(1, &["[backup.weekly]", "nightly"]);
 }
+
+/// Each way in which a target can be wrong, and what is said of it.
+const WRONG: [(&str, &[&str]); 11] = [
+    ("forgets", &["took `keys/", "it is not there"]),
+    ("says-another-size", &["took `keys/", "it has 100 bytes"]),
+    ("names-another", &["says `other` when it is asked for `keys/"]),
+    ("says-it-is-there", &["took `keys/", "it has 100 bytes"]),
+    ("refuses", &["not \\u{1b}[2J here"]),
+    ("traps-at-write", &["trapped"]),
+    ("never-finishes", &["limits.deadline"]),
+    ("lists-without-end", &["lists more than 1000000 blobs"]),
+    ("lists-too-many", &["lists 1001 blobs when it is asked for 1000"]),
+    ("lists-the-same-again", &["out of order"]),
+    ("lists-others", &["among names that begin with `locks/`"]),
+];
+
+#[test]
+fn a_target_that_lies_is_found_out_and_the_host_goes_on() {
+    for (how, words) in WRONG {
+        let manifest = format!(
+            "[secrets.repository]\nenv = \"REPOSITORY_PASSWORD\"\n[plugins.forgets]\ncomponent = \"{}\"\nworld = \"backup-target\"\n\
+             [plugins.forgets.limits]\ndeadline = \"500 ms\"\n[plugins.forgets.on_failure]\nretries = 0\n\
+             [plugins.forgets.config]\nhow = \"{how}\"\n[backup.nightly]\nplugin = \"forgets\"\npassword = \"repository\"\n",
+            guests().join("forgets.wasm").display()
+        );
+        let mut host = Host::new().with(&manifest).with_env("REPOSITORY_PASSWORD", "of a test");
+        host.serve();
+        let said = host.run(&["backup", "push", "nightly"]);
+        assert_eq!(said.code, 1, "{how}: {said:?}");
+        for word in words {
+            assert!(said.err.contains(word), "{how}: no `{word}` in {said:?}");
+        }
+        assert_eq!(host.http("GET", "/health", None, b"").status, 200, "after {how}");
+        assert!(!host.data().join("outgoing").exists(), "{how} leaves no export behind");
+        let trail = host.run(&["--json", "audit", "list"]).ok().to_string();
+        assert!(how.starts_with("lists") || trail.contains("backup.push"), "{how} is in the trail: {trail}");
+    }
+}
