@@ -33,6 +33,8 @@ pub(crate) struct State {
     /// Its way out, and the secrets that it read: they are blanked out of what it says.
     pub door: crate::host::http::Door,
     pub hidden: Vec<String>,
+    /// Held once by the call and once by each file that it writes.
+    pub writers: Arc<()>,
     pub deadline: Instant,
     /// The call's `now`: of a plan the one that it is given, else the whole second in which the session began. Nanoseconds.
     pub now: i64,
@@ -76,6 +78,7 @@ impl State {
             gauges: loaded.gauges.clone(),
             door: loaded.door.clone(),
             hidden: Vec::new(),
+            writers: Arc::default(),
             deadline: Instant::now() + limits.deadline.0,
             now: now_ns().div_euclid(SECOND_NS) * SECOND_NS,
             wasi: None,

@@ -6,6 +6,7 @@ use crate::state::State;
 use shiphold_storage::files::{FileVersion, PutOptions, as_error};
 use shiphold_storage::{Error, Kind, Result};
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use wasmtime::component::Resource;
 
@@ -18,7 +19,10 @@ const STEPS_AHEAD: usize = 2;
 
 type Said<T> = wasmtime::Result<std::result::Result<T, Guest>>;
 
-/// A file being read.
+/// Files that one call writes at once: each has a thread.
+const WRITERS_MAX: usize = 16;
+
+/// A file being read; `None`: a read of it failed.
 pub struct Reader(Option<Box<dyn Read + Send>>);
 
 /// A file being written: a thread of its own stores what comes.
@@ -26,6 +30,8 @@ pub struct Writer {
     /// `None`: it was finished.
     steps: Option<SyncSender<Step>>,
     stored: Option<Receiver<Result<FileVersion>>>,
+    /// Counts the writers of the call.
+    _one: Arc<()>,
 }
 
 enum Step {
@@ -132,6 +138,12 @@ impl Host for State {
     }
 
     async fn create(&mut self, store: String, path: String, media_type: String) -> Said<Resource<Writer>> {
+        // The call itself holds one.
+        if Arc::strong_count(&self.writers) > WRITERS_MAX {
+            let e =
+                Error::limit("files written at once by one call", WRITERS_MAX, "finish or drop some first");
+            return Ok(Err(to_guest(&e)));
+        }
         let (steps, coming) = sync_channel(STEPS_AHEAD);
         let (say, stored) = sync_channel(1);
         let (layer, caller) = (self.layer.clone(), self.caller.clone());
@@ -144,7 +156,7 @@ impl Host for State {
         if let Err(e) = thread {
             return Ok(Err(to_guest(&Error::io("a thread for the file", e))));
         }
-        Ok(Ok(self.hold(Writer { steps: Some(steps), stored: Some(stored) })?))
+        Ok(Ok(self.hold(Writer { steps: Some(steps), stored: Some(stored), _one: self.writers.clone() })?))
     }
 
     async fn remove(&mut self, store: String, path: String) -> Said<()> {
@@ -157,7 +169,9 @@ impl Host for State {
 impl HostReader for State {
     async fn read(&mut self, reader: Resource<Reader>, bytes_max: u32) -> Said<Vec<u8>> {
         let wanted = (bytes_max as usize).clamp(1, STEP_BYTES_MAX);
-        let Some(mut read) = self.table.get_mut(&reader)?.0.take() else { return Ok(Ok(Vec::new())) };
+        let Some(mut read) = self.table.get_mut(&reader)?.0.take() else {
+            return Ok(Err(to_guest(&Error::invalid("an earlier read of this file failed: open it again"))));
+        };
         let done = self
             .blocking(move |_, _, _| {
                 let mut out = vec![0; wanted];

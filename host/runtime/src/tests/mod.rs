@@ -3,6 +3,7 @@
 mod calls;
 mod contract;
 mod events;
+mod files;
 mod fuzz;
 mod guest;
 mod life;
