@@ -39,7 +39,7 @@ async fn many_writes_wake_it_once_and_a_skill_does_too() {
     let settled = async || {
         let mut before = runs(&host).len();
         loop {
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             let now = runs(&host).len();
             if now == before {
                 return now;
@@ -48,9 +48,12 @@ async fn many_writes_wake_it_once_and_a_skill_does_too() {
         }
     };
     let before = settled().await;
-    for i in 0..50 {
-        write(&host, &OP, "bar.1d.A", 1_000 + i);
-    }
+    // One commit of many series: how long many commits take is the disk's to say.
+    let series = (0..50).map(|i| {
+        let key = SeriesKey::new("market", format!("bar.1d.S{i}"), Vec::new()).unwrap();
+        (key, Frame { times: vec![1], columns: vec![Column::float("close", vec![1.0])] })
+    });
+    host.layer.series().write(&OP, WriteBatch { series: series.collect() }).unwrap();
     until("a run after the burst", || runs(&host).len() > before).await;
     // Neither another measurement nor what a plugin writes wakes it.
     write(&host, &OP, "tick.A", 1);
