@@ -5,7 +5,6 @@ use crate::component::{Exports, Loaded};
 use crate::engine::Running;
 use crate::host::error::{Guest, from_guest, other_world};
 use crate::host::retention::{Cursor, size};
-use crate::host::secrets::without;
 use crate::limits::Hit;
 use crate::lines::LOG_LINE_BYTES_MAX;
 use crate::room::Place;
@@ -131,7 +130,7 @@ impl Session {
             }
         };
         let hit = live.store.data().limiter.hit;
-        let hidden = live.store.data().hidden.clone();
+        let lines = live.store.data().lines.clone();
         self.live = Some(live);
         match ended {
             None => Err(Hit::Deadline.error(name, limits)),
@@ -145,7 +144,7 @@ impl Session {
                     Kind::Plugin,
                     format!(
                         "plugin `{name}` refused: {}",
-                        printable(&without(&hidden, said), SAID_BYTES_MAX)
+                        printable(&lines.without_secrets(said), SAID_BYTES_MAX)
                     ),
                 )
                 .hint("it is the plugin's own answer; look at its configuration")),

@@ -63,6 +63,11 @@ impl Lines {
         crate::host::secrets::hide(&mut self.inner().hidden, secret);
     }
 
+    /// A text of the guest's without the secrets that it read.
+    pub(crate) fn without_secrets(&self, text: &str) -> String {
+        without(&self.inner().hidden, text)
+    }
+
     /// Bytes that were printed: each whole line is kept like one that was logged. A line longer than
     /// [`LOG_LINE_BYTES_MAX`] becomes several.
     pub(crate) fn print(&self, to: Printed, bytes: &[u8]) {

@@ -30,9 +30,8 @@ pub(crate) struct State {
     pub limits: PluginLimits,
     pub lines: Lines,
     pub gauges: Gauges,
-    /// Its way out, and the secrets that it read: they are blanked out of what it says.
+    /// Its way out.
     pub door: crate::host::http::Door,
-    pub hidden: Vec<String>,
     /// Held once by the call and once by each file that it writes.
     pub writers: Arc<()>,
     pub deadline: Instant,
@@ -77,7 +76,6 @@ impl State {
             lines: Lines::new(&loaded.plugin.name, limits.log_lines, limits.log_bytes.0),
             gauges: loaded.gauges.clone(),
             door: loaded.door.clone(),
-            hidden: Vec::new(),
             writers: Arc::default(),
             deadline: Instant::now() + limits.deadline.0,
             now: now_ns().div_euclid(SECOND_NS) * SECOND_NS,
