@@ -1,6 +1,7 @@
 //! `cargo xtask`: builds the guests, runs the main job, the tests and the benchmarks, and brings what only
 //! they need. Every command does all of its set-up.
 
+mod built;
 mod demo;
 mod guests;
 mod licences;

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: one step after another, then a table of what ran and what was skipped and why.
 
+use crate::built::{self, Built};
 use crate::{guests, guests_folder, licences, peers, steps};
 use anyhow::{Result, bail};
 use std::path::Path;
@@ -15,6 +16,20 @@ enum Outcome {
 
 /// Parts that `--require` can name.
 const PARTS: [&str; 4] = ["influxd", "python", "node", "s3"];
+/// Steps that run what the workspace builds.
+const PROGRAMS: &[&str] = &[
+    "xtask",
+    "storage",
+    "kit",
+    "runtime",
+    "server",
+    "fixtures",
+    "scenarios",
+    "influxd",
+    "python",
+    "node",
+    "s3",
+];
 
 pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
     if let Some(unknown) = require.iter().find(|r| !PARTS.contains(&r.as_str())) {
@@ -55,57 +70,36 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
         steps::must(&mut cargo(&["fmt", "--all", "--check", "--manifest-path", "plugins/Cargo.toml"]))
     });
     report.step("licences", || licences::check(root));
+    report.step("layers", || layers(root));
     report.step("guests", || guests::build_guests(root).map(|_| ()));
-    report.step("lints", || {
-        steps::must(&mut cargo(&[
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ]))
+    let mut built = Built::default();
+    report.step_for("lints and build", PROGRAMS, || {
+        built = Built::new(root)?;
+        Ok(())
     });
-    report.step("xtask", || steps::must(&mut cargo(&["test", "--quiet", "-p", "xtask"])));
-    // The storage crate is tested before anything of wasmtime is built.
-    let storage = |args: &[&str]| {
-        let mut command = cargo(&["test", "--quiet", "-p", "shiphold-storage", "--lib", "--"]);
-        command.args(args);
-        command
+    let tests = |name: &str, args: &[&str]| {
+        let mut command = with_peers(built.test(name)?);
+        steps::must(command.args(args))
     };
-    report.step("storage", || steps::must(&mut storage(&["--skip", "::influxd::"])));
+    report.step("xtask", || tests("xtask (program)", &[]));
+    report.step("storage", || tests("shiphold_storage", &["--skip", "::influxd::"]));
     report.step("plugins", || {
-        steps::must(&mut cargo(&["test", "--quiet", "--manifest-path", "plugins/Cargo.toml"]))
+        let mut command = cargo(&["test", "--quiet", "--manifest-path", "plugins/Cargo.toml"]);
+        steps::must(built::linted(&mut command))
     });
-    report
-        .step("runtime", || steps::must(&mut cargo(&["test", "--quiet", "-p", "shiphold-runtime", "--lib"])));
-    report.step("server", || steps::must(&mut cargo(&["test", "--quiet", "-p", "shiphold", "--bins"])));
-    report.step("fixtures", || fixtures(root));
+    report.step("kit", || tests("shiphold_kit", &[]));
+    report.step("runtime", || tests("shiphold_runtime", &[]));
+    report.step("server", || tests("shiphold (program)", &[]));
+    report.step("fixtures", || fixtures(root, built.program("shiphold")?));
     report.step("scenarios", || {
-        steps::must(&mut cargo(&[
-            "test",
-            "--quiet",
-            "-p",
-            "shiphold",
-            "--test",
-            "scenarios",
-            "--",
-            "--skip",
-            "with_influxd::",
-            "--skip",
-            "with_python::",
-            "--skip",
-            "with_node::",
-            "--skip",
-            "with_s3::",
-        ]))
+        let others = PARTS.iter().flat_map(|part| ["--skip".to_string(), format!("with_{part}::")]);
+        let mut command = with_peers(built.test("scenarios")?);
+        steps::must(command.args(others))
     });
-    let scenarios_of =
-        |module: &str| cargo(&["test", "--quiet", "-p", "shiphold", "--test", "scenarios", "--", module]);
+    let scenarios_of = |part: &str| tests("scenarios", &[&format!("with_{part}::")]);
     report.part("influxd", influxd.is_some(), require, || {
-        steps::must(&mut storage(&["::influxd::"]))?;
-        steps::must(&mut scenarios_of("with_influxd::"))
+        tests("shiphold_storage", &["::influxd::"])?;
+        scenarios_of("influxd")
     });
     report.part("python", python.is_some(), require, || {
         if let Some(python) = &python {
@@ -115,25 +109,51 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
                 .current_dir(root.join("plugins/indicators-python"));
             steps::must(&mut tests)?;
         }
-        steps::must(&mut scenarios_of("with_python::"))
+        scenarios_of("python")
     });
     report.part("node", node.is_some(), require, || {
         if let Some((node, _)) = &node {
             steps::must(Command::new(node).arg("--test").current_dir(root.join("plugins/tags-javascript")))?;
         }
-        steps::must(&mut scenarios_of("with_node::"))
+        scenarios_of("node")
     });
     report.part("s3", s3.is_some() && restic.is_some(), require, || {
         let plugin =
             ["test", "--quiet", "--manifest-path", "plugins/Cargo.toml", "-p", "s3-target", "--test", "main"];
-        steps::must(&mut cargo(&plugin))?;
-        steps::must(&mut scenarios_of("with_s3::"))
+        steps::must(built::linted(&mut cargo(&plugin)))?;
+        scenarios_of("s3")
     });
     report.finish()
 }
 
+/// The storage crate is built and tested without wasmtime, an HTTP server or a command line.
+fn layers(root: &Path) -> Result<()> {
+    let mut command = steps::cargo(root);
+    command.args([
+        "tree",
+        "--package",
+        "shiphold-storage",
+        "--edges",
+        "all",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ]);
+    let tree = steps::output(&mut command)?;
+    let of = |line: &str| line.split(' ').next().unwrap_or_default().to_string();
+    let names: std::collections::BTreeSet<String> = tree.lines().map(of).collect();
+    if !names.contains("rusqlite") {
+        bail!("`cargo tree` shows no dependency of the storage crate");
+    }
+    match ["wasmtime", "axum", "clap", "shiphold-runtime"].iter().find(|n| names.contains(**n)) {
+        Some(above) => bail!("the storage crate must not depend on {above}"),
+        None => Ok(()),
+    }
+}
+
 /// The fixtures of the examples, with the components that the step `guests` built.
-fn fixtures(root: &Path) -> Result<()> {
+fn fixtures(root: &Path, shiphold: &Path) -> Result<()> {
     let mut tested = 0;
     for entry in std::fs::read_dir(root.join("plugins"))? {
         let folder = entry?.path();
@@ -142,8 +162,8 @@ fn fixtures(root: &Path) -> Result<()> {
         });
         let Some(name) = folder.file_name().filter(|_| has) else { continue };
         let component = guests_folder(root).join(name).with_extension("wasm");
-        let mut command = steps::cargo(root);
-        command.args(["run", "--quiet", "-p", "shiphold", "--", "plugins", "test"]);
+        let mut command = Command::new(shiphold);
+        command.args(["plugins", "test"]);
         steps::must(command.arg(&folder).arg("--component").arg(component))?;
         tested += 1;
     }
@@ -164,7 +184,12 @@ impl<'a> Report<'a> {
     }
 
     fn step(&mut self, name: &'static str, f: impl FnOnce() -> Result<()>) {
-        if self.only.is_some_and(|o| !name.contains(o)) {
+        self.step_for(name, &[], f);
+    }
+
+    /// A step that others need: it runs with them too.
+    fn step_for(&mut self, name: &'static str, needed_by: &[&str], f: impl FnOnce() -> Result<()>) {
+        if self.only.is_some_and(|o| !needed_by.iter().chain([&name]).any(|n| n.contains(o))) {
             return;
         }
         steps::say(name);

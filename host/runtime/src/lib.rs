@@ -37,5 +37,5 @@ pub use plugins::{
     GrantLine, GrantsReport, LogLine, PluginCounts, PluginDetail, PluginMetric, PluginStatus, Plugins,
     ReloadReport, ReloadedPlugin,
 };
-pub use queries::{NamedQuery, Param, ParamType};
+pub use queries::{Batches, NamedQuery, Param, ParamType};
 pub use run::{RunOptions, RunReport};

@@ -12,11 +12,13 @@ use crate::text::printable;
 use chrono_tz::UTC;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use shiphold_storage::series::query::{Query, Table, parse_time};
-use shiphold_storage::series::{Budget, Column, Frame, Values};
+use shiphold_storage::series::query::{Joined, Query, Shape, Table, parse_time};
+use shiphold_storage::series::{Budget, Frame};
 use shiphold_storage::units::Span;
 use shiphold_storage::{Caller, DataLayer, Error, Kind, Result};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 
 /// Queries of one plugin.
 const QUERIES_MAX: usize = 64;
@@ -29,6 +31,8 @@ const PARAM_DESCRIPTION_BYTES_MAX: usize = 1 << 10;
 const TEXT_BYTES_MAX: usize = 4 << 10;
 /// Rows of one batch; fewer where they are wide.
 const BATCH_ROWS_MAX: usize = 65_536;
+/// How long a caller may leave a batch untaken.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// What a parameter takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -256,14 +260,16 @@ impl NamedQuery {
     }
 }
 
-/// Runs a query of a plugin.
+/// Runs a query of a plugin and sends its answer, batch by batch: the engine reads the next one while the plugin works on one
+/// and the caller takes another, and none of them is ever ahead. True: there were more rows than the query's limit.
 pub(crate) async fn ask(
     loaded: &Arc<Loaded>,
     layer: &Arc<DataLayer>,
     query: &NamedQuery,
     given: &Map<String, Value>,
     budget: &Budget,
-) -> Result<Table> {
+    to: &mut Sender,
+) -> Result<bool> {
     let params = Value::Object(query.check(given)?).to_string();
     let mut session = Session::open(loaded, layer).await?;
     let (name, passed) = (query.name.clone(), params.clone());
@@ -287,44 +293,222 @@ pub(crate) async fn ask(
     // As the plugin: what it was not granted, nobody gets through it.
     let caller = Caller::Plugin { name: loaded.plugin.name.clone(), grants: loaded.grants.clone() };
     let (at, asked) = (layer.clone(), budget.clone());
-    let table = blocking(move || at.series().query(&caller, &ast, &asked)).await;
-    let table = table.map_err(|e| e.context(format!("query `{}` of `{}`", query.name, query.plugin)))?;
+    let (read, mut frames) = mpsc::channel(1);
+    let reading = tokio::spawn(blocking(move || {
+        at.series()
+            .query_into(&caller, &ast, &asked, &mut |frame| read.blocking_send(frame).map_err(|_| gone()))
+    }));
+    let named = |e: Error| e.context(format!("query `{}` of `{}`", query.name, query.plugin));
+    let read_all = async {
+        let done = reading.await;
+        done.map_err(|e| Error::internal(format!("a query ended in a fault: {e}")))?.map_err(named)
+    };
     if !query.transforms {
-        return Ok(table);
+        // Nobody waits for the instance.
+        drop(session);
+        while let Some(frame) = frames.recv().await {
+            to.rows(frame, budget).await?;
+        }
+        return read_all.await;
     }
-    let rows_max = layer.manifest().limits.query_rows;
-    let (mut out, mut bytes) = (Joined::default(), 0_u64);
-    for (batch, last) in batches(&table.frame, loaded.plugin.limits.reply.0) {
-        // Each batch has a deadline of its own; the question has one for all of them.
-        budget.check()?;
-        let (name, passed, batch) = (query.name.clone(), params.clone(), frame_to_guest(batch?));
-        let said = session
-            .call(size_of_said(size_of_frame), move |store, instance, exports| {
-                Box::pin(async move {
-                    let Exports::Queries(exports) = exports else { return Ok(Err(other_world())) };
-                    store.data_mut().gives(passed.len() + size_of_frame(&batch))?;
-                    let guest = exports.load(&mut *store, instance)?;
-                    guest.call_transform(store, &name, &passed, &batch, last).await.map(Ok)
+    let mut sent = Sent::default();
+    let Some(mut frame) = frames.recv().await else { return read_all.await };
+    let mut read_all = std::pin::pin!(read_all);
+    loop {
+        let next = frames.recv().await;
+        // That the engine failed must not look like the end.
+        let end = if next.is_none() { Some(read_all.as_mut().await?) } else { None };
+        for (batch, last) in batches(&frame, loaded.plugin.limits.reply.0) {
+            let last = last && end.is_some();
+            // Each batch has a deadline of its own; the question has one for all of them.
+            budget.check()?;
+            let (name, passed, batch) = (query.name.clone(), params.clone(), frame_to_guest(batch?));
+            let said = session
+                .call(size_of_said(size_of_frame), move |store, instance, exports| {
+                    Box::pin(async move {
+                        let Exports::Queries(exports) = exports else { return Ok(Err(other_world())) };
+                        store.data_mut().gives(passed.len() + size_of_frame(&batch))?;
+                        let guest = exports.load(&mut *store, instance)?;
+                        guest.call_transform(store, &name, &passed, &batch, last).await.map(Ok)
+                    })
                 })
-            })
-            .await?
-            .map_err(|said| refused(query, &said))?;
-        let frame = frame_from_guest(said).map_err(|e| fault(e.message().to_string()))?;
-        bytes = bytes.saturating_add(frame.size_bytes() as u64);
-        out.add(frame).map_err(fault)?;
+                .await?
+                .map_err(|said| refused(query, &said))?;
+            let frame = frame_from_guest(said).map_err(|e| fault(e.message().to_string()))?;
+            sent.count(&frame, loaded, layer.manifest().limits.query_rows)?;
+            sent.shape.check(&frame).map_err(fault)?;
+            to.rows(frame, budget).await?;
+        }
+        match (next, end) {
+            (Some(next), _) => frame = next,
+            (None, end) => return Ok(end.unwrap_or_default()),
+        }
+    }
+}
+
+/// [`ask`] for tests: all of the answer.
+#[cfg(test)]
+pub(crate) async fn ask_whole(
+    loaded: &Arc<Loaded>,
+    layer: &Arc<DataLayer>,
+    query: &NamedQuery,
+    given: &Map<String, Value>,
+) -> Result<Table> {
+    let (loaded, layer, query, given) = (loaded.clone(), layer.clone(), query.clone(), given.clone());
+    let work = async move |mut to| {
+        let done = ask(&loaded, &layer, &query, &given, &Budget::default(), &mut to).await;
+        (to, done)
+    };
+    Batches::of(work, Budget::default(), |_, _| ()).table().await
+}
+
+fn gone() -> Error {
+    Error::new(Kind::Cancelled, "nobody takes the answer any more")
+}
+
+/// What a plugin made of an answer so far.
+#[derive(Debug, Default)]
+struct Sent {
+    rows: u64,
+    bytes: u64,
+    shape: Shape,
+}
+
+impl Sent {
+    fn count(&mut self, frame: &Frame, loaded: &Loaded, rows_max: u64) -> Result<()> {
         let limits = &loaded.plugin.limits;
-        if bytes > limits.output.0 {
+        self.bytes = self.bytes.saturating_add(frame.size_bytes() as u64);
+        self.rows = self.rows.saturating_add(frame.len() as u64);
+        if self.bytes > limits.output.0 {
             return Err(Hit::Output.error(&loaded.plugin.name, limits));
         }
-        if out.frame.len() as u64 > rows_max {
+        if self.rows > rows_max {
             return Err(Error::limit(
                 "the rows of the answer",
                 format!("limits.query_rows = {rows_max}"),
                 "narrow the range, or raise `limits.query_rows` in shiphold.toml",
             ));
         }
+        Ok(())
     }
-    Ok(Table { frame: out.frame, truncated: table.truncated })
+}
+
+/// Where the batches of an answer go.
+pub(crate) struct Sender {
+    to: mpsc::Sender<Result<Part>>,
+    begun: bool,
+    /// How long the caller let us wait.
+    waited: Duration,
+}
+
+enum Part {
+    Rows(Frame),
+    End { truncated: bool },
+}
+
+impl Sender {
+    /// The first batch goes out even if it has columns only: it says which.
+    async fn rows(&mut self, frame: Frame, budget: &Budget) -> Result<()> {
+        if frame.is_empty() && (self.begun || frame.columns.is_empty()) {
+            return Ok(());
+        }
+        self.begun = true;
+        self.send(Ok(Part::Rows(frame)), budget).await
+    }
+
+    async fn send(&mut self, part: Result<Part>, budget: &Budget) -> Result<()> {
+        let begin = Instant::now();
+        let deadline = budget.deadline.map_or_else(|| begin + SILENCE_MAX, |d| d.min(begin + SILENCE_MAX));
+        let sent = tokio::time::timeout_at(deadline.into(), self.to.send(part)).await;
+        self.waited += begin.elapsed();
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(gone()),
+            Err(_) => Err(Error::new(Kind::Timeout, "the answer was not taken in time")
+                .hint("read on as it comes, or raise `limits.query_time` in shiphold.toml")),
+        }
+    }
+}
+
+/// The answer of a named query as it is made: batches of rows, each with the columns of the first.
+pub struct Batches {
+    from: mpsc::Receiver<Result<Part>>,
+    ended: Option<bool>,
+}
+
+impl std::fmt::Debug for Batches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batches").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+impl Batches {
+    /// Runs `work` on a task of its own; `done` is told whether it went well, and how long it took without waiting for the
+    /// caller. Dropping the batches ends the work.
+    pub(crate) fn of<F>(
+        work: impl FnOnce(Sender) -> F,
+        budget: Budget,
+        done: impl FnOnce(bool, Duration) + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = (Sender, Result<bool>)> + Send + 'static,
+    {
+        let (to, from) = mpsc::channel(1);
+        let begin = Instant::now();
+        let work = work(Sender { to, begun: false, waited: Duration::ZERO });
+        tokio::spawn(async move {
+            let (mut to, result) = work.await;
+            done(result.is_ok(), begin.elapsed().saturating_sub(to.waited));
+            let _ = to.send(result.map(|truncated| Part::End { truncated }), &budget).await;
+        });
+        Self { from, ended: None }
+    }
+
+    fn took(&mut self, part: Option<Result<Part>>) -> Option<Result<Frame>> {
+        match part {
+            Some(Ok(Part::Rows(frame))) => Some(Ok(frame)),
+            Some(Ok(Part::End { truncated })) => {
+                self.ended = Some(truncated);
+                None
+            }
+            Some(Err(e)) => {
+                self.ended = Some(false);
+                Some(Err(e))
+            }
+            None if self.ended.is_some() => None,
+            // No half of an answer is taken for a whole one.
+            None => {
+                self.ended = Some(false);
+                Some(Err(Error::internal("the query ended in a fault of the host")))
+            }
+        }
+    }
+
+    /// The next batch; nothing after the last, or after an error.
+    pub async fn next(&mut self) -> Option<Result<Frame>> {
+        let part = self.from.recv().await;
+        self.took(part)
+    }
+
+    /// [`Batches::next`] on a thread that may block.
+    pub fn next_blocking(&mut self) -> Option<Result<Frame>> {
+        let part = self.from.blocking_recv();
+        self.took(part)
+    }
+
+    /// After the last batch: were there more rows than the query's limit?
+    pub fn truncated(&self) -> bool {
+        self.ended == Some(true)
+    }
+
+    /// All of it.
+    pub async fn table(mut self) -> Result<Table> {
+        let mut joined = Joined::default();
+        while let Some(frame) = self.next().await {
+            joined.add(frame?).map_err(Error::internal)?;
+        }
+        Ok(Table { frame: joined.frame, truncated: self.truncated() })
+    }
 }
 
 /// Bytes of an answer, whether it is one or the sentence of a refusal.
@@ -354,73 +538,11 @@ fn batches(frame: &Frame, reply_bytes: u64) -> impl Iterator<Item = (Result<Fram
     })
 }
 
-/// Batches of an answer, one after another.
-#[derive(Debug, Default)]
-struct Joined {
-    frame: Frame,
-    begun: bool,
-}
-
-impl Joined {
-    fn add(&mut self, more: Frame) -> std::result::Result<(), String> {
-        if !self.begun {
-            self.begun = !more.columns.is_empty();
-            self.frame = more;
-            return Ok(());
-        }
-        if more.is_empty() {
-            return Ok(());
-        }
-        let have = self.frame.len();
-        if more.columns.len() != self.frame.columns.len() {
-            return Err(format!(
-                "a batch has {} columns, the first had {}",
-                more.columns.len(),
-                self.frame.columns.len()
-            ));
-        }
-        for (to, from) in self.frame.columns.iter_mut().zip(more.columns) {
-            if to.name != from.name {
-                return Err(format!(
-                    "a batch has a column `{}` in place of `{}`",
-                    printable(&from.name, 100),
-                    to.name
-                ));
-            }
-            append(to, from, have)?;
-        }
-        self.frame.times.extend(more.times);
-        Ok(())
-    }
-}
-
-fn append(to: &mut Column, from: Column, have: usize) -> std::result::Result<(), String> {
-    if to.valid.is_some() || from.valid.is_some() {
-        let valid = to.valid.get_or_insert_with(|| vec![true; have]);
-        valid.extend(from.valid.unwrap_or_else(|| vec![true; from.values.len()]));
-    }
-    match (&mut to.values, from.values) {
-        (Values::Float(a), Values::Float(b)) => a.extend(b),
-        (Values::Integer(a), Values::Integer(b)) => a.extend(b),
-        (Values::Unsigned(a), Values::Unsigned(b)) => a.extend(b),
-        (Values::Boolean(a), Values::Boolean(b)) => a.extend(b),
-        (Values::String(a), Values::String(b)) => a.extend(b),
-        (a, b) => {
-            return Err(format!(
-                "the column `{}` is a {} in one batch and a {} in the next",
-                to.name,
-                a.field_type(),
-                b.field_type()
-            ));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+    use shiphold_storage::series::Column;
 
     fn param(name: &str, of: ParamType, required: bool, default: Option<Value>) -> Param {
         Param { name: name.into(), of, required, description: String::new(), default }
@@ -540,23 +662,5 @@ mod tests {
             all.into_iter().for_each(|(f, _)| joined.add(f).unwrap());
             assert_eq!(joined.frame, frame);
         }
-    }
-
-    #[test]
-    fn batches_that_do_not_fit_are_refused() {
-        let one = |name: &str, values: Values, valid: Option<Vec<bool>>| Frame {
-            times: vec![1],
-            columns: vec![Column { name: name.into(), values, valid }],
-        };
-        let mut joined = Joined::default();
-        joined.add(one("x", Values::Float(vec![1.0]), None)).unwrap();
-        joined.add(one("x", Values::Float(vec![2.0]), Some(vec![false]))).unwrap();
-        assert_eq!(joined.frame.columns[0].valid, Some(vec![true, false]));
-        assert!(joined.add(one("y", Values::Float(vec![1.0]), None)).is_err());
-        assert!(
-            joined.add(one("x", Values::Integer(vec![1]), None)).unwrap_err().contains("float in one batch")
-        );
-        assert!(joined.add(Frame { times: vec![1], columns: Vec::new() }).is_err());
-        assert!(joined.add(Frame::default()).is_ok());
     }
 }

@@ -144,10 +144,13 @@ impl Host for State {
                 Error::limit("files written at once by one call", WRITERS_MAX, "finish or drop some first");
             return Ok(Err(to_guest(&e)));
         }
+        if let Err(e) = self.layer.files().may_put(&self.caller, &store, &path) {
+            return Ok(Err(to_guest(&e)));
+        }
         let (steps, coming) = sync_channel(STEPS_AHEAD);
         let (say, stored) = sync_channel(1);
         let (layer, caller) = (self.layer.clone(), self.caller.clone());
-        // What can be refused is refused by the first step; a thread that waits for steps ends when the writer is dropped.
+        // What only the store knows, such as a full disk, is told by the first step; a thread that waits for steps ends when the writer is dropped.
         let thread = std::thread::Builder::new().name("plugin-file".into()).spawn(move || {
             let mut coming = Coming { steps: coming, now: io::Cursor::default(), ended: false };
             let options = PutOptions { media_type: Some(media_type), ..PutOptions::default() };

@@ -1,7 +1,7 @@
 //! The named queries of the plugins.
 
 use super::Plugins;
-use crate::queries::{self, NamedQuery};
+use crate::queries::{self, Batches, NamedQuery};
 use crate::run;
 use serde_json::{Map, Value};
 use shiphold_storage::series::Budget;
@@ -45,16 +45,34 @@ impl Plugins {
         params: &Map<String, Value>,
         budget: &Budget,
     ) -> Result<Table> {
+        self.answer(caller, plugin, name, params, budget).await?.table().await
+    }
+
+    /// [`Plugins::ask`], batch by batch.
+    pub async fn answer(
+        &self,
+        caller: &Caller,
+        plugin: Option<&str>,
+        name: &str,
+        params: &Map<String, Value>,
+        budget: &Budget,
+    ) -> Result<Batches> {
         let query = self.query(caller, plugin, name)?;
         let slot = self.slot(&query.plugin)?;
-        let loaded = slot.ready()?;
+        let loaded = slot.ready()?.clone();
         let (layer, asked) = (self.layer.clone(), query.plugin.clone());
         if !run::blocking(move || Ok(layer.plugins().state(&asked)?.enabled)).await? {
             return Err(run::disabled(&query.plugin));
         }
-        let start = Instant::now();
-        let done = queries::ask(loaded, &self.layer, &query, params, budget).await;
-        slot.counts.called(done.is_ok(), start.elapsed());
-        done
+        // One deadline for all of it: what the plugin does, what the engine reads and what the caller takes.
+        let own = Instant::now() + self.layer.manifest().limits.query_time.0;
+        let deadline = Some(budget.deadline.map_or(own, |d| d.min(own)));
+        let budget = Budget { deadline, ..budget.clone() };
+        let (layer, params, within) = (self.layer.clone(), params.clone(), budget.clone());
+        let work = async move |mut to| {
+            let done = queries::ask(&loaded, &layer, &query, &params, &within, &mut to).await;
+            (to, done)
+        };
+        Ok(Batches::of(work, budget, move |ok, took| slot.counts.called(ok, took)))
     }
 }

@@ -13,6 +13,7 @@ use shiphold_storage::{DataLayer, Kind, Manifest};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tower::ServiceExt as _;
 
@@ -113,6 +114,26 @@ impl Client {
             return Ok(Value::Null);
         }
         body_json(answer).await
+    }
+
+    /// `POST` of JSON, rows in the form that `accept` names, printed as they come.
+    pub(crate) async fn rows(&self, path: &str, body: &Value, accept: &str) -> Result<(), Failure> {
+        let answer = self.send(request(Method::POST, path, Some(body), accept)?).await?;
+        let mut parts = answer.into_body().into_data_stream();
+        let mut stdout = tokio::io::stdout();
+        while let Some(part) = parts.next().await {
+            let part = part.map_err(|e| {
+                Failure::plain(format!("the rows end before the answer does: {e}"))
+                    .hinted("look at the host's log for why; what was printed is not all of it")
+            })?;
+            match stdout.write_all(&part).await {
+                Ok(()) => {}
+                // `| head` has enough.
+                Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+                Err(e) => return Err(Failure::plain(format!("printing the rows: {e}"))),
+            }
+        }
+        stdout.flush().await.map_err(|e| Failure::plain(format!("printing the rows: {e}")))
     }
 
     /// `POST` of text, an answer in JSON.

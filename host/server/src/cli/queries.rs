@@ -22,6 +22,9 @@ pub(crate) enum Verb {
         /// The plugin, where two offer a query of this name
         #[arg(long)]
         plugin: Option<String>,
+        /// Print the rows as they come, however many, in this form
+        #[arg(long)]
+        format: Option<series::Format>,
     },
 }
 
@@ -46,7 +49,7 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
                 show(query, out);
             }
         }
-        Verb::Run { name, params, plugin } => {
+        Verb::Run { name, params, plugin, format } => {
             let mut body = Map::new();
             for param in params {
                 let Some((key, value)) = param.split_once('=') else {
@@ -62,8 +65,8 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
             if let Some(plugin) = plugin {
                 body.insert("_plugin".into(), plugin.into());
             }
-            let v = client.post(&format!("/v1/queries/{}", segment(&name)), &Value::Object(body)).await?;
-            series::answer(&v, out);
+            let path = format!("/v1/queries/{}", segment(&name));
+            series::rows(&path, &Value::Object(body), format, client, out).await?;
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use super::client::{Client, with_query};
 use super::input;
 use super::output::{Failure, Output, time};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -103,6 +103,27 @@ pub(crate) struct Query {
     /// Newest first
     #[arg(long)]
     descending: bool,
+    /// Print the rows as they come, however many, in this form
+    #[arg(long)]
+    format: Option<Format>,
+}
+
+/// A form in which rows come one after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A head, then a line a row
+    Csv,
+    /// A JSON object a row, with times in nanoseconds
+    Ndjson,
+}
+
+impl Format {
+    pub(super) const fn media_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv",
+            Self::Ndjson => "application/x-ndjson",
+        }
+    }
 }
 
 fn aggregate(text: &str) -> Result<Value, String> {
@@ -240,13 +261,28 @@ async fn query(q: Query, client: &Client, out: &Output) -> Result<(), Failure> {
         "start": when(q.start.as_ref()), "end": when(q.end.as_ref()), "resample": q.resample, "window": window,
         "timezone": q.timezone, "limit": q.limit, "descending": q.descending,
     });
-    let v = client.post("/v1/series/query", &body).await?;
-    answer(&v, out);
-    Ok(())
+    rows("/v1/series/query", &body, q.format, client, out).await
+}
+
+/// Asks a route whose answer is rows.
+pub(super) async fn rows(
+    path: &str,
+    body: &Value,
+    format: Option<Format>,
+    client: &Client,
+    out: &Output,
+) -> Result<(), Failure> {
+    match format {
+        Some(format) => client.rows(path, body, format.media_type()).await,
+        None => {
+            answer(&client.post(path, body).await?, out);
+            Ok(())
+        }
+    }
 }
 
 /// The answer to a query: a row a line.
-pub(super) fn answer(v: &Value, out: &Output) {
+fn answer(v: &Value, out: &Output) {
     if out.json {
         return out.json(v);
     }

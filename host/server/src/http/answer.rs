@@ -11,8 +11,10 @@ use serde_json::json;
 use shiphold_storage::series::Budget;
 use shiphold_storage::{DataLayer, Error, Result};
 use std::io::{self, Write};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +44,38 @@ impl CancelOnDrop {
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl CancelOnDrop {
+    /// The answer, with which the work is cancelled: when the client goes away, or has all of it.
+    pub(crate) fn with(self, answer: Answer) -> Answer {
+        answer.map(|answer| answer.map(|body| Body::new(Guarded { body, _guard: self })))
+    }
+}
+
+struct Guarded {
+    body: Body,
+    _guard: CancelOnDrop,
+}
+
+impl axum::body::HttpBody for Guarded {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<hyper::body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -121,7 +155,8 @@ async fn written_within(
 ) -> Answer {
     let (head, first) = oneshot::channel();
     let to = To::Head(Some(head));
-    let mut out = Out { runtime: Handle::current(), patience, begun: false, buffer: Vec::new(), to };
+    let mut out =
+        Out { runtime: Handle::current(), patience, begun: false, buffer: Vec::new(), to, last_words: None };
     tokio::task::spawn_blocking(move || {
         let done = work(&mut out);
         out.end(done);
@@ -160,9 +195,15 @@ pub(crate) struct Out {
     begun: bool,
     buffer: Vec<u8>,
     to: To,
+    last_words: Option<fn(&Error) -> Bytes>,
 }
 
 impl Out {
+    /// What to say of an error that cuts the answer off, in a form that has room for it.
+    pub(crate) fn last_words(&mut self, said: fn(&Error) -> Bytes) {
+        self.last_words = Some(said);
+    }
+
     /// From now on the answer is what is written.
     pub(crate) fn begin(&mut self) {
         self.begun = true;
@@ -205,6 +246,10 @@ impl Out {
             (To::Parts(to), Err(e)) => {
                 tracing::warn!(error = ?e, "an answer was cut off");
                 let to = to.clone();
+                if let Some(said) = self.last_words {
+                    self.buffer.extend_from_slice(&said(&e));
+                    let _ = self.flush_buffer();
+                }
                 let _ = self.send(&to, Err(io::Error::other(e)));
             }
         }

@@ -122,6 +122,12 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(e: Error) -> Self {
+        Self::from(&e)
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(e: &Error) -> Self {
         if matches!(e.kind(), Kind::Internal | Kind::Io | Kind::Corrupt) {
             tracing::error!(error = ?e, "a request failed");
         }

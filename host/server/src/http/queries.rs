@@ -2,8 +2,8 @@
 
 use super::answer;
 use super::body::{Input, Names, Params};
-use super::csv;
 use super::problem::{Answer, Problem};
+use super::table;
 use crate::app::App;
 use axum::Extension;
 use axum::extract::State;
@@ -45,14 +45,14 @@ pub(super) async fn ask_with(
         Some(Value::String(plugin)) => Some(plugin),
         Some(_) => return Err(Problem::invalid("`_plugin` is the name of a plugin")),
     };
-    let (_guard, budget) = answer::CancelOnDrop::new();
+    let (guard, budget) = answer::CancelOnDrop::new();
     let plugins = app.plugins().await?.clone();
-    let table = plugins.ask(&caller, plugin.as_deref(), &name, &given, &budget).await?;
-    let wants_csv = answer::accepts(&headers, csv::MEDIA_TYPE);
-    let media_type = if wants_csv { csv::MEDIA_TYPE_UTF8 } else { answer::JSON };
-    answer::written(media_type, move |out| {
-        out.begin();
-        if wants_csv { csv::write(out, &table) } else { answer::write_json(out, &table) }
-    })
-    .await
+    let mut batches = plugins.answer(&caller, plugin.as_deref(), &name, &given, &budget).await?;
+    let rows = table::written(table::Form::of(&headers), move |take| {
+        while let Some(frame) = batches.next_blocking() {
+            take(frame?)?;
+        }
+        Ok(batches.truncated())
+    });
+    guard.with(rows.await)
 }

@@ -2,8 +2,8 @@
 
 use super::answer::{self, Wants};
 use super::body::{Input, Params};
-use super::csv;
 use super::problem::{Answer, Problem};
+use super::table;
 use super::time::When;
 use crate::app::App;
 use axum::Extension;
@@ -58,16 +58,12 @@ pub(super) async fn query(
     headers: HeaderMap,
     Input(query): Input<Query>,
 ) -> Answer {
-    let (_guard, budget) = answer::CancelOnDrop::new();
+    let (guard, budget) = answer::CancelOnDrop::new();
     let layer = app.layer.clone();
-    let wants_csv = answer::accepts(&headers, csv::MEDIA_TYPE);
-    let media_type = if wants_csv { csv::MEDIA_TYPE_UTF8 } else { answer::JSON };
-    answer::written(media_type, move |out| {
-        let table = layer.series().query(&caller, &query, &budget)?;
-        out.begin();
-        if wants_csv { csv::write(out, &table) } else { answer::write_json(out, &table) }
-    })
-    .await
+    let rows = table::written(table::Form::of(&headers), move |take| {
+        layer.series().query_into(&caller, &query, &budget, take)
+    });
+    guard.with(rows.await)
 }
 
 #[derive(Debug, Deserialize)]

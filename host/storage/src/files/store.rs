@@ -93,6 +93,13 @@ impl FileStores {
         })
     }
 
+    /// May this caller store something under this name? As [`Self::put`] asks first; there may be no room all the same.
+    pub fn may_put(&self, caller: &Caller, store: &str, path: &str) -> Result<()> {
+        may(caller, Access::Write, store, path)?;
+        self.store(store)?;
+        name::check(path)
+    }
+
     /// Stores what `content` gives as the next version of a name. Durable on return.
     pub fn put(
         &self,
@@ -102,9 +109,8 @@ impl FileStores {
         content: &mut dyn Read,
         options: PutOptions,
     ) -> Result<FileVersion> {
-        may(caller, Access::Write, store, path)?;
+        self.may_put(caller, store, path)?;
         let s = self.store(store)?;
-        name::check(path)?;
         (self.writable)()?;
         let (media_type, metadata) = options.checked(&format!("{store}/{path}"))?;
         let (tmp, hash, size) = Tmp::write(s.disk.as_ref(), tmp_name(), (store, path), content, &s.config)?;
@@ -140,6 +146,7 @@ impl FileStores {
     ) -> Result<FileVersion> {
         may(caller, Access::Read, store, path)?;
         self.store(store)?;
+        name::check(path)?;
         let found = self.db.read(|c| match version {
             None => rows::newest(c, store, path),
             Some(v) => {

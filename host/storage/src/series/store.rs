@@ -177,6 +177,22 @@ impl SeriesStore {
         query::execute(self.engine.as_ref(), &query, &self.budget(budget), self.limits.query_rows)
     }
 
+    /// [`SeriesStore::query`] batch by batch, without the answer ever being held. The limit on time covers all of it, with what
+    /// `sink` takes. True: there were more rows than the query's limit.
+    pub fn query_into(
+        &self,
+        caller: &Caller,
+        query: &Query,
+        budget: &Budget,
+        sink: &mut query::Sink<'_>,
+    ) -> Result<bool> {
+        let mut query = query.clone();
+        let bucket = query.bucket.get_or_insert_with(|| self.bucket.clone());
+        caller.may_read_series(bucket, &query.measurement)?;
+        let budget = self.budget(budget);
+        query::execute_into(self.engine.as_ref(), &query, &budget, self.limits.query_rows, sink)
+    }
+
     /// The host's own deadline, or a nearer one.
     fn budget(&self, given: &Budget) -> Budget {
         let own = Instant::now() + self.limits.query_time.0;

@@ -22,7 +22,7 @@ use crate::run::blocking;
 use mutate::Random;
 use serde_json::{Map, json};
 use shiphold_storage::manifest::World;
-use shiphold_storage::series::{Budget, Column, Frame, SeriesKey, WriteBatch};
+use shiphold_storage::series::{Column, Frame, SeriesKey, WriteBatch};
 use shiphold_storage::skills::{SkillIndexer, SkillVersion, Version};
 use shiphold_storage::{Caller, DataLayer, Error, Kind, Manifest, Result};
 use std::path::{Path, PathBuf};
@@ -156,8 +156,7 @@ impl Ground {
                     for query in described.iter().take(4) {
                         for params in [json!({}), json!({ "symbol": "A" })] {
                             let params: Map<_, _> = params.as_object().cloned().unwrap();
-                            let asked =
-                                queries::ask(&loaded, &self.layer, query, &params, &Budget::default()).await;
+                            let asked = queries::ask_whole(&loaded, &self.layer, query, &params).await;
                             errors.extend(asked.err());
                         }
                     }

@@ -8,6 +8,7 @@ mod handles;
 mod indexers;
 mod memory;
 mod queries;
+mod targets;
 mod time;
 
 use super::guest::Wat;
@@ -76,6 +77,7 @@ fn all() -> Vec<Beast> {
         files::beasts,
         queries::beasts,
         indexers::beasts,
+        targets::beasts,
     ] {
         all.extend(theme());
     }
@@ -172,6 +174,8 @@ fn manifest(dir: &Path, beasts: &[Beast]) -> Manifest {
     let mut text = String::from(
         "[disk]\nreserve = \"0 B\"\nwarn_below = \"2 MiB\"\nread_only_below = \"1 MiB\"\n\
          [files.attic]\nkind = \"models\"\n\
+         [files.vault]\nkind = \"models\"\n\
+         [secrets.own]\nenv = \"HOME\"\n[secrets.repository]\nenv = \"PATH\"\n\
          [plugins.honest]\ncomponent = \"honest.wasm\"\nworld = \"retention-policy\"\n\
          [plugins.asker]\ncomponent = \"asker.wasm\"\nworld = \"query-builder\"\n\
          [plugins.asker.grants.series]\nread = [\"market/*\"]\n",
@@ -204,6 +208,11 @@ impl Zoo {
         if world == "query-builder" {
             let asked = self.plugins.ask(&OP, Some(name), "q", &Map::new(), &Budget::default()).await;
             return asked.map(|table| format!("{} rows", table.frame.len()));
+        }
+        if world == "backup-target" {
+            let target = self.plugins.target(&OP, name).await?;
+            return crate::run::blocking(move || target.stat("config").map(|found| format!("{found:?}")))
+                .await;
         }
         let options = RunOptions { trigger: "operator".into(), ..RunOptions::default() };
         self.plugins.run(&OP, name, options).await.map(|report| format!("{report:?}"))

@@ -3,9 +3,10 @@
 use super::sandbox::Sandbox;
 use crate::cli::output::time;
 use serde_json::Value;
-use shiphold_kit::fixture::{Actual, Answer, Entry, Expect, Fixture};
+use shiphold_kit::fixture::{Actual, Answer, Ask, Blob, Entry, Expect, FILE_BYTES_MAX, Fixture, Said};
 use shiphold_kit::{Project, World};
 use shiphold_runtime::{Plugins, RunOptions};
+use shiphold_storage::backup::BlobStore;
 use shiphold_storage::retention::{Action, Step};
 use shiphold_storage::series::Budget;
 use shiphold_storage::series::query::parse_time;
@@ -36,7 +37,7 @@ pub(super) fn ask(
         World::RetentionPolicy => plan(runtime, &plugins, project, now_ns, &mut actual)?,
         World::SkillIndexer => index(sandbox, &fixture.expect, &mut actual)?,
         World::QueryBuilder => query(runtime, &plugins, &fixture.expect, &mut actual)?,
-        World::BackupTarget => super::sandbox::supported(project.world)?,
+        World::BackupTarget => target(runtime, &plugins, project, &fixture.expect, &mut actual)?,
     }
     Ok(actual)
 }
@@ -136,6 +137,62 @@ fn query(runtime: &Runtime, plugins: &Arc<Plugins>, expect: &Expect, actual: &mu
         actual.query.push(answer);
     }
     Ok(())
+}
+
+/// Asks a backup target as the host does: what it stores is read back and compared.
+fn target(
+    runtime: &Runtime,
+    plugins: &Arc<Plugins>,
+    project: &Project,
+    expect: &Expect,
+    actual: &mut Actual,
+) -> Result<()> {
+    if expect.contract == Some(true) {
+        actual.broken = runtime.block_on(plugins.check_target(&Caller::Operator, &project.name))?;
+    }
+    let blobs = runtime.block_on(plugins.target(&Caller::Operator, &project.name))?;
+    for want in &expect.blob {
+        actual.blob.push(operation(blobs.as_ref(), want).map_err(|e| e.message().to_string()));
+    }
+    Ok(())
+}
+
+fn operation(blobs: &dyn BlobStore, want: &Blob) -> Result<Said> {
+    let ask = want.ask().ok_or_else(|| Error::internal("a fixture was not checked"))?;
+    Ok(match ask {
+        Ask::Put(name) => {
+            let bytes = match (&want.text, want.bytes) {
+                (Some(text), _) => text.clone().into_bytes(),
+                // Equal contents are no good test of which one came back.
+                (None, n) => {
+                    let n = usize::try_from(n.unwrap_or_default()).unwrap_or(usize::MAX);
+                    name.bytes().cycle().take(n).collect()
+                }
+            };
+            blobs.put(name, &bytes)?;
+            Said::Done
+        }
+        Ask::Get(name) => {
+            let offset = want.offset.unwrap_or_default();
+            let length = match want.length {
+                Some(length) => length,
+                None => {
+                    let size = blobs.stat(name)?;
+                    let size = size.ok_or_else(|| Error::not_found(format!("there is no blob `{name}`")))?;
+                    size.saturating_sub(offset)
+                }
+            };
+            Said::Bytes(blobs.get(name, offset, length.min(FILE_BYTES_MAX))?)
+        }
+        Ask::List(prefix) => Said::Blobs(
+            blobs.list(prefix)?.into_iter().map(|(name, size)| format!("{name} {size}")).collect(),
+        ),
+        Ask::Stat(name) => Said::Size(blobs.stat(name)?),
+        Ask::Delete(name) => {
+            blobs.delete(name)?;
+            Said::Done
+        }
+    })
 }
 
 /// Rows of an answer in its JSON form: times as RFC 3339, `""` where there is no value.

@@ -20,7 +20,7 @@ pub(crate) enum Verb {
     New {
         /// Of the plugin: a-z, 0-9, `-` and `_`
         name: String,
-        /// What it is: retention-policy, skill-indexer, query-builder
+        /// What it is: retention-policy, skill-indexer, query-builder, backup-target
         #[arg(long, value_name = "WORLD")]
         world: String,
         /// What it is written in: rust, python, js

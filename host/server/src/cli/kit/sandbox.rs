@@ -1,8 +1,8 @@
 //! The stores of one fixture: a real data layer in a folder that goes when the fixture is done.
 
 use serde_json::{Map, Value, json};
+use shiphold_kit::Project;
 use shiphold_kit::fixture::{File, Fixture, Series};
-use shiphold_kit::{Project, World};
 use shiphold_storage::files::PutOptions;
 use shiphold_storage::series::CsvImport;
 use shiphold_storage::series::line_protocol::Precision;
@@ -13,7 +13,7 @@ use shiphold_storage::units::Span;
 use shiphold_storage::{Caller, DataLayer, Error, Manifest, Result};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ use std::sync::Arc;
 const BATCH_ROWS: u64 = 10_000;
 /// Where the host keeps compiled components in a data folder.
 const CACHE: &str = "data/cache";
+/// The fixture's secrets, beside the manifest.
+const SECRETS: &str = "secrets";
 
 const UTC: chrono_tz::Tz = chrono_tz::UTC;
 
@@ -55,6 +57,7 @@ impl Sandbox {
                     .map_err(|e| Error::io("taking compiled code along", e))?;
             }
         }
+        secrets(fixture, &folder.path().join(SECRETS))?;
         let path = folder.path().join("shiphold.toml");
         let text = toml::to_string(&manifest(project, component, fixture)?)
             .map_err(|e| Error::invalid(format!("the fixture makes no manifest: {e}")))?;
@@ -168,6 +171,25 @@ fn named(e: &Error, path: &Path) -> Error {
     Error::invalid(text.join("; "))
 }
 
+/// The secrets of a fixture, a file each, for the owner alone.
+fn secrets(fixture: &Fixture, folder: &Path) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    if fixture.secrets.is_empty() {
+        return Ok(());
+    }
+    std::fs::create_dir(folder).map_err(|e| Error::io(folder.display(), e))?;
+    for (name, value) in &fixture.secrets {
+        // The manifest checks names; here one must not be a path.
+        if name.contains(['/', '.']) {
+            return Err(Error::invalid(format!("`{}` is no name of a secret", name.escape_debug())));
+        }
+        let path = folder.join(name);
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        file.and_then(|mut f| f.write_all(value.as_bytes())).map_err(|e| Error::io(path.display(), e))?;
+    }
+    Ok(())
+}
+
 /// As an operator would write it who grants all that is asked, or what the fixture grants.
 fn manifest(project: &Project, component: &Path, fixture: &Fixture) -> Result<toml::Table> {
     let toml = |what: &str, map: &Map<String, Value>| {
@@ -206,18 +228,14 @@ fn manifest(project: &Project, component: &Path, fixture: &Fixture) -> Result<to
     if let Some(safety) = &fixture.safety {
         whole.insert("safety".into(), toml("safety", safety)?.into());
     }
+    if !fixture.secrets.is_empty() {
+        let file = |name: &String| {
+            toml::Table::from_iter([("file".to_string(), format!("{SECRETS}/{name}").into())])
+        };
+        let all = fixture.secrets.keys().map(|name| (name.clone(), file(name).into()));
+        whole.insert("secrets".into(), toml::Table::from_iter(all).into());
+    }
     let plugins = toml::Table::from_iter([(project.name.clone(), plugin.into())]);
     whole.insert("plugins".into(), plugins.into());
     Ok(whole)
-}
-
-/// Worlds that fixtures can ask.
-pub(super) fn supported(world: World) -> Result<()> {
-    match world {
-        World::RetentionPolicy | World::SkillIndexer | World::QueryBuilder => Ok(()),
-        World::BackupTarget => Err(Error::invalid(
-            "fixtures do not ask a backup-target: it talks to another machine",
-        )
-        .hint("test its functions natively; `shiphold plugins build` builds and checks the component")),
-    }
 }

@@ -92,6 +92,12 @@ impl Builder {
         }
     }
 
+    /// What there is; an empty column of the same name and type stays.
+    pub(super) fn take(&mut self) -> Self {
+        let of = self.values.field_type();
+        std::mem::replace(self, Self::new(self.name.as_str(), of))
+    }
+
     pub(super) fn into_column(self) -> Column {
         let valid = self.valid.filter(|v| v.iter().any(|ok| !ok));
         Column { name: self.name, values: self.values, valid }

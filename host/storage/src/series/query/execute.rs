@@ -1,4 +1,4 @@
-//! The one executor: streams the frames of an engine's `scan` and keeps only rows of the answer.
+//! The one executor: streams the frames of an engine's `scan` and keeps only rows of the answer, or of one batch of it.
 
 use super::ast::Query;
 use super::columns::{Builder, reverse, with_values};
@@ -9,12 +9,30 @@ use crate::error::{Error, Kind, Result};
 use crate::series::{Budget, FieldType, Frame, SeriesEngine, SeriesKey, TimeRange};
 use std::collections::{BTreeSet, VecDeque};
 
+/// Rows of a batch of [`execute_into`]. A batch has at least so many, but for the last one, and less than those of one more
+/// frame of the engine.
+pub const BATCH_ROWS: usize = 65_536;
 /// A search for the newest rows looks back this many times as far when it found too few.
 const LOOK_BACK_FACTOR: i64 = 8;
 
 /// Answers a query. More than `rows_max` rows without a `limit` in the query is [`Kind::Limit`].
 pub fn execute(engine: &dyn SeriesEngine, query: &Query, budget: &Budget, rows_max: u64) -> Result<Table> {
     execute_for(engine, query, budget, rows_max, &|_| true)
+}
+
+/// Takes the batches of an answer: each has the same columns, and there is at least one. An error ends the query.
+pub type Sink<'a> = dyn FnMut(Frame) -> Result<()> + 'a;
+
+/// [`execute`], handing out rows as they are found: no more than a batch is held, but for the windows of one series when the
+/// newest come first. True: there were more rows than the query's limit.
+pub fn execute_into(
+    engine: &dyn SeriesEngine,
+    query: &Query,
+    budget: &Budget,
+    rows_max: u64,
+    sink: &mut Sink<'_>,
+) -> Result<bool> {
+    execute_by(engine, query, budget, rows_max, &|_| true, BATCH_ROWS, sink)
 }
 
 /// [`execute`] over the series that `readable` lets through.
@@ -25,6 +43,24 @@ pub fn execute_for(
     rows_max: u64,
     readable: &dyn Fn(&SeriesKey) -> bool,
 ) -> Result<Table> {
+    let mut whole = Frame::default();
+    let take = &mut |frame| {
+        whole = frame;
+        Ok(())
+    };
+    let truncated = execute_by(engine, query, budget, rows_max, readable, usize::MAX, take)?;
+    Ok(Table { frame: whole, truncated })
+}
+
+pub(super) fn execute_by(
+    engine: &dyn SeriesEngine,
+    query: &Query,
+    budget: &Budget,
+    rows_max: u64,
+    readable: &dyn Fn(&SeriesKey) -> bool,
+    batch_rows: usize,
+    sink: &mut Sink<'_>,
+) -> Result<bool> {
     let plan = Plan::new(query)?;
     budget.check()?;
     let mut series = engine.list(&plan.selector)?;
@@ -38,7 +74,7 @@ pub fn execute_for(
         rows_read: 0,
         rows_max,
         descending: query.descending,
-        out: Output::new(&sources, columns, limit.unwrap_or(rows_max), limit.is_some()),
+        out: Output::new(&sources, columns, limit.unwrap_or(rows_max), limit.is_some(), batch_rows, sink),
     };
     for source in &sources {
         budget.check()?;
@@ -51,20 +87,20 @@ pub fn execute_for(
             break;
         }
     }
-    Ok(run.out.finish())
+    run.out.finish()
 }
 
-struct Run<'a> {
+struct Run<'a, 's> {
     engine: &'a dyn SeriesEngine,
     plan: &'a Plan,
     budget: &'a Budget,
     rows_read: u64,
     rows_max: u64,
     descending: bool,
-    out: Output,
+    out: Output<'a, 's>,
 }
 
-impl Run<'_> {
+impl Run<'_, '_> {
     /// The frames of a source within a range; `take` says whether to go on.
     fn scan(
         &mut self,
@@ -134,16 +170,22 @@ impl Run<'_> {
             return Ok(true);
         }
         let mut fold = Fold::new(timeframe, self.plan.zone, source.specs.clone());
-        let (range, room) = (self.plan.range, self.out.room());
-        self.scan(source, range, &mut |run, frame| {
+        let range = self.plan.range;
+        let go_on = self.scan(source, range, &mut |run, frame| {
             fold.frame(&frame)?;
-            let rows = fold.rows() as u64;
+            let rows = fold.rows();
             if run.descending {
                 // The newest come last, so all are made before the limit of the query is applied.
-                return if rows > run.rows_max { Err(too_many(run.rows_max)) } else { Ok(true) };
+                return if rows as u64 > run.rows_max { Err(too_many(run.rows_max)) } else { Ok(true) };
             }
-            Ok(rows <= room)
+            if rows >= run.out.batch_rows || rows as u64 > run.out.room() {
+                return run.out.append(&source.info.key, &fold.take());
+            }
+            Ok(true)
         })?;
+        if !go_on {
+            return Ok(false);
+        }
         let mut frame = fold.finish()?;
         if self.descending {
             reverse(&mut frame);
@@ -152,22 +194,34 @@ impl Run<'_> {
     }
 }
 
-/// The rows of the answer.
-struct Output {
+/// The rows of the answer that were not handed out yet.
+struct Output<'a, 's> {
     times: Vec<i64>,
     measurement: Option<Builder>,
     /// A column per tag key that a series has.
     tags: Vec<(String, Builder)>,
     fields: Vec<Builder>,
+    /// Rows that may still come.
+    room: u64,
     /// Rows at most.
     cap: u64,
     /// The query set the cap: more rows are left out. Else they are an error.
     by_query: bool,
     truncated: bool,
+    batch_rows: usize,
+    handed_out: bool,
+    sink: &'a mut Sink<'s>,
 }
 
-impl Output {
-    fn new(sources: &[Source], columns: Vec<(String, FieldType)>, cap: u64, by_query: bool) -> Self {
+impl<'a, 's> Output<'a, 's> {
+    fn new(
+        sources: &[Source],
+        columns: Vec<(String, FieldType)>,
+        cap: u64,
+        by_query: bool,
+        batch_rows: usize,
+        sink: &'a mut Sink<'s>,
+    ) -> Self {
         let mut taken: BTreeSet<String> = columns.iter().map(|(name, _)| name.clone()).collect();
         // A tag or field may be called as a column that says which series a row is of.
         let mut free = |name: &str| {
@@ -183,20 +237,33 @@ impl Output {
             sources.iter().filter(|_| several).flat_map(|s| s.info.key.tags.iter().map(|(k, _)| k)).collect();
         let tags = keys.into_iter().map(|key| (key.clone(), free(key))).collect();
         let fields = columns.into_iter().map(|(name, of)| Builder::new(name, of)).collect();
-        Self { times: Vec::new(), measurement, tags, fields, cap, by_query, truncated: false }
+        Self {
+            times: Vec::new(),
+            measurement,
+            tags,
+            fields,
+            room: cap,
+            cap,
+            by_query,
+            truncated: false,
+            batch_rows,
+            handed_out: false,
+            sink,
+        }
     }
 
     /// Rows that still fit.
     fn room(&self) -> u64 {
-        self.cap.saturating_sub(self.times.len() as u64)
+        self.room
     }
 
     /// Adds rows; false: there is no room for more.
     fn append(&mut self, key: &SeriesKey, frame: &Frame) -> Result<bool> {
-        let fits = usize::try_from(self.room()).unwrap_or(usize::MAX).min(frame.len());
+        let fits = usize::try_from(self.room).unwrap_or(usize::MAX).min(frame.len());
         if fits < frame.len() && !self.by_query {
             return Err(too_many(self.cap));
         }
+        self.room -= fits as u64;
         self.times.extend(frame.times.iter().take(fits));
         if let Some(measurement) = &mut self.measurement {
             measurement.repeat(Some(&key.measurement), fits);
@@ -208,18 +275,30 @@ impl Output {
             column.extend(frame.column(&column.name), fits);
         }
         self.truncated |= fits < frame.len();
+        if self.times.len() >= self.batch_rows {
+            self.hand_out()?;
+        }
         Ok(!self.truncated)
     }
 
-    fn finish(self) -> Table {
+    fn hand_out(&mut self) -> Result<()> {
         let columns = self
             .measurement
-            .into_iter()
-            .chain(self.tags.into_iter().map(|(_, column)| column))
-            .chain(self.fields)
-            .map(Builder::into_column)
+            .iter_mut()
+            .chain(self.tags.iter_mut().map(|(_, column)| column))
+            .chain(&mut self.fields)
+            .map(|b| b.take().into_column())
             .collect();
-        Table { frame: Frame { times: self.times, columns }, truncated: self.truncated }
+        self.handed_out = true;
+        (self.sink)(Frame { times: std::mem::take(&mut self.times), columns })
+    }
+
+    /// Hands out what is left, or the columns alone where there was no row.
+    fn finish(mut self) -> Result<bool> {
+        if !self.times.is_empty() || !self.handed_out {
+            self.hand_out()?;
+        }
+        Ok(self.truncated)
     }
 }
 

@@ -3,6 +3,7 @@
 mod ast;
 mod columns;
 mod execute;
+mod joined;
 mod plan;
 mod table;
 mod time;
@@ -12,7 +13,8 @@ mod window;
 mod tests;
 
 pub use ast::{Aggregate, Function, Query, Time, Window};
-pub use execute::{execute, execute_for};
+pub use execute::{BATCH_ROWS, Sink, execute, execute_for, execute_into};
+pub use joined::{Joined, Shape};
 pub use table::Table;
 pub use time::parse_time;
 pub use window::resample_bars;

@@ -52,7 +52,36 @@ fn query(measurement: &str) -> Query {
 fn ask(engine: &ModelEngine, query: &Query) -> Table {
     let table = execute(engine, query, &Budget::default(), ROWS_MAX).unwrap_or_else(|e| panic!("{e:?}"));
     table.frame.validate().unwrap();
+    for batch_rows in [1, 4] {
+        assert_eq!(
+            in_batches(engine, query, batch_rows).unwrap(),
+            table,
+            "batches of {batch_rows}: {query:?}"
+        );
+    }
     table
+}
+
+/// The same, a batch at a time.
+fn in_batches(engine: &ModelEngine, query: &Query, batch_rows: usize) -> crate::Result<Table> {
+    let (mut joined, mut batches) = (Joined::default(), Vec::new());
+    let mut take = |frame: Frame| {
+        batches.push(frame.len());
+        joined.add(frame).map_err(crate::Error::internal)
+    };
+    let truncated = super::execute::execute_by(
+        engine,
+        query,
+        &Budget::default(),
+        ROWS_MAX,
+        &|_| true,
+        batch_rows,
+        &mut take,
+    )?;
+    let (last, before) = batches.split_last().unwrap();
+    assert!(before.iter().all(|rows| *rows >= batch_rows), "{batches:?}");
+    assert!(*last > 0 || before.is_empty(), "an empty batch only where there is nothing: {batches:?}");
+    Ok(Table { frame: joined.frame, truncated })
 }
 
 fn refused(engine: &ModelEngine, query: &Query) -> crate::Error {

@@ -138,6 +138,14 @@ impl Fold {
         Ok(())
     }
 
+    /// The windows that are finished; the open one goes on.
+    pub(super) fn take(&mut self) -> Frame {
+        Frame {
+            times: std::mem::take(&mut self.times),
+            columns: self.accumulators.iter_mut().map(|a| a.out.take().into_column()).collect(),
+        }
+    }
+
     pub(super) fn finish(mut self) -> Result<Frame> {
         self.close()?;
         Ok(Frame {

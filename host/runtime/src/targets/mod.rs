@@ -1,6 +1,8 @@
 //! Backup targets, as the data layer asks them: blobs go to a plugin, and nothing that it says is taken on trust. What it stored is
 //! read back and compared; what it lists is held to the rules of a list.
 
+mod contract;
+
 use crate::bindings::exports::shiphold::host::backup_target as wit;
 use crate::call::{Asking, Session, Used};
 use crate::component::{Exports, Loaded};
@@ -42,6 +44,10 @@ pub(crate) struct GuestTarget {
 impl Plugins {
     /// A backup target, for a repository of the data layer. Within a runtime, which its calls will use.
     pub async fn target(&self, caller: &Caller, name: &str) -> Result<Arc<dyn BlobStore>> {
+        Ok(Arc::new(self.guest_target(caller, name).await?))
+    }
+
+    async fn guest_target(&self, caller: &Caller, name: &str) -> Result<GuestTarget> {
         caller.require(Scope::Admin, "use a backup target")?;
         let slot = self.slot(name)?;
         if slot.plugin.world != World::BackupTarget {
@@ -55,12 +61,12 @@ impl Plugins {
         if !run::blocking(move || Ok(layer.plugins().state(&asked)?.enabled)).await? {
             return Err(run::disabled(name));
         }
-        Ok(Arc::new(GuestTarget {
+        Ok(GuestTarget {
             loaded,
             layer: self.layer().clone(),
             runtime: Handle::current(),
             failed: AtomicBool::new(false),
-        }))
+        })
     }
 }
 
@@ -164,32 +170,54 @@ impl GuestTarget {
         }
     }
 
-    async fn put_in(&self, session: &mut Session, name: &str, bytes: &[u8]) -> Result<()> {
-        let (asked, size) = (name.to_string(), bytes.len() as u64);
-        let upload: ResourceAny = self
-            .call(
-                session,
-                |_| 4,
-                move |store, instance, exports| {
-                    Box::pin(async move {
-                        let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
-                        exports.load(&mut *store, instance)?.call_put(store, &asked, size).await.map(Ok)
-                    })
-                },
-            )
-            .await?;
-        let written = self.write_in(session, upload, bytes).await;
-        // Dropped whether or not it went well: an upload that was not finished leaves nothing.
-        let dropped = session
+    async fn put_begin(&self, session: &mut Session, name: &str, size: u64) -> Result<ResourceAny> {
+        let asked = name.to_string();
+        self.call(
+            session,
+            |_| 4,
+            move |store, instance, exports| {
+                Box::pin(async move {
+                    let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
+                    exports.load(&mut *store, instance)?.call_put(store, &asked, size).await.map(Ok)
+                })
+            },
+        )
+        .await
+    }
+
+    async fn upload_drop(&self, session: &mut Session, upload: ResourceAny) -> Result<()> {
+        session
             .call(
                 |()| 0,
                 move |store, _, _| Box::pin(async move { upload.resource_drop_async(store).await.map(Ok) }),
             )
-            .await;
+            .await
+    }
+
+    async fn put_in(&self, session: &mut Session, name: &str, bytes: &[u8]) -> Result<()> {
+        let upload = self.put_begin(session, name, bytes.len() as u64).await?;
+        let written = self.write_in(session, upload, bytes).await;
+        // Dropped whether or not it went well: an upload that was not finished leaves nothing.
+        let dropped = self.upload_drop(session, upload).await;
         written.and(dropped)
     }
 
     async fn write_in(&self, session: &mut Session, upload: ResourceAny, bytes: &[u8]) -> Result<()> {
+        self.write_some(session, upload, bytes).await?;
+        self.call(
+            session,
+            |()| 0,
+            move |store, instance, exports| {
+                Box::pin(async move {
+                    let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
+                    exports.load(&mut *store, instance)?.upload().call_finish(store, upload).await.map(Ok)
+                })
+            },
+        )
+        .await
+    }
+
+    async fn write_some(&self, session: &mut Session, upload: ResourceAny, bytes: &[u8]) -> Result<()> {
         for chunk in bytes.chunks(WRITE_BYTES) {
             let chunk = chunk.to_vec();
             self.call(
@@ -205,17 +233,7 @@ impl GuestTarget {
             )
             .await?;
         }
-        self.call(
-            session,
-            |()| 0,
-            move |store, instance, exports| {
-                Box::pin(async move {
-                    let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
-                    exports.load(&mut *store, instance)?.upload().call_finish(store, upload).await.map(Ok)
-                })
-            },
-        )
-        .await
+        Ok(())
     }
 
     async fn get_in(&self, session: &mut Session, name: &str, offset: u64, length: u64) -> Result<Vec<u8>> {
@@ -255,6 +273,7 @@ impl GuestTarget {
         session: &mut Session,
         prefix: &str,
         after: Option<&str>,
+        limit: u32,
     ) -> Result<Vec<(String, u64)>> {
         let (asked, from) = (prefix.to_string(), after.map(str::to_string));
         let page = self
@@ -265,13 +284,13 @@ impl GuestTarget {
                     Box::pin(async move {
                         let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
                         let guest = exports.load(&mut *store, instance)?;
-                        guest.call_list(store, &asked, from.as_deref(), PAGE).await.map(Ok)
+                        guest.call_list(store, &asked, from.as_deref(), limit).await.map(Ok)
                     })
                 },
             )
             .await?;
-        if page.len() > PAGE as usize {
-            return Err(self.lied(format!("lists {} blobs when it is asked for {PAGE}", page.len())));
+        if page.len() > limit as usize {
+            return Err(self.lied(format!("lists {} blobs when it is asked for {limit}", page.len())));
         }
         let mut last = after;
         for info in &page {
@@ -331,7 +350,7 @@ impl BlobStore for GuestTarget {
         loop {
             let after = all.last().map(|(name, _)| name.clone());
             let page =
-                self.operation(async |session| self.page_in(session, prefix, after.as_deref()).await)?;
+                self.operation(async |session| self.page_in(session, prefix, after.as_deref(), PAGE).await)?;
             if page.is_empty() {
                 return Ok(all);
             }
