@@ -57,7 +57,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn a_new_project_of_each_world_builds_and_passes_at_once() {
-    for world in ["retention-policy", "skill-indexer", "query-builder"] {
+    for world in ["retention-policy", "skill-indexer", "query-builder", "backup-target"] {
         let desk = Desk::with(world);
         let tested = desk.run(&["--json", "plugins", "test", "mine"]).json();
         let fixtures = names(&desk.path("mine/tests")).len();
@@ -120,6 +120,23 @@ fn a_fixture_that_is_wrong_fails_with_the_difference_and_can_be_updated() {
     let broken = desk.run(&["plugins", "test", "mine", "--filter", "broken"]);
     assert!(broken.code == 1 && broken.out.contains("broken.toml:1: "), "{broken:#?}");
     desk.run(&["plugins", "test", "mine", "--filter", "none-such"]).fails(1, &["none of the 4"]);
+}
+
+#[test]
+fn a_target_that_breaks_its_contract_is_told_which_rules() {
+    let desk = Desk::with("backup-target");
+    desk.edit("mine/src/lib.rs", "Some(_) => files::remove(&store, &path),", "Some(_) => Ok(()),");
+    desk.edit("mine/src/lib.rs", "announced.whole().map_err(Error::Invalid)?;", "let _ = announced.whole();");
+    let tested = desk.run(&["plugins", "test", "mine", "--filter", "contract"]);
+    assert_eq!(tested.code, 1);
+    for rule in [
+        "it breaks the contract of a backup target",
+        "an upload of 6 bytes that was finished after 3 is taken",
+        "a blob that was deleted is still there",
+    ] {
+        assert!(tested.out.contains(rule), "{rule}: {tested:#?}");
+    }
+    assert!(!tested.out.contains("`get` of"), "what holds is not told: {tested:#?}");
 }
 
 #[test]

@@ -47,3 +47,15 @@ fn what_a_javascript_plugin_may_not_use_ends_its_call_alone() {
         assert_eq!(host.http("GET", "/health", None, b"").status, 200);
     }
 }
+
+#[test]
+fn a_new_target_in_javascript_builds_and_keeps_its_contract_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| -> crate::support::Said {
+        let mut command = crate::support::binary();
+        command.args(args).current_dir(dir.path()).output().unwrap().into()
+    };
+    run(&["plugins", "new", "mine", "--world", "backup-target", "--lang", "js"]).ok();
+    let tested = run(&["plugins", "test", "mine"]);
+    assert!(tested.ok().contains("2 passed, 0 failed"), "{tested:#?}");
+}

@@ -112,3 +112,15 @@ fn without_the_grant_every_wasi_import_is_named() {
     let words = ["wasi:cli/environment", "wasi:sockets/tcp", "wasi:filesystem/types", "wasi:random/random"];
     host.run(&["check"]).fails(2, &words);
 }
+
+#[test]
+fn a_new_target_in_python_builds_and_keeps_its_contract_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| -> crate::support::Said {
+        let mut command = crate::support::binary();
+        command.args(args).current_dir(dir.path()).output().unwrap().into()
+    };
+    run(&["plugins", "new", "mine", "--world", "backup-target", "--lang", "python"]).ok();
+    let tested = run(&["plugins", "test", "mine"]);
+    assert!(tested.ok().contains("2 passed, 0 failed"), "{tested:#?}");
+}

@@ -1,6 +1,6 @@
 //! Backups in a bucket of a real S3 server, read, checked and restored by a real restic.
 
-use crate::support::{Host, guests};
+use crate::support::{Host, guests, root};
 use crate::targets::{comes_back, fill};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -163,6 +163,42 @@ fn a_backup_in_a_bucket_is_one_that_restic_reads_checks_and_restores() {
     let left = host.run(&["--json", "backup", "snapshots", "nightly"]).json();
     assert_eq!(left.as_array().unwrap().len(), 1);
     assert!(host.run(&["backup", "verify", "nightly", "--read-data"]).ok().contains("is whole"));
+}
+
+#[test]
+fn a_bucket_keeps_every_rule_of_a_backup_target() {
+    let server = Server::start();
+    let project = tempfile::tempdir().unwrap();
+    std::fs::create_dir(project.path().join("tests")).unwrap();
+    std::fs::copy(root().join("plugins/s3-target/plugin.toml"), project.path().join("plugin.toml")).unwrap();
+    std::fs::copy(root().join("plugins/s3-target/Cargo.toml"), project.path().join("Cargo.toml")).unwrap();
+    let here = format!("http://127.0.0.1:{}", server.port);
+    let http = ["GET", "HEAD", "POST", "PUT", "DELETE"].map(|m| format!("\"{m} {here}\"")).join(", ");
+    let fixture = format!(
+        r#"[config]
+endpoint = "{here}"
+bucket = "backups"
+region = "us-east-1"
+prefix = "repo"
+access_key = "access"
+secret_key = "secret"
+[grants]
+http = [{http}]
+secrets = ["access", "secret"]
+clock = true
+[secrets]
+access = "{ACCESS}"
+secret = "{SECRET}"
+[expect]
+contract = true
+"#
+    );
+    std::fs::write(project.path().join("tests/contract.toml"), fixture).unwrap();
+    let component = guests().join("s3-target.wasm");
+    let mut command = crate::support::binary();
+    command.args(["plugins", "test"]).arg(project.path()).arg("--component").arg(component);
+    let said: crate::support::Said = command.output().unwrap().into();
+    assert!(said.ok().contains("1 passed, 0 failed"), "{said:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! while the host goes on.
 
 use super::{eventually, runs, status};
-use crate::support::{Host, bars, guests};
+use crate::support::{Host, bars, guests, request};
 use serde_json::{Value, json};
 
 fn plugin(name: &str, component: &str, world: &str, tables: &str) -> String {
@@ -219,6 +219,62 @@ fn named_queries_are_listed_described_and_run_by_their_own_names() {
     assert_eq!(sessions["columns"][0]["values"][0], OPEN_S * 1_000_000_000);
     assert_eq!(column(&sessions, "bars")[0], Some(390.0));
     host.run(&["queries", "run", "rolling-volatility", "symbol=AAPL", "timeframe=1m", "window=20"]).ok();
+}
+
+#[test]
+fn a_long_answer_is_the_same_in_every_form_and_streams_through_the_plugin() {
+    const BARS: usize = 150_000;
+    let mut host = Host::new().with(&queries());
+    host.serve();
+    let token = host.token("feed", "write");
+    assert_eq!(host.write_lines(&token, "market", &bars("AAPL", OPEN_S, BARS as i64)).status, 204);
+
+    let ask = |form: &[&str]| {
+        let args = ["queries", "run", "rolling-volatility", "symbol=AAPL", "timeframe=1m", "window=20"];
+        host.run(&[&args[..], form].concat())
+    };
+    // More than two batches, and windows that reach from one into the next.
+    let whole = ask(&["--format", "ndjson"]);
+    let rows: Vec<Value> = whole.ok().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert!(rows.len() > 140_000, "{}", rows.len());
+    let mut all = vec!["--json"];
+    all.extend(["queries", "run", "rolling-volatility", "symbol=AAPL", "timeframe=1m", "window=20"]);
+    let document = host.run(&all).json();
+    assert_eq!(document["rows"], rows.len());
+    for column in document["columns"].as_array().unwrap() {
+        let name = column["name"].as_str().unwrap();
+        for (row, value) in rows.iter().zip(column["values"].as_array().unwrap()) {
+            assert_eq!(row.get(name).unwrap_or(&Value::Null), value, "{name}");
+        }
+    }
+    assert_eq!(ask(&["--format", "csv"]).ok().lines().count(), rows.len() + 1);
+    let plain = ["series", "query", "--measurement", "bar.1m.AAPL", "--format", "csv"];
+    assert_eq!(host.run(&plain).ok().lines().count(), BARS + 1);
+
+    // It is sent in parts, not with a length.
+    let token = format!("Bearer {}", host.token("reader", "read"));
+    let headers =
+        [("Authorization", token.as_str()), ("Accept", "text/csv"), ("Content-Type", "application/json")];
+    let body = br#"{"measurement":"bar.1m.AAPL"}"#;
+    let answer = request(&host.url("/v1/series/query"), "POST", &headers, body);
+    assert_eq!(answer.body.lines().count(), BARS + 1);
+    assert_eq!(
+        (answer.header("content-length"), answer.header("transfer-encoding")),
+        (None, Some("chunked"))
+    );
+}
+
+#[test]
+fn an_answer_beyond_its_limit_is_cut_off_and_says_so() {
+    let mut host = Host::new().with("[limits]\nquery_rows = 100000\n");
+    host.serve();
+    let token = host.token("feed", "write");
+    assert_eq!(host.write_lines(&token, "market", &bars("AAPL", OPEN_S, 150_000)).status, 204);
+    let said = host.run(&["series", "query", "--measurement", "bar.1m.AAPL", "--format", "ndjson"]);
+    said.fails(1, &["the rows end before the answer does"]);
+    let last = said.out.lines().last().unwrap();
+    assert!(last.contains("limits.query_rows") && last.starts_with("{\"error\""), "{last}");
+    host.run(&["series", "query", "--measurement", "bar.1m.AAPL"]).fails(1, &["limits.query_rows"]);
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Check<'_> {
         self.clear();
         let large: Vec<u8> = (0..LARGE_BYTES).map(|i| (i % 251) as u8).collect();
         let all: [(&str, &[u8]); 4] =
-            [("a", b"x"), ("a.b", b"second"), ("a/c", &large), ("b_d-0", b"the last of them")];
+            [("a", b"x"), ("a.b", b"second"), ("c/d", &large), ("c_e-0", b"the last of them")];
         for (name, bytes) in all {
             if let Err(e) = self.upload(name, bytes.len(), bytes, End::Finished) {
                 // Nothing else says anything about a target that takes nothing.
@@ -52,10 +52,10 @@ impl Check<'_> {
         for (name, bytes) in all {
             self.holds(name, bytes);
         }
-        self.parts("a/c", &large);
+        self.lists(&all.map(|(name, bytes)| (format!("{FOLDER}{name}"), bytes.len() as u64)));
+        self.parts("c/d", &large);
         self.written_once();
         self.unfinished();
-        self.lists(&all.map(|(name, bytes)| (format!("{FOLDER}{name}"), bytes.len() as u64)));
         self.missing();
         self.deletes();
         self.clear();
@@ -175,7 +175,7 @@ impl Check<'_> {
     }
 
     fn lists(&mut self, all: &[(String, u64)]) {
-        // In the order of bytes: `a`, `a.b`, `a/c`, `b_d-0`.
+        // In the order of bytes: `a`, `a.b`, `c/d`, `c_e-0`.
         match self.target.list(FOLDER) {
             Ok(found) if found == all => {}
             Ok(found) => self.breaks(format!("`list` gives {found:?} in place of {all:?}")),
@@ -206,7 +206,7 @@ impl Check<'_> {
         if rest.ok().as_deref() != all.get(1..) {
             self.breaks("`list` after a name that is not there does not go on with the next one");
         }
-        let narrow = self.target.list(&format!("{FOLDER}a/"));
+        let narrow = self.target.list(&format!("{FOLDER}c/"));
         if narrow.ok().as_deref() != all.get(2..3) {
             self.breaks("`list` of a prefix gives other names than those that begin with it");
         }
@@ -239,7 +239,7 @@ impl Check<'_> {
         self.holds("a.b", b"second");
         // A name that was freed can be written again.
         if let Err(e) = self.upload("a", 3, b"new", End::Finished) {
-            self.breaks(format!("a name that was deleted cannot be written again: {}", e.message()));
+            return self.breaks(format!("a name that was deleted cannot be written again: {}", e.message()));
         }
         self.holds("a", b"new");
     }

@@ -25,6 +25,8 @@ const WHOLE_BYTES_MAX: usize = 256 << 10;
 const PARTS_WAITING_MAX: usize = 4;
 /// How long a client may leave us waiting before it reads on.
 const READ_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How long the last words of an answer that is cut off have to reach the client.
+const LAST_WORDS_WAIT: Duration = Duration::from_millis(200);
 /// The least time between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
@@ -249,6 +251,8 @@ impl Out {
                 if let Some(said) = self.last_words {
                     self.buffer.extend_from_slice(&said(&e));
                     let _ = self.flush_buffer();
+                    // A connection that breaks takes along what was not sent yet.
+                    std::thread::sleep(LAST_WORDS_WAIT);
                 }
                 let _ = self.send(&to, Err(io::Error::other(e)));
             }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// The longest wait for the server to be ready.
 const START_MAX: Duration = Duration::from_secs(60);
+/// Tries of a request whose answer is lost.
+const ATTEMPTS_MAX: u32 = 5;
 /// Tries to find a port that nobody else takes meanwhile.
 const PORTS_TRIED: u32 = 5;
 
@@ -78,8 +80,22 @@ impl Influxd {
         assert!(self.launch(), "influxd does not start again: {}", self.log());
     }
 
-    /// One request with the token; status and body.
+    /// One request with the token; status and body. Where the server refuses a body before it has read all of it, it may
+    /// close so soon that its answer is lost on the way: then it is asked again.
     pub fn request(&self, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+        let mut attempt = 1;
+        loop {
+            match self.request_once(method, path, body) {
+                Err(e) if attempt < ATTEMPTS_MAX && matches!(e.kind(), ConnectionReset | BrokenPipe) => {
+                    attempt += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn request_once(&self, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(START_MAX))?;
         write!(
@@ -89,7 +105,10 @@ impl Influxd {
             body.len()
         )?;
         let mut raw = Vec::new();
-        stream.read_to_end(&mut raw)?;
+        match stream.read_to_end(&mut raw) {
+            Err(e) if raw.is_empty() => return Err(e),
+            _ => {}
+        }
         let text = String::from_utf8_lossy(&raw);
         let bad = || std::io::Error::other(format!("not an answer: {text}"));
         let (head, body) = text.split_once("\r\n\r\n").ok_or_else(bad)?;
