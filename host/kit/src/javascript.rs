@@ -32,7 +32,8 @@ pub fn build(project: &Path, wit: &Path, tools: &Tools) -> Result<Vec<u8>> {
     let node = tools.node.clone().or_else(|| tool::find("node"));
     let node = node
         .context("there is no Node.js: install version 20 or newer (Debian: apt-get install nodejs npm)")?;
-    let builder = componentize_js(project, tools)?;
+    // The build runs in the project's folder, so a path from here would lead elsewhere.
+    let builder = componentize_js(project, tools)?.canonicalize()?;
     let scratch = tempfile::tempdir().context("making a folder for the build")?;
     let (package, component) = (scratch.path().join("wit"), scratch.path().join("component.wasm"));
     std::fs::create_dir(&package).context("making a folder for the build")?;

@@ -10,7 +10,12 @@ pub(super) fn short(names: &[String]) -> Vec<String> {
     let name = |n: &String| {
         n.strip_prefix("shiphold:host/").and_then(|n| n.split('@').next()).unwrap_or(n).to_string()
     };
-    let mut out: Vec<String> = names.iter().map(name).map(|n| one_line(&n)).collect();
+    let (wasi, ours): (Vec<&String>, Vec<&String>) = names.iter().partition(|n| n.starts_with("wasi:"));
+    let mut out: Vec<String> = ours.into_iter().map(name).map(|n| one_line(&n)).collect();
+    if !wasi.is_empty() {
+        // An interpreter brings dozens; none of them holds anything.
+        out.push(format!("wasi:* ({})", wasi.len()));
+    }
     if out.is_empty() {
         out.push("nothing".into());
     }
@@ -122,7 +127,7 @@ mod tests {
     #[test]
     fn names_are_short_and_on_one_line() {
         let names = ["shiphold:host/log@0.1.0", "wasi:io/poll@0.2.0", "a\nb"].map(String::from);
-        assert_eq!(short(&names), ["log", "wasi:io/poll@0.2.0", "a\u{fffd}b"]);
+        assert_eq!(short(&names), ["log", "a\u{fffd}b", "wasi:* (1)"]);
         assert_eq!(short(&[]), ["nothing"]);
     }
 }

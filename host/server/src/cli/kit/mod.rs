@@ -93,11 +93,9 @@ fn new(name: &str, world: &str, language: &str, path: Option<&Path>, out: &Outpu
     match language {
         Language::Rust => {}
         Language::Python => {
-            out.line(format!(
-                "  cd {shown} && python3 -m venv .venv && .venv/bin/pip install componentize-py && cd -"
-            ));
+            out.line(format!("  (cd {shown} && {})", shiphold_kit::python::INSTALL));
         }
-        Language::JavaScript => out.line(format!("  cd {shown} && npm install && cd -")),
+        Language::JavaScript => out.line(format!("  (cd {shown} && npm install)")),
     }
     out.line(format!("  shiphold plugins test {shown}\n  shiphold plugins build {shown}"));
     Ok(())
