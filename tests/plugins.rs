@@ -5,6 +5,7 @@ mod budget;
 mod hostile;
 mod life;
 mod limits;
+mod reload;
 mod worlds;
 mod zoo;
 

@@ -110,7 +110,10 @@ impl Host {
     }
 
     fn write_manifest(&self) {
-        std::fs::write(self.manifest(), &self.manifest).unwrap();
+        // A host that runs looks at it: a command changes nothing about it.
+        if std::fs::read_to_string(self.manifest()).ok().as_ref() != Some(&self.manifest) {
+            std::fs::write(self.manifest(), &self.manifest).unwrap();
+        }
     }
 
     /// The command line of this host.

@@ -271,19 +271,28 @@ impl Plugins {
             }
             let plugins = self.clone();
             let Ok(now) = blocking(move || Ok(plugins.stamps())).await else { continue };
-            // A file that still changes is being written.
-            if now == done || now != std::mem::replace(&mut seen, now.clone()) {
+            // A file that still changes is being written; it keeps no other from being taken over.
+            let before = std::mem::replace(&mut seen, now.clone());
+            let settled: Vec<_> = now.into_iter().filter(|(path, s)| before.get(path) == Some(s)).collect();
+            if settled.iter().all(|(path, s)| done.get(path) == Some(s)) {
                 continue;
             }
-            done = now;
+            // What was looked at before the reload, never after it: a file that changes meanwhile must be seen to have changed.
+            // Components that a new manifest names differ from it too, and are looked at once more.
+            done.extend(settled);
             match self.reload(&Caller::Operator, None).await {
                 Ok(report) => {
+                    for p in report.plugins.iter().filter(|p| p.outcome != "unchanged") {
+                        tracing::info!(
+                            plugin = p.name,
+                            outcome = p.outcome,
+                            sha256 = p.sha256,
+                            "its files changed"
+                        );
+                    }
                     if !report.restart_needed.is_empty() {
                         tracing::warn!(tables = ?report.restart_needed, "the manifest changed where only a start takes it over");
                     }
-                    // Components that the new manifest names are looked at from now on.
-                    done = self.stamps();
-                    seen = done.clone();
                 }
                 Err(e) => {
                     tracing::error!(error = ?e, "the changed manifest is refused; the plugins go on as before")
