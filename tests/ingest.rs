@@ -68,3 +68,71 @@ fn a_gzipped_batch_is_accepted() {
     assert_eq!(answer.status, 204, "{answer:?}");
     assert_eq!(host.rows("bar.1m.KO"), 1_000);
 }
+
+#[test]
+fn gaps_are_found_and_filled_and_tags_choose_the_series() {
+    let mut host = Host::new();
+    host.serve();
+    let token = host.token("feed", "write");
+    let mut lines = String::new();
+    for (exchange, minutes) in [("XNAS", [0, 1, 4]), ("ARCX", [0, 1, 2])] {
+        for minute in minutes {
+            lines.push_str(&format!(
+                "bar,symbol=AAPL,timeframe=1m,exchange={exchange} open=1,high=2,low=1,close={},volume=5 {}\n",
+                1 + minute,
+                1_782_739_800 + minute * 60
+            ));
+        }
+    }
+    assert_eq!(host.write_lines(&token, "market", &lines).status, 204);
+
+    let found = host.run(&["--json", "series", "coverage", "--measurement", "bar.1m.AAPL"]).json();
+    let of = |exchange: &str| {
+        let all = found.as_array().unwrap().iter();
+        all.clone()
+            .find(|s| s["key"].to_string().contains(exchange))
+            .unwrap_or_else(|| panic!("{found}"))
+            .clone()
+    };
+    assert_eq!((of("XNAS")["missing"].as_u64(), of("ARCX")["missing"].as_u64()), (Some(2), Some(0)));
+    let shown = host.run(&["series", "coverage", "--measurement", "bar.1m.AAPL"]);
+    assert!(shown.ok().contains("2026-06-29T13:32:00Z"), "{shown:?}");
+    host.run(&["series", "coverage", "--measurement", "bar.*", "--longer-than", "2 min"]).ok();
+
+    let query = |more: &[&str]| {
+        host.run(
+            &[&["--json", "series", "query", "--measurement", "bar.1m.AAPL", "--fields", "close"], more]
+                .concat(),
+        )
+        .json()
+    };
+    for (condition, rows) in [
+        ("exchange=XNAS", 3),
+        ("exchange=XNAS,ARCX", 6),
+        ("exchange!=XNAS", 3),
+        ("exchange=~^X", 3),
+        ("exchange!~C", 3),
+        ("venue=", 6),
+    ] {
+        assert_eq!(query(&["--where", condition])["rows"], rows, "{condition}");
+    }
+    let closes = |fill: &str| {
+        let filled = query(&["--where", "exchange=XNAS", "--resample", "1m", "--fill", fill]);
+        filled["columns"][1]["values"].to_string()
+    };
+    assert_eq!(closes("none"), "[1.0,2.0,5.0]");
+    assert_eq!(closes("null"), "[1.0,2.0,null,null,5.0]");
+    assert_eq!(closes("previous"), "[1.0,2.0,2.0,2.0,5.0]");
+    let plain = ["series", "query", "--measurement", "bar.1m.AAPL", "--fill", "null"];
+    host.run(&plain).fails(1, &["no meaning without `window` or `resample`"]);
+    let quantile = query_of(
+        &host,
+        &["--window", "1h", "--aggregate", "quantile(close,0.5)", "--where", "exchange=ARCX"],
+    );
+    assert_eq!(quantile["columns"][1]["name"], "close_quantile_0.5");
+    assert_eq!(quantile["columns"][1]["values"][0], 2.0);
+}
+
+fn query_of(host: &Host, more: &[&str]) -> serde_json::Value {
+    host.run(&[&["--json", "series", "query", "--measurement", "bar.1m.AAPL"], more].concat()).json()
+}

@@ -57,6 +57,21 @@ pub(crate) enum Verb {
     Seal,
     /// Merge chunks and give free space back
     Compact,
+    /// What series have, and the gaps between their rows
+    Coverage {
+        #[command(flatten)]
+        choice: Choice,
+        #[arg(long)]
+        start: Option<String>,
+        #[arg(long)]
+        end: Option<String>,
+        /// The timeframe in which a row is expected; of bars their own
+        #[arg(long, value_name = "TIMEFRAME")]
+        every: Option<String>,
+        /// Leave out gaps that are not longer, such as nights: '16 h'
+        #[arg(long, value_name = "SPAN")]
+        longer_than: Option<String>,
+    },
     /// Re-read every chunk and log record
     Verify,
 }
@@ -77,6 +92,9 @@ pub(crate) struct Choice {
 pub(crate) struct Query {
     #[command(flatten)]
     choice: Choice,
+    /// What another tag must hold: KEY=A,B (one of them), KEY!=A, KEY=~REGEX, KEY!~REGEX
+    #[arg(long = "where", id = "where", value_name = "CONDITION", value_parser = condition)]
+    conditions: Vec<Value>,
     /// Fields to show; all by default
     #[arg(long, value_delimiter = ',')]
     fields: Vec<String>,
@@ -92,9 +110,12 @@ pub(crate) struct Query {
     /// Windows of this length, with --aggregate
     #[arg(long, value_name = "TIMEFRAME", requires = "aggregates", conflicts_with = "resample")]
     window: Option<String>,
-    /// FUNCTION(FIELD): first, last, min, max, sum, mean, count or stddev
+    /// FUNCTION(FIELD): first, last, min, max, sum, mean, count, stddev; or quantile(FIELD,0.95)
     #[arg(long = "aggregate", id = "aggregates", value_name = "FUNCTION(FIELD)", value_parser = aggregate)]
     aggregates: Vec<Value>,
+    /// Windows without rows: none, null, previous or linear
+    #[arg(long, value_parser = ["none", "null", "previous", "linear"])]
+    fill: Option<String>,
     /// IANA zone in which days and weeks begin
     #[arg(long)]
     timezone: Option<String>,
@@ -130,7 +151,33 @@ fn aggregate(text: &str) -> Result<Value, String> {
     let wrong = || format!("`{text}` is not FUNCTION(FIELD), such as mean(close)");
     let (function, rest) = text.split_once('(').ok_or_else(wrong)?;
     let field = rest.strip_suffix(')').ok_or_else(wrong)?;
+    if function == "quantile" {
+        let share =
+            || field.rsplit_once(',').and_then(|(f, q)| Some((f.trim(), q.trim().parse::<f64>().ok()?)));
+        let (field, q) = share()
+            .ok_or_else(|| format!("`{text}` is not quantile(FIELD,SHARE), such as quantile(close,0.95)"))?;
+        return Ok(json!({ "field": field, "function": function, "q": q }));
+    }
     Ok(json!({ "field": field, "function": function }))
+}
+
+/// A condition on a tag, as the JSON form has it.
+fn condition(text: &str) -> Result<Value, String> {
+    let at = text.find(['=', '!']).filter(|at| *at > 0);
+    let (tag, rest) = at.map(|at| text.split_at(at)).unwrap_or((text, ""));
+    let values = |list: &str| list.split(',').map(str::to_string).collect::<Vec<_>>();
+    // The longer signs first: `=~` begins as `=` does.
+    for (sign, not, matches) in
+        [("=~", false, true), ("!~", true, true), ("!=", true, false), ("=", false, false)]
+    {
+        if let Some(value) = rest.strip_prefix(sign) {
+            return Ok(match matches {
+                true => json!({ "tag": tag, "not": not, "matches": value }),
+                false => json!({ "tag": tag, "not": not, "in": values(value) }),
+            });
+        }
+    }
+    Err(format!("`{text}` is none of KEY=A,B, KEY!=A, KEY=~REGEX and KEY!~REGEX"))
 }
 
 impl Choice {
@@ -159,6 +206,14 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
             if out.json { out.json(&v) } else { latest(&v, out) }
         }
         Verb::Query(q) => query(q, client, out).await?,
+        Verb::Coverage { choice, start, end, every, longer_than } => {
+            let body = json!({
+                "bucket": choice.bucket, "measurement": choice.measurement, "tags": choice.tags,
+                "start": when(start.as_ref()), "end": when(end.as_ref()), "every": every, "longer_than": longer_than,
+            });
+            let v = client.post("/v1/series/coverage", &body).await?;
+            if out.json { out.json(&v) } else { coverage(&v, out) }
+        }
         Verb::Import { file, symbol, timeframe, bucket, timezone } => {
             let path = with_query(
                 "/v1/series/import",
@@ -257,6 +312,7 @@ async fn query(q: Query, client: &Client, out: &Output) -> Result<(), Failure> {
     let window = q.window.map(|every| json!({ "every": every, "aggregates": q.aggregates }));
     let body = json!({
         "bucket": q.choice.bucket, "measurement": measurement, "tags": q.choice.tags,
+        "where": q.conditions, "fill": q.fill.as_deref().unwrap_or("none"),
         "fields": if q.fields.is_empty() { Value::Null } else { json!(q.fields) },
         "start": when(q.start.as_ref()), "end": when(q.end.as_ref()), "resample": q.resample, "window": window,
         "timezone": q.timezone, "limit": q.limit, "descending": q.descending,
@@ -326,6 +382,43 @@ fn key(v: &Value) -> (String, String) {
     (text("bucket"), name)
 }
 
+/// A line a series, then a line a gap.
+fn coverage(v: &Value, out: &Output) {
+    let all: Vec<&Value> = v.as_array().into_iter().flatten().collect();
+    if all.is_empty() {
+        return out.line("no series with rows");
+    }
+    let at = |s: &Value, key: &str| s.get(key).and_then(Value::as_i64).map(time).unwrap_or_default();
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|s| {
+            let (bucket, name) = key(s);
+            let count = |key: &str| number(s, key).to_string();
+            vec![
+                bucket,
+                name,
+                count("rows"),
+                at(s, "first"),
+                at(s, "last"),
+                count("gaps_found"),
+                count("missing"),
+            ]
+        })
+        .collect();
+    out.table(&["bucket", "series", "rows", "first", "last", "gaps", "missing"], &rows);
+    let gaps: Vec<Vec<String>> = all
+        .iter()
+        .flat_map(|s| {
+            let gaps = s.get("gaps").and_then(Value::as_array).into_iter().flatten();
+            gaps.map(|g| vec![key(s).1, at(g, "start"), at(g, "end"), number(g, "missing").to_string()])
+        })
+        .collect();
+    if !gaps.is_empty() {
+        out.line("");
+        out.table(&["series", "from", "to", "missing"], &gaps);
+    }
+}
+
 fn list(v: &Value, out: &Output) {
     let span = |s: &Value, key: &str| s.get(key).and_then(Value::as_i64).map(time).unwrap_or_default();
     let rows: Vec<Vec<String>> = v
@@ -381,9 +474,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn conditions() {
+        for (text, want) in [
+            ("exchange=XNAS", json!({ "tag": "exchange", "not": false, "in": ["XNAS"] })),
+            ("exchange!=XNAS,ARCX", json!({ "tag": "exchange", "not": true, "in": ["XNAS", "ARCX"] })),
+            ("exchange=~^X.=", json!({ "tag": "exchange", "not": false, "matches": "^X.=" })),
+            ("exchange!~^X", json!({ "tag": "exchange", "not": true, "matches": "^X" })),
+            ("exchange=", json!({ "tag": "exchange", "not": false, "in": [""] })),
+        ] {
+            assert_eq!(condition(text).unwrap(), want, "{text}");
+        }
+        assert!(condition("exchange").is_err() && condition("=x").is_err() && condition("a!x").is_err());
+    }
+
+    #[test]
     fn aggregates_and_times() {
         assert_eq!(aggregate("mean(close)").unwrap(), json!({ "field": "close", "function": "mean" }));
         assert!(aggregate("mean").is_err() && aggregate("mean(close").is_err());
+        let quantile = json!({ "field": "close", "function": "quantile", "q": 0.95 });
+        assert_eq!(aggregate("quantile(close, 0.95)").unwrap(), quantile);
+        assert!(
+            aggregate("quantile(close)").unwrap_err().contains("0.95")
+                && aggregate("quantile(close,x)").is_err()
+        );
         assert_eq!(when(Some(&"12".to_string())), json!(12));
         assert_eq!(when(Some(&"2024-01-02".to_string())), json!("2024-01-02"));
         assert_eq!(when(None), Value::Null);

@@ -54,6 +54,7 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/v1/series", get(series::list))
         .route("/v1/series/list", post(series::list_of))
         .route("/v1/series/latest", get(series::latest).post(series::latest_of))
+        .route("/v1/series/coverage", post(series::coverage))
         .route("/v1/series/query", post(series::query))
         .route("/v1/series/write", post(write::lines))
         .route("/v1/series/import", post(write::import))

@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
+use shiphold_storage::series::coverage::CoverageQuery;
 use shiphold_storage::series::query::Query;
 use shiphold_storage::series::{Selector, TimeRange};
 use shiphold_storage::{Caller, Error};
@@ -64,6 +65,15 @@ pub(super) async fn query(
         layer.series().query_into(&caller, &query, &budget, take)
     });
     guard.with(rows.await)
+}
+
+pub(super) async fn coverage(
+    (State(app), Extension(caller)): Host,
+    Input(query): Input<CoverageQuery>,
+) -> Answer {
+    let (guard, budget) = answer::CancelOnDrop::new();
+    let found = answer::json(&app, move |layer| layer.series().coverage(&caller, &query, &budget));
+    guard.with(found.await)
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod conformance;
+pub mod coverage;
 pub mod csv_import;
 pub mod embedded;
 pub mod influx;

@@ -1,5 +1,6 @@
 //! The door to the series: checks the caller, the limits and the disk, then asks the engine.
 
+use super::coverage::{self, Coverage, CoverageQuery};
 use super::line_protocol::{self, Precision};
 use super::query::{self, Query, Table};
 use super::{
@@ -225,6 +226,13 @@ impl SeriesStore {
         let mut all = self.engine.list(selector)?;
         all.retain(|s| caller.may_read_series(&s.key.bucket, &s.key.measurement).is_ok());
         Ok(all)
+    }
+
+    /// What the chosen series have and where rows are missing; only what the caller may read.
+    pub fn coverage(&self, caller: &Caller, query: &CoverageQuery, budget: &Budget) -> Result<Vec<Coverage>> {
+        let mut series = self.list(caller, &query.selector())?;
+        series.retain(|s| s.rows > 0);
+        coverage::coverage(self.engine.as_ref(), series, query, &self.budget(budget))
     }
 
     fn may_look(&self, caller: &Caller) -> Result<()> {

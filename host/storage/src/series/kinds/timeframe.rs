@@ -69,6 +69,11 @@ impl Timeframe {
         }
     }
 
+    /// Are its bars months, and so of different lengths?
+    pub(crate) const fn is_of_months(&self) -> bool {
+        matches!(self.unit, Unit::Month)
+    }
+
     /// Do whole bars of `finer` fill one bar of this? True for itself.
     pub fn is_filled_by(&self, finer: &Self) -> bool {
         match (self.part_of_day_s(), finer.part_of_day_s()) {

@@ -1,7 +1,8 @@
 //! The one executor: streams the frames of an engine's `scan` and keeps only rows of the answer, or of one batch of it.
 
-use super::ast::Query;
+use super::ast::{Fill, Query};
 use super::columns::{Builder, reverse, with_values};
+use super::fill::{self, Filling};
 use super::plan::{Plan, Source, Work};
 use super::table::Table;
 use super::window::{Fold, count_rows};
@@ -64,7 +65,9 @@ pub(super) fn execute_by(
     let plan = Plan::new(query)?;
     budget.check()?;
     let mut series = engine.list(&plan.selector)?;
-    series.retain(|info| info.rows > 0 && readable(&info.key));
+    series.retain(|info| {
+        info.rows > 0 && plan.filters.iter().all(|f| f.takes(&info.key)) && readable(&info.key)
+    });
     let (sources, columns) = plan.sources(series)?;
     let limit = query.limit.filter(|l| *l <= rows_max);
     let mut run = Run {
@@ -174,8 +177,9 @@ impl Run<'_, '_> {
         let go_on = self.scan(source, range, &mut |run, frame| {
             fold.frame(&frame)?;
             let rows = fold.rows();
-            if run.descending {
-                // The newest come last, so all are made before the limit of the query is applied.
+            if run.descending || run.plan.fill != Fill::None {
+                // The newest come last, and a gap is filled from both sides: all are made before the limit of the query is
+                // applied.
                 return if rows as u64 > run.rows_max { Err(too_many(run.rows_max)) } else { Ok(true) };
             }
             if rows >= run.out.batch_rows || rows as u64 > run.out.room() {
@@ -187,6 +191,22 @@ impl Run<'_, '_> {
             return Ok(false);
         }
         let mut frame = fold.finish()?;
+        if self.plan.fill != Fill::None {
+            let filling = Filling {
+                fill: self.plan.fill,
+                timeframe,
+                zone: self.plan.zone,
+                range,
+                bars: matches!(self.plan.work, Work::Resample(_)),
+                specs: &source.specs,
+            };
+            let most = if self.descending { self.rows_max } else { self.out.room() };
+            let most = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
+            frame = fill::filled(&frame, &filling, most);
+            if self.descending && frame.len() == most {
+                return Err(too_many(self.rows_max));
+            }
+        }
         if self.descending {
             reverse(&mut frame);
         }

@@ -3,6 +3,8 @@
 mod ast;
 mod columns;
 mod execute;
+mod fill;
+mod filter;
 mod joined;
 mod plan;
 mod table;
@@ -12,8 +14,9 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use ast::{Aggregate, Function, Query, Time, Window};
+pub use ast::{Aggregate, Fill, Function, Query, TagFilter, Time, Window};
 pub use execute::{BATCH_ROWS, Sink, execute, execute_for, execute_into};
+pub use filter::{FILTER_VALUES_MAX, FILTERS_MAX, REGEX_BYTES_MAX};
 pub use joined::{Joined, Shape};
 pub use table::Table;
 pub use time::parse_time;

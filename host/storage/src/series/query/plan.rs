@@ -1,6 +1,7 @@
 //! A query, checked, and what it asks of each series.
 
-use super::ast::{Function, Query};
+use super::ast::{Fill, Function, Query};
+use super::filter::Filter;
 use super::window::{Shape, Spec};
 use crate::error::{Error, Result};
 use crate::series::kinds::{self, Kind, Timeframe};
@@ -23,6 +24,8 @@ pub(super) struct Plan {
     pub(super) range: TimeRange,
     pub(super) zone: Tz,
     pub(super) work: Work,
+    pub(super) fill: Fill,
+    pub(super) filters: Vec<Filter>,
     fields: Option<Vec<String>>,
 }
 
@@ -87,17 +90,40 @@ impl Plan {
                     return Err(Error::invalid(format!("a window needs 1 to {AGGREGATES_MAX} aggregates"))
                         .hint(r#"such as {"field":"close","function":"mean"}"#));
                 }
+                for a in &window.aggregates {
+                    quantile(a)?;
+                }
                 no_repeats("window.aggregates", window.aggregates.iter().map(super::Aggregate::column))?;
                 Work::Window(every("window.every", &window.every)?, window.aggregates.clone())
             }
             (None, None) => Work::Rows,
         };
+        match (query.fill, &work) {
+            (Fill::None, _) => {}
+            (_, Work::Rows) => {
+                return Err(Error::invalid("`fill` has no meaning without `window` or `resample`")
+                    .hint("rows have no gaps: only windows do"));
+            }
+            (Fill::Linear, Work::Resample(_)) => {
+                return Err(Error::invalid("bars are not filled on a line: nobody traded at such prices")
+                    .hint("use `previous`, which gives flat bars at the last close, or `null`"));
+            }
+            _ => {}
+        }
         let selector = Selector {
             bucket: Some(bucket.clone()),
             measurement: Some(query.measurement.clone()),
             tags: query.tags.clone(),
         };
-        Ok(Self { selector, range: TimeRange { start, end }, zone, work, fields: query.fields.clone() })
+        Ok(Self {
+            selector,
+            range: TimeRange { start, end },
+            zone,
+            work,
+            fill: query.fill,
+            filters: Filter::all(&query.filters)?,
+            fields: query.fields.clone(),
+        })
     }
 
     /// What is read of each series, and the columns of the answer.
@@ -162,7 +188,15 @@ impl Plan {
                         ))
                         .hint("of strings and booleans there are `first`, `last` and `count`")
                     })?;
+                    if self.fill == Fill::Linear && matches!(gives, FieldType::Boolean | FieldType::String) {
+                        return Err(Error::invalid(format!(
+                            "`{}` is a {gives}, and there is no line between two of them",
+                            aggregate.column()
+                        ))
+                        .hint("use the fill `previous` or `null`"));
+                    }
                     specs.push(Spec {
+                        q: aggregate.q.unwrap_or_default(),
                         output: aggregate.column(),
                         input: aggregate.field.clone(),
                         function: aggregate.function,
@@ -251,6 +285,20 @@ impl Columns {
             .into_iter()
             .filter_map(|name| self.types.get(&name).map(|(of, _)| *of).map(|of| (name, of)))
             .collect()
+    }
+}
+
+fn quantile(a: &super::Aggregate) -> Result<()> {
+    let wrong = |what: &str| {
+        Err(Error::invalid(format!("the {} of `{}` {what}", a.function.name(), a.field))
+            .hint(r#"such as {"field":"close","function":"quantile","q":0.95}"#))
+    };
+    match (a.function, a.q) {
+        (Function::Quantile, Some(q)) if (0.0..=1.0).contains(&q) => Ok(()),
+        (Function::Quantile, Some(_)) => wrong("needs a `q` from 0 to 1"),
+        (Function::Quantile, None) => wrong("needs a `q`"),
+        (_, Some(_)) => wrong("has no `q`"),
+        (_, None) => Ok(()),
     }
 }
 

@@ -1,3 +1,6 @@
+mod gaps;
+mod where_tags;
+
 use super::*;
 use crate::Kind;
 use crate::series::kinds::Timeframe;
@@ -147,7 +150,7 @@ fn what_makes_no_sense_is_refused_with_a_hint() {
     let base = || query("bar.1m.A");
     let window = |field: &str, function| Window {
         every: "5m".into(),
-        aggregates: vec![Aggregate { field: field.into(), function }],
+        aggregates: vec![Aggregate { field: field.into(), function, q: None }],
     };
     for (q, word) in [
         (Query { bucket: None, ..base() }, "bucket"),
@@ -363,7 +366,7 @@ fn windows_aggregate() {
         Function::Count,
         Function::Stddev,
     ]
-    .map(|function| Aggregate { field: "close".into(), function });
+    .map(|function| Aggregate { field: "close".into(), function, q: None });
     let q = Query {
         window: Some(Window { every: "15m".into(), aggregates: aggregates.to_vec() }),
         start: Some("2024-01-02 13:31".into()),
@@ -409,7 +412,7 @@ fn aggregates_keep_whole_numbers_whole() {
             every: "1d".into(),
             aggregates: aggregates
                 .iter()
-                .map(|(field, function)| Aggregate { field: field.to_string(), function: *function })
+                .map(|(field, function)| Aggregate { field: field.to_string(), function: *function, q: None })
                 .collect(),
         }),
         ..query("m")
@@ -581,6 +584,9 @@ fn a_rollup_of_many_frames_is_that_of_the_query() {
     assert_eq!(resample_bars(stream, "1h".parse().unwrap(), &few).unwrap_err().kind(), Kind::Limit);
 }
 
+/// Of the quantiles below.
+const QUANTILE: f64 = 0.3;
+
 /// What an aggregate is, by its definition, over the values of one window.
 fn naive(function: Function, values: &[Value]) -> Option<Value> {
     let numbers: Vec<f64> = values.iter().filter_map(Value::as_f64).collect();
@@ -595,6 +601,13 @@ fn naive(function: Function, values: &[Value]) -> Option<Value> {
         Function::Max => numbers.iter().copied().reduce(f64::max).map(Value::Float),
         Function::Sum => Some(Value::Float(sum)),
         Function::Mean => Some(Value::Float(sum / n)),
+        Function::Quantile => {
+            let mut sorted = numbers.clone();
+            sorted.sort_by(f64::total_cmp);
+            let place = QUANTILE * (n - 1.0);
+            let (below, above) = (place.floor() as usize, place.ceil() as usize);
+            Some(Value::Float(sorted[below] + (sorted[above] - sorted[below]) * place.fract()))
+        }
         Function::Stddev if values.len() < 2 => None,
         Function::Stddev => {
             let mean = sum / n;
@@ -654,13 +667,16 @@ proptest! {
         let functions = [
             ("f", Function::First), ("f", Function::Last), ("f", Function::Min), ("f", Function::Max),
             ("f", Function::Sum), ("f", Function::Mean), ("f", Function::Count), ("f", Function::Stddev),
-            ("i", Function::Sum), ("i", Function::Min), ("i", Function::Mean), ("s", Function::First),
+            ("f", Function::Quantile), ("i", Function::Quantile), ("i", Function::Sum), ("i", Function::Min), ("i", Function::Mean), ("s", Function::First),
             ("s", Function::Last), ("s", Function::Count),
         ];
         let known: Vec<(&str, Function)> =
             functions.into_iter().filter(|(f, _)| rows.values().any(|r| r.contains_key(*f))).collect();
         let aggregates: Vec<Aggregate> =
-            known.iter().map(|(f, function)| Aggregate { field: f.to_string(), function: *function }).collect();
+            known.iter().map(|(f, function)| {
+                let q = (*function == Function::Quantile).then_some(QUANTILE);
+                Aggregate { field: f.to_string(), function: *function, q }
+            }).collect();
         prop_assume!(!aggregates.is_empty());
         let q = Query {
             start: Some(start.into()),

@@ -9,6 +9,8 @@ use chrono_tz::Tz;
 
 /// Rows that are looked at one by one for the end of a window before the search halves.
 const NEAR_ROWS: usize = 16;
+/// Values of one window that a quantile looks at; they are held, 8 bytes each.
+pub const QUANTILE_VALUES_MAX: usize = 10_000_000;
 
 /// One column of the answer: a function of a field.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +18,8 @@ pub(super) struct Spec {
     pub(super) output: String,
     pub(super) input: String,
     pub(super) function: Function,
+    /// Of a quantile.
+    pub(super) q: f64,
     /// The type of the output.
     pub(super) of: FieldType,
 }
@@ -46,6 +50,7 @@ impl Shape {
             output: output.to_string(),
             input: field.to_string(),
             function,
+            q: 0.0,
             of,
         };
         let is_number = Function::Sum.gives(of).is_some();
@@ -119,6 +124,13 @@ impl Fold {
             for (accumulator, column) in self.accumulators.iter_mut().zip(&columns) {
                 if let Some(column) = column {
                     accumulator.fold(column, at, to);
+                    if accumulator.state.values.len() > QUANTILE_VALUES_MAX {
+                        return Err(Error::limit(
+                            format!("the values of a window for `{}`", accumulator.spec.output),
+                            QUANTILE_VALUES_MAX,
+                            "use shorter windows",
+                        ));
+                    }
                 }
             }
             at = to;
@@ -178,6 +190,8 @@ struct State {
     mean: f64,
     /// The sum of squares of differences from the mean.
     squares: f64,
+    /// All of them, for a quantile.
+    values: Vec<f64>,
 }
 
 impl Accumulator {
@@ -246,12 +260,22 @@ impl Accumulator {
                 Values::Unsigned(v) => each(v.get(from..to), valid, |x| state.welford(x as f64)),
                 Values::Boolean(_) | Values::String(_) => {}
             },
+            Function::Quantile => {
+                let values = &mut state.values;
+                match &column.values {
+                    Values::Float(v) => each(v.get(from..to), valid, |x| values.push(x)),
+                    Values::Integer(v) => each(v.get(from..to), valid, |x| values.push(x as f64)),
+                    Values::Unsigned(v) => each(v.get(from..to), valid, |x| values.push(x as f64)),
+                    Values::Boolean(_) | Values::String(_) => {}
+                }
+                state.count = state.values.len() as u64;
+            }
         }
     }
 
     /// Writes the window's value and begins the next.
     fn close(&mut self) -> Result<()> {
-        let state = std::mem::take(&mut self.state);
+        let mut state = std::mem::take(&mut self.state);
         if state.count == 0 && self.spec.function != Function::Count {
             self.out.push(None);
             return Ok(());
@@ -266,6 +290,7 @@ impl Accumulator {
                 FieldType::Float | FieldType::Boolean | FieldType::String => Some(Value::Float(total)),
             },
             Function::Mean => Some(Value::Float(total / state.count as f64)),
+            Function::Quantile => quantile(&mut state.values, self.spec.q).map(Value::Float),
             Function::Stddev if state.count < 2 => None,
             Function::Stddev => Some(Value::Float((state.squares / (state.count - 1) as f64).sqrt())),
         };
@@ -281,6 +306,19 @@ impl State {
         self.mean += before / self.count as f64;
         self.squares += before * (x - self.mean);
     }
+}
+
+/// Between the two values that are nearest to the share `q` of all, by their distance.
+fn quantile(values: &mut [f64], q: f64) -> Option<f64> {
+    let last = values.len().checked_sub(1)?;
+    let place = q * last as f64;
+    let below = (place.floor() as usize).min(last);
+    let (_, low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
+    let low = *low;
+    let high = above.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
+    let share = place - below as f64;
+    // A share of nothing must not make NaN of what is infinitely far.
+    Some(if share > 0.0 { low + (high - low) * share } else { low })
 }
 
 fn whole<T: TryFrom<i128>>(spec: &Spec, sum: i128) -> Result<T> {

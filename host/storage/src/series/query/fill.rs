@@ -1,0 +1,149 @@
+//! Windows without rows: left out, or there with a value that `fill` says.
+
+use super::ast::{Fill, Function};
+use super::columns::Builder;
+use super::window::Spec;
+use crate::series::kinds::Timeframe;
+use crate::series::model::TIME_MIN_NS;
+use crate::series::{Column, FieldType, Frame, TimeRange, Value};
+use chrono_tz::Tz;
+
+/// How the windows of one series are filled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Filling<'a> {
+    pub(super) fill: Fill,
+    pub(super) timeframe: Timeframe,
+    pub(super) zone: Tz,
+    pub(super) range: TimeRange,
+    /// Bars, whose gaps are flat at the last close.
+    pub(super) bars: bool,
+    pub(super) specs: &'a [Spec],
+}
+
+/// The windows of `frame`, ascending, and those between: from the range's start, if it has one, to its end, if it has one; at
+/// most `most` of them. A series without any row in the range stays without.
+pub(super) fn filled(frame: &Frame, how: &Filling<'_>, most: usize) -> Frame {
+    let windows = windows(&frame.times, how, most);
+    let columns = frame
+        .columns
+        .iter()
+        .zip(how.specs)
+        .map(|(column, spec)| Filled::new(column, &frame.times).column(&windows, spec, how, frame))
+        .collect();
+    Frame { times: windows.iter().map(|w| w.start).collect(), columns }
+}
+
+/// A window, and the first row that is not before it.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    start: i64,
+    next: usize,
+    /// That row is its own.
+    there: bool,
+}
+
+fn windows(times: &[i64], how: &Filling<'_>, most: usize) -> Vec<Window> {
+    let (Some(first), Some(last)) = (times.first(), times.last()) else { return Vec::new() };
+    let bar_at = |time| how.timeframe.bar_at(time, how.zone);
+    let from = if how.range.start > TIME_MIN_NS { how.range.start } else { *first };
+    let until = if how.range.end < i64::MAX { how.range.end } else { last.saturating_add(1) };
+    let mut out = Vec::new();
+    let (mut bar, mut next) = (bar_at(from), 0);
+    while bar.start < until && out.len() < most {
+        while times.get(next).is_some_and(|t| *t < bar.start) {
+            next += 1;
+        }
+        out.push(Window { start: bar.start, next, there: times.get(next) == Some(&bar.start) });
+        let after = bar_at(bar.end);
+        if after.start <= bar.start {
+            break;
+        }
+        bar = after;
+    }
+    out
+}
+
+/// A column, and where its values are.
+struct Filled<'a> {
+    column: &'a Column,
+    times: &'a [i64],
+    /// For each row: the last row up to it, and the first from it on, that has a value.
+    before: Vec<Option<usize>>,
+    after: Vec<Option<usize>>,
+}
+
+impl<'a> Filled<'a> {
+    fn new(column: &'a Column, times: &'a [i64]) -> Self {
+        let rows = times.len();
+        let (mut before, mut after) = (vec![None; rows], vec![None; rows]);
+        let mut last = None;
+        for (row, slot) in before.iter_mut().enumerate() {
+            last = if column.is_valid(row) { Some(row) } else { last };
+            *slot = last;
+        }
+        last = None;
+        for (row, slot) in after.iter_mut().enumerate().rev() {
+            last = if column.is_valid(row) { Some(row) } else { last };
+            *slot = last;
+        }
+        Self { column, times, before, after }
+    }
+
+    fn column(&self, windows: &[Window], spec: &Spec, how: &Filling<'_>, frame: &Frame) -> Column {
+        let mut out = Builder::new(self.column.name.as_str(), self.column.values.field_type());
+        for w in windows {
+            let own = w.there.then(|| self.column.get(w.next)).flatten();
+            out.push(own.or_else(|| self.missing(w, spec, how, frame)));
+        }
+        out.into_column()
+    }
+
+    /// The value of a window that has none of its own.
+    fn missing(&self, w: &Window, spec: &Spec, how: &Filling<'_>, frame: &Frame) -> Option<Value> {
+        // Of nothing there are none, whatever is said of other values.
+        if spec.function == Function::Count && !w.there {
+            return Some(Value::Integer(0));
+        }
+        let previous = w.next.checked_sub(1).and_then(|row| self.before.get(row).copied().flatten());
+        match how.fill {
+            Fill::None | Fill::Null => None,
+            Fill::Previous if how.bars && !w.there => match spec.output.as_str() {
+                "open" | "high" | "low" | "close" => {
+                    let close = frame.column("close")?;
+                    (0..w.next).rev().find_map(|row| close.get(row))
+                }
+                // Nothing was traded; before the first trade nothing is known.
+                "volume" => previous.map(|_| zero(self.column.values.field_type())),
+                _ => self.column.get(previous?),
+            },
+            Fill::Previous => self.column.get(previous?),
+            Fill::Linear => {
+                let next = self.after.get(w.next).copied().flatten()?;
+                self.between(previous?, next, w.start)
+            }
+        }
+    }
+
+    /// On the line between two values; whole numbers are rounded.
+    fn between(&self, from: usize, to: usize, at: i64) -> Option<Value> {
+        let (a, b) = (self.column.get(from)?.as_f64()?, self.column.get(to)?.as_f64()?);
+        let (start, end) = (*self.times.get(from)?, *self.times.get(to)?);
+        let share =
+            (i128::from(at) - i128::from(start)) as f64 / (i128::from(end) - i128::from(start)) as f64;
+        let value = a + (b - a) * share;
+        match self.column.values.field_type() {
+            FieldType::Float => Some(Value::Float(value)),
+            FieldType::Integer => Some(Value::Integer(value.round() as i64)),
+            FieldType::Unsigned => Some(Value::Unsigned(value.round() as u64)),
+            FieldType::Boolean | FieldType::String => None,
+        }
+    }
+}
+
+fn zero(of: FieldType) -> Value {
+    match of {
+        FieldType::Integer => Value::Integer(0),
+        FieldType::Unsigned => Value::Unsigned(0),
+        FieldType::Float | FieldType::Boolean | FieldType::String => Value::Float(0.0),
+    }
+}
