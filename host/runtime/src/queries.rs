@@ -261,7 +261,7 @@ impl NamedQuery {
 }
 
 /// Runs a query of a plugin and sends its answer, batch by batch: the engine reads the next one while the plugin works on one
-/// and the caller takes another, and none of them is ever ahead. True: there were more rows than the query's limit.
+/// and the caller takes another, and none of them gets further ahead. True: there were more rows than the query's limit.
 pub(crate) async fn ask(
     loaded: &Arc<Loaded>,
     layer: &Arc<DataLayer>,

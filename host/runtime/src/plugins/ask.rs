@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use shiphold_storage::series::Budget;
 use shiphold_storage::series::query::Table;
 use shiphold_storage::{Caller, Error, Result, Scope};
-use std::time::Instant;
 
 impl Plugins {
     /// Every query that the plugins offer, by name.
@@ -65,9 +64,7 @@ impl Plugins {
             return Err(run::disabled(&query.plugin));
         }
         // One deadline for all of it: what the plugin does, what the engine reads and what the caller takes.
-        let own = Instant::now() + self.layer.manifest().limits.query_time.0;
-        let deadline = Some(budget.deadline.map_or(own, |d| d.min(own)));
-        let budget = Budget { deadline, ..budget.clone() };
+        let budget = self.layer.series().budget(budget);
         let (layer, params, within) = (self.layer.clone(), params.clone(), budget.clone());
         let work = async move |mut to| {
             let done = queries::ask(&loaded, &layer, &query, &params, &within, &mut to).await;

@@ -1,9 +1,8 @@
 //! Does a backup target keep the rules of `wit/backup.wit`? Asked with blobs of our own, which are deleted again: for the author
 //! of a target, before anybody's backup depends on it.
 
-use super::{Exports, GuestTarget, WRITE_BYTES};
+use super::{GuestTarget, WRITE_BYTES};
 use crate::call::Session;
-use crate::host::error::other_world;
 use crate::plugins::Plugins;
 use shiphold_storage::backup::BlobStore as _;
 use shiphold_storage::{Caller, Kind, Result};
@@ -93,16 +92,7 @@ impl Check<'_> {
     /// As it is asked, without what the host makes good on the way to a backup.
     fn get(&self, name: &str, offset: u64, length: u32) -> Result<Vec<u8>> {
         let name = format!("{FOLDER}{name}");
-        self.target.operation(async |session| {
-            let asked = name.clone();
-            let call = self.target.call(session, Vec::len, move |store, instance, exports| {
-                Box::pin(async move {
-                    let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
-                    exports.load(&mut *store, instance)?.call_get(store, &asked, offset, length).await.map(Ok)
-                })
-            });
-            call.await
-        })
+        self.target.operation(async |session| self.target.part_in(session, &name, offset, length).await)
     }
 
     fn holds(&mut self, name: &str, bytes: &[u8]) {

@@ -236,21 +236,25 @@ impl GuestTarget {
         Ok(())
     }
 
+    /// One `get`, as the guest answers it.
+    async fn part_in(&self, session: &mut Session, name: &str, offset: u64, length: u32) -> Result<Vec<u8>> {
+        let asked = name.to_string();
+        self.call(session, Vec::len, move |store, instance, exports| {
+            Box::pin(async move {
+                let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
+                exports.load(&mut *store, instance)?.call_get(store, &asked, offset, length).await.map(Ok)
+            })
+        })
+        .await
+    }
+
     async fn get_in(&self, session: &mut Session, name: &str, offset: u64, length: u64) -> Result<Vec<u8>> {
         let step = GET_BYTES.min(self.loaded.plugin.limits.reply.0 / 2).max(1);
         let mut out = Vec::new();
         while (out.len() as u64) < length {
             let at = offset + out.len() as u64;
             let wanted = step.min(length - out.len() as u64);
-            let (asked, most) = (name.to_string(), u32::try_from(wanted).unwrap_or(u32::MAX));
-            let got = self
-                .call(session, Vec::len, move |store, instance, exports| {
-                    Box::pin(async move {
-                        let Exports::Target(exports) = exports else { return Ok(Err(other_world())) };
-                        exports.load(&mut *store, instance)?.call_get(store, &asked, at, most).await.map(Ok)
-                    })
-                })
-                .await?;
+            let got = self.part_in(session, name, at, u32::try_from(wanted).unwrap_or(u32::MAX)).await?;
             if got.len() as u64 > wanted {
                 return Err(
                     self.lied(format!("gives {} bytes of `{name}` when it is asked for {wanted}", got.len()))

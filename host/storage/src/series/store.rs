@@ -195,7 +195,7 @@ impl SeriesStore {
     }
 
     /// The host's own deadline, or a nearer one.
-    fn budget(&self, given: &Budget) -> Budget {
+    pub fn budget(&self, given: &Budget) -> Budget {
         let own = Instant::now() + self.limits.query_time.0;
         Budget { deadline: Some(given.deadline.map_or(own, |d| d.min(own))), ..given.clone() }
     }
