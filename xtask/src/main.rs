@@ -92,20 +92,34 @@ fn run(command: Command) -> Result<()> {
     }
 }
 
+/// The groups of each benchmark program: a package, its program, what it measures.
+const BENCHES: [(&str, &str, &[&str]); 2] =
+    [("shiphold-storage", "series", &["series"]), ("shiphold", "shiphold", &["http", "plugins", "skills"])];
+
 fn bench(root: &Path, group: Option<&str>, quick: bool) -> Result<()> {
-    let built = guests::build_guests(root)?;
-    let mut command = steps::cargo(root);
-    command.args(["bench", "--quiet", "--package", "shiphold", "--bench", "shiphold", "--"]);
-    command.args(group);
-    if quick {
-        command.arg("--quick");
+    let asked = |groups: &[&str]| group.is_none_or(|g| groups.iter().any(|name| name.contains(g)));
+    if !BENCHES.iter().any(|(_, _, groups)| asked(groups)) {
+        let names: Vec<&str> = BENCHES.iter().flat_map(|(_, _, groups)| groups.iter().copied()).collect();
+        anyhow::bail!("no such group; there are {}", names.join(", "));
     }
-    command.env("SHIPHOLD_GUESTS", guests_folder(root));
-    if let Some(influxd) = peers::influxd() {
-        command.env("SHIPHOLD_INFLUXD", influxd);
+    for (package, program, groups) in BENCHES.iter().filter(|(_, _, groups)| asked(groups)) {
+        let needs_guests = groups.contains(&"plugins");
+        if needs_guests {
+            guests::build_guests(root)?;
+        }
+        let mut command = steps::cargo(root);
+        command.args(["bench", "--quiet", "--package", package, "--bench", program, "--"]).args(group);
+        if quick {
+            command.arg("--quick");
+        }
+        command.env("SHIPHOLD_GUESTS", guests_folder(root));
+        if let Some(influxd) = peers::influxd() {
+            command.env("SHIPHOLD_INFLUXD", influxd);
+        }
+        steps::say(&format!("benchmarks of {}, in release", groups.join(", ")));
+        steps::must(&mut command)?;
     }
-    steps::say(&format!("{} guests built; benchmarks run in release", built.len()));
-    steps::must(&mut command)
+    Ok(())
 }
 
 /// The test that runs for some seconds with the others, for longer and with the host's own compiler.

@@ -1,0 +1,24 @@
+//! `cargo xtask bench series [--quick]`: the series engine in process beside its peers. A program of its own, so that it builds
+//! without wasmtime.
+//!
+//! How figures are taken: see `benches/main.rs`.
+
+// A benchmark stops at the first thing that goes wrong: that is the message.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../data.rs"]
+mod data;
+mod engine;
+#[path = "../machine.rs"]
+mod machine;
+#[path = "../run.rs"]
+mod run;
+#[path = "../table.rs"]
+mod table;
+
+use run::Run;
+use table::Table;
+
+fn main() {
+    run::groups(&[("series", engine::run)]);
+}
