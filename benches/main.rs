@@ -6,8 +6,11 @@
 // A benchmark stops at the first thing that goes wrong: that is the message.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+// `data` and `machine` are shared with the other program, and each uses a part of them.
+#[allow(dead_code)]
 mod data;
 mod http;
+#[allow(dead_code)]
 mod machine;
 mod plugins;
 mod run;

@@ -6,9 +6,12 @@
 // A benchmark stops at the first thing that goes wrong: that is the message.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+// `data` and `machine` are shared with the other program, and each uses a part of them.
+#[allow(dead_code)]
 #[path = "../data.rs"]
 mod data;
 mod engine;
+#[allow(dead_code)]
 #[path = "../machine.rs"]
 mod machine;
 #[path = "../run.rs"]
