@@ -22,6 +22,7 @@ use crate::plugins::PluginRuns;
 use crate::retention::Retention;
 use crate::series::embedded::{EmbeddedEngine, EngineOptions};
 use crate::series::influx::InfluxEngine;
+use crate::series::revisions::Rules;
 use crate::series::{SeriesEngine, SeriesStore};
 use crate::settings::Settings;
 use crate::skills::Skills;
@@ -93,8 +94,10 @@ impl DataLayer {
         let files = FileStores::open(&manifest.files, db.clone(), writable)?;
         let OpenEngine { engine, embedded } = open_series(manifest)?;
         let changes: Arc<Changes> = Arc::default();
+        let rules = Rules::declare(&db, &manifest.series.revisions, crate::schema::now_ns());
         Ok(Arc::new(Self {
-            series: SeriesStore::new(engine, manifest, disk.clone(), audit.clone(), changes.clone()),
+            series: SeriesStore::new(engine, manifest, disk.clone(), audit.clone(), changes.clone())
+                .with_revisions(rules),
             skills: Skills::new(db.clone(), changes.clone()),
             settings: Settings::new(db.clone()),
             tokens: Tokens::new(db.clone()),
@@ -187,6 +190,7 @@ impl DataLayer {
         if let Some(engine) = &self.embedded {
             engine.maintain()?;
         }
+        self.series.maintain(&self.db)?;
         self.disk.hold_reserve()
     }
 

@@ -16,6 +16,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(4, "audit", "0004_audit.sql"),
     migration!(5, "tokens and plugins", "0005_tokens_plugins.sql"),
     migration!(6, "skill index", "0006_skill_index.sql"),
+    migration!(7, "revisions of series", "0007_revisions.sql"),
 ];
 
 /// Nanoseconds since the Unix epoch, by the wall clock.

@@ -124,6 +124,9 @@ pub(crate) struct Query {
     /// Newest first
     #[arg(long)]
     descending: bool,
+    /// The rows as they were known at this time, of series with [[series.revisions]]
+    #[arg(long, value_name = "TIME")]
+    as_known_at: Option<String>,
     /// Print the rows as they come, however many, in this form
     #[arg(long)]
     format: Option<Format>,
@@ -316,6 +319,7 @@ async fn query(q: Query, client: &Client, out: &Output) -> Result<(), Failure> {
         "fields": if q.fields.is_empty() { Value::Null } else { json!(q.fields) },
         "start": when(q.start.as_ref()), "end": when(q.end.as_ref()), "resample": q.resample, "window": window,
         "timezone": q.timezone, "limit": q.limit, "descending": q.descending,
+        "as_known_at": when(q.as_known_at.as_ref()),
     });
     rows("/v1/series/query", &body, q.format, client, out).await
 }

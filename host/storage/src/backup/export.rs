@@ -324,7 +324,7 @@ fn export_lines(
     files: &mut Vec<FileEntry>,
     advance: &mut dyn FnMut(u64),
 ) -> Result<u64> {
-    let engine = layer.series().engine();
+    let engine = layer.series().stored();
     make_dirs(&folder.join("series"))?;
     let mut total = 0_u64;
     for (i, info) in engine.list(&Selector::default())?.into_iter().enumerate() {

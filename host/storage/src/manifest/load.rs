@@ -271,8 +271,9 @@ fn read_series(s: &Section<'_, '_>, secrets: &BTreeMap<String, SecretSource>) ->
     if influxdb2.is_some() {
         i.finish();
     }
+    let revisions = super::revisions::read_revisions(s, &bucket);
     s.finish();
-    Series { engine, bucket, embedded, influxdb2 }
+    Series { engine, bucket, embedded, influxdb2, revisions }
 }
 
 fn read_disk(s: &Section<'_, '_>) -> Disk {

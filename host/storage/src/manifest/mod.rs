@@ -13,6 +13,7 @@ mod limits;
 mod load;
 mod plugin;
 mod reader;
+mod revisions;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -87,6 +88,19 @@ pub struct Series {
     pub embedded: Embedded,
     /// Present if and only if `engine = "influxdb2"`.
     pub influxdb2: Option<Influxdb2>,
+    /// `[[series.revisions]]`: series that can be read as they were known at a time.
+    pub revisions: Vec<Revision>,
+}
+
+/// `[[series.revisions]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Revision {
+    /// `bucket` (default: that of `[series]`).
+    pub bucket: String,
+    /// `measurement`: a pattern, `*` for any run of characters.
+    pub measurement: String,
+    /// `window`: how far back.
+    pub window: Span,
 }
 
 /// `[series.embedded]`

@@ -239,6 +239,33 @@ impl<'f, 'd> Section<'f, 'd> {
         all.keys().into_iter().map(|name| (name.clone(), all.section(&name))).collect()
     }
 
+    /// The tables of a list of tables: `[[series.revisions]]`.
+    pub(super) fn list(&self, key: &str) -> Vec<Section<'f, 'd>> {
+        let Some(value) = self.raw(key) else { return Vec::new() };
+        let DeValue::Array(items) = value.get_ref() else {
+            self.wrong(key, value.get_ref(), &format!("a list of tables, `[[{}]]`", self.dotted(key)));
+            return Vec::new();
+        };
+        let mut out = Vec::new();
+        for item in items.iter() {
+            match item.get_ref() {
+                DeValue::Table(t) => out.push(Section {
+                    findings: self.findings,
+                    table: Some(t),
+                    at: Some(item.span()),
+                    path: self.dotted(key),
+                    asked: RefCell::default(),
+                }),
+                other => self.findings.add(
+                    Some(item.span()),
+                    self.dotted(key),
+                    format!("expected a table, found {}", article(other.type_str())),
+                ),
+            }
+        }
+        out
+    }
+
     pub(super) fn keys(&self) -> Vec<String> {
         self.table.map(|t| t.iter().map(|(k, _)| k.get_ref().to_string()).collect()).unwrap_or_default()
     }

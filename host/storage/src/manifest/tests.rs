@@ -272,3 +272,27 @@ fn keys_have_lines() {
         assert_eq!(Manifest::line_of(text, key), line, "{key}");
     }
 }
+
+#[test]
+fn revisions_are_a_list_of_patterns_with_windows() {
+    let read =
+        |text: &str| Manifest::parse(text, Path::new("/nowhere/shiphold.toml")).unwrap().series.revisions;
+    let of = |more: &str| format!("[[series.revisions]]\nmeasurement = \"bar.*\"\n{more}");
+    let rules =
+        read(&format!("[series]\nbucket = \"m\"\n{}", of("window = \"100 ms\"").replace("100 ms", "1 s")));
+    assert_eq!((rules[0].bucket.as_str(), rules[0].window), ("m", Span::from_secs(1)));
+    assert_eq!(read(&of("window = \"36500 d\"\nbucket = \"other\""))[0].bucket, "other");
+    one(&of(""), 1, "series.revisions.window", "is missing");
+    one(&of("window = \"999 ms\""), 3, "series.revisions.window", "outside");
+    one(&of("window = \"36501 d\""), 3, "series.revisions.window", "outside");
+    one(&of("window = \"1 d\"\nbucket = \"a/b\""), 4, "series.revisions.bucket", "not a name");
+    one(&of("window = \"1 d\"\nwindows = 1"), 4, "series.revisions.windows", "did you mean `window`");
+    let two = format!("{}\n{}", of("window = \"1 d\""), of("window = \"2 d\""));
+    one(&two, 5, "series.revisions.measurement", "has an entry already");
+    one("[series]\nrevisions = 1", 2, "series.revisions", "[[series.revisions]]");
+    let many = |n: usize| -> String {
+        (0..n).map(|i| format!("[[series.revisions]]\nmeasurement = \"m{i}\"\nwindow = \"1 d\"\n")).collect()
+    };
+    assert_eq!(read(&many(1_000)).len(), 1_000);
+    assert!(problems(&many(1_001))[0].contains("more than 1000"));
+}

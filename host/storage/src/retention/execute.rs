@@ -179,7 +179,7 @@ impl Run<'_> {
         self.record("retention.drop", key, json!({ "before": before, "rows": rows }), |tx| {
             marks::set_dropped(tx, key, before)
         })?;
-        let deleted = engine.delete(&Selector::of(key), range)?;
+        let deleted = self.layer.series().forget(&Selector::of(key), range)?;
         Ok(deleted.rows.unwrap_or(rows))
     }
 

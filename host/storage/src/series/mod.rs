@@ -12,6 +12,7 @@ pub mod model;
 #[cfg(any(test, feature = "testing"))]
 pub mod model_engine;
 pub mod query;
+pub(crate) mod revisions;
 pub mod store;
 
 pub use model::{

@@ -3,6 +3,7 @@
 use super::coverage::{self, Coverage, CoverageQuery};
 use super::line_protocol::{self, Precision};
 use super::query::{self, Query, Table};
+use super::revisions::{Recorder, Rules};
 use super::{
     Budget, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest, Selector,
     SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport, csv_import, kinds,
@@ -14,6 +15,7 @@ use crate::disk::DiskGuard;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Limits, Manifest};
 use crate::schema::now_ns;
+use crate::sqlite::Database;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -41,6 +43,8 @@ pub const LOOK_TIME_MAX: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct SeriesStore {
     engine: Arc<dyn SeriesEngine>,
+    /// The same engine: it stands before the one that stores.
+    recorder: Arc<Recorder>,
     limits: Limits,
     bucket: String,
     disk: Arc<DiskGuard>,
@@ -65,8 +69,10 @@ impl SeriesStore {
         changes: Arc<Changes>,
     ) -> Self {
         let bucket = manifest.series.bucket.clone();
+        let recorder = Recorder::new(engine, Rules::default());
         Self {
-            engine,
+            engine: recorder.clone(),
+            recorder,
             limits: manifest.limits.clone(),
             bucket,
             disk,
@@ -76,8 +82,39 @@ impl SeriesStore {
         }
     }
 
+    /// Records changes by these rules, from now on.
+    #[must_use]
+    pub(crate) fn with_revisions(mut self, rules: Rules) -> Self {
+        self.recorder = Recorder::new(self.recorder.stored().clone(), rules);
+        self.engine = self.recorder.clone();
+        self
+    }
+
+    /// What callers see, without the host's own logs.
     pub fn engine(&self) -> &Arc<dyn SeriesEngine> {
         &self.engine
+    }
+
+    /// Everything that is stored, for what copies all of it.
+    pub(crate) fn stored(&self) -> &Arc<dyn SeriesEngine> {
+        self.recorder.stored()
+    }
+
+    /// A step of the background work on revisions; call it about once a second.
+    pub(crate) fn maintain(&self, db: &Database) -> Result<()> {
+        self.recorder.maintain(db, now_ns())
+    }
+
+    /// Drops rows for retention: unlike those of a delete, they are gone from what was known before, too.
+    pub(crate) fn forget(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+        self.recorder.forget(selector, range)
+    }
+
+    /// The engine that answers a query: of now, or as it was known at a time.
+    fn answering(&self, query: &mut Query) -> Result<Arc<dyn SeriesEngine>> {
+        let Some(time) = query.as_known_at.take() else { return Ok(self.engine.clone()) };
+        let zone = kinds::zone("timezone", query.timezone.as_deref())?;
+        self.recorder.as_known_at(time.resolve("as_known_at", zone)?)
     }
 
     /// Durable on return. A plugin without `overwrite` only adds. Whole numbers in fields that are floats by definition
@@ -175,7 +212,8 @@ impl SeriesStore {
         let mut query = query.clone();
         let bucket = query.bucket.get_or_insert_with(|| self.bucket.clone());
         caller.may_read_series(bucket, &query.measurement)?;
-        query::execute(self.engine.as_ref(), &query, &self.budget(budget), self.limits.query_rows)
+        let engine = self.answering(&mut query)?;
+        query::execute(engine.as_ref(), &query, &self.budget(budget), self.limits.query_rows)
     }
 
     /// [`SeriesStore::query`] batch by batch, without the answer ever being held. The limit on time covers all of it, with what
@@ -191,7 +229,8 @@ impl SeriesStore {
         let bucket = query.bucket.get_or_insert_with(|| self.bucket.clone());
         caller.may_read_series(bucket, &query.measurement)?;
         let budget = self.budget(budget);
-        query::execute_into(self.engine.as_ref(), &query, &budget, self.limits.query_rows, sink)
+        let engine = self.answering(&mut query)?;
+        query::execute_into(engine.as_ref(), &query, &budget, self.limits.query_rows, sink)
     }
 
     /// The host's own deadline, or a nearer one.
@@ -340,7 +379,7 @@ mod tests {
     use super::*;
     use crate::Grants;
     use crate::series::model_engine::ModelEngine;
-    use crate::sqlite::{Database, Options};
+    use crate::sqlite::Options;
 
     const OP: Caller = Caller::Operator;
 

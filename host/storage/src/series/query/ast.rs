@@ -33,6 +33,8 @@ pub struct Query {
     pub limit: Option<u64>,
     /// Newest first.
     pub descending: bool,
+    /// The series as they were known at this time: what was written, corrected and deleted since is left out.
+    pub as_known_at: Option<Time>,
 }
 
 /// What a tag must hold: exactly one of `equals`, `in`, `matches`; a series without the tag is as one whose tag is empty.

@@ -4,7 +4,7 @@ use crate::series::{Column, FieldType, Frame, Value, Values};
 
 /// A column that grows; its type is fixed, numbers of another type become floats where it is a float.
 #[derive(Debug)]
-pub(super) struct Builder {
+pub(in crate::series) struct Builder {
     pub(super) name: String,
     values: Values,
     /// Kept once there is a gap.
@@ -12,16 +12,16 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub(super) fn new(name: impl Into<String>, of: FieldType) -> Self {
+    pub(in crate::series) fn new(name: impl Into<String>, of: FieldType) -> Self {
         Self { name: name.into(), values: Values::empty(of), valid: None }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::series) fn len(&self) -> usize {
         self.values.len()
     }
 
     /// Adds a value, or a gap: also for what no engine can hold, a sum that is not finite.
-    pub(super) fn push(&mut self, value: Option<Value>) {
+    pub(in crate::series) fn push(&mut self, value: Option<Value>) {
         match (&mut self.values, value) {
             (Values::Float(v), Some(value)) => match value.as_f64().filter(|x| x.is_finite()) {
                 Some(x) => v.push(x),
@@ -39,7 +39,7 @@ impl Builder {
     }
 
     /// Adds rows without a value.
-    pub(super) fn gap(&mut self, rows: usize) {
+    pub(in crate::series) fn gap(&mut self, rows: usize) {
         if rows == 0 {
             return;
         }
@@ -98,7 +98,7 @@ impl Builder {
         std::mem::replace(self, Self::new(self.name.as_str(), of))
     }
 
-    pub(super) fn into_column(self) -> Column {
+    pub(in crate::series) fn into_column(self) -> Column {
         let valid = self.valid.filter(|v| v.iter().any(|ok| !ok));
         Column { name: self.name, values: self.values, valid }
     }
@@ -131,24 +131,29 @@ pub(super) fn with_values(frame: Frame, wanted: &dyn Fn(&str) -> bool) -> Frame 
     if keep.iter().all(|k| *k) {
         return frame;
     }
-    fn chosen<T>(values: Vec<T>, keep: &[bool]) -> Vec<T> {
+    chosen(frame, &keep)
+}
+
+/// The rows whose mark in `keep` is true.
+pub(in crate::series) fn chosen(frame: Frame, keep: &[bool]) -> Frame {
+    fn of<T>(values: Vec<T>, keep: &[bool]) -> Vec<T> {
         values.into_iter().zip(keep).filter(|(_, k)| **k).map(|(v, _)| v).collect()
     }
     Frame {
-        times: chosen(frame.times, &keep),
+        times: of(frame.times, keep),
         columns: frame
             .columns
             .into_iter()
             .map(|c| Column {
                 name: c.name,
                 values: match c.values {
-                    Values::Float(v) => Values::Float(chosen(v, &keep)),
-                    Values::Integer(v) => Values::Integer(chosen(v, &keep)),
-                    Values::Unsigned(v) => Values::Unsigned(chosen(v, &keep)),
-                    Values::Boolean(v) => Values::Boolean(chosen(v, &keep)),
-                    Values::String(v) => Values::String(chosen(v, &keep)),
+                    Values::Float(v) => Values::Float(of(v, keep)),
+                    Values::Integer(v) => Values::Integer(of(v, keep)),
+                    Values::Unsigned(v) => Values::Unsigned(of(v, keep)),
+                    Values::Boolean(v) => Values::Boolean(of(v, keep)),
+                    Values::String(v) => Values::String(of(v, keep)),
                 },
-                valid: c.valid.map(|v| chosen(v, &keep)),
+                valid: c.valid.map(|v| of(v, keep)),
             })
             .collect(),
     }

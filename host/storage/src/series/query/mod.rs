@@ -15,9 +15,10 @@ mod window;
 mod tests;
 
 pub use ast::{Aggregate, Fill, Function, Query, TagFilter, Time, Window};
+pub(in crate::series) use columns::{Builder, chosen};
 pub use execute::{BATCH_ROWS, Sink, execute, execute_for, execute_into};
 pub use filter::{FILTER_VALUES_MAX, FILTERS_MAX, REGEX_BYTES_MAX};
 pub use joined::{Joined, Shape};
 pub use table::Table;
-pub use time::parse_time;
+pub use time::{parse_time, shown_time};
 pub use window::resample_bars;

@@ -56,6 +56,10 @@ impl Plan {
             return Err(Error::invalid("the query names no measurement")
                 .hint("set `measurement`, such as `bar.1m.AAPL` or `bar.1d.*`"));
         }
+        if query.as_known_at.is_some() {
+            // Whoever asks for it gives an engine that answers so: it must not be passed over here.
+            return Err(Error::internal("the engine of the query does not know what was known at a time"));
+        }
         let zone = kinds::zone("timezone", query.timezone.as_deref())?;
         let start = query.start.as_ref().map_or(Ok(TIME_MIN_NS), |t| t.resolve("start", zone))?;
         let end = query.end.as_ref().map_or(Ok(i64::MAX), |t| t.resolve("end", zone))?;

@@ -3,7 +3,7 @@
 use super::ast::Time;
 use crate::error::{Error, Result};
 use crate::series::kinds::instant_of_local;
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
 
 /// Nanoseconds since the epoch of a text: RFC 3339; `2024-01-02`, `2024-01-02 13:30`, `2024-01-02 13:30:05.5` (also
@@ -28,6 +28,11 @@ pub fn parse_time(place: &str, text: &str, zone: Tz) -> Result<i64> {
         });
     }
     local(text).map(|t| instant_of_local(t, zone)).ok_or_else(bad)
+}
+
+/// A time as people read it: RFC 3339 in UTC.
+pub fn shown_time(ns: i64) -> String {
+    DateTime::<Utc>::from_timestamp_nanos(ns).to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }
 
 /// A date, perhaps with a time of day, without an offset.

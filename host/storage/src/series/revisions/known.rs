@@ -1,0 +1,144 @@
+//! An engine as it was known at a time: for reading only.
+
+use super::Recorder;
+use super::names::{field, hidden_bucket, shown};
+use super::overlay::Overlay;
+use super::past::{self, Past};
+use crate::error::{Error, Result};
+use crate::series::{
+    Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, FieldType, FrameStream, Latest,
+    LatestField, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The series as they were known at `at`.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) at: i64,
+    /// The time of the question, by which windows are counted.
+    pub(super) now: i64,
+}
+
+impl Known {
+    fn engine(&self) -> &dyn SeriesEngine {
+        self.recorder.engine.as_ref()
+    }
+
+    fn reaches(&self, key: &SeriesKey) -> Result<()> {
+        self.recorder.rules.reaches(key, self.at, self.now)
+    }
+
+    /// The logs of the chosen series that hold something recorded after the time.
+    fn logs(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {
+        let buckets: Vec<&str> = match &selector.bucket {
+            Some(bucket) => vec![bucket],
+            None => self.recorder.rules.buckets(),
+        };
+        let mut all = Vec::new();
+        for bucket in buckets {
+            let hidden = Selector { bucket: Some(hidden_bucket(bucket)), ..selector.clone() };
+            all.extend(self.engine().list(&hidden)?);
+        }
+        all.retain(|log| log.max_time.is_some_and(|t| t > self.at));
+        Ok(all)
+    }
+}
+
+fn read_only() -> Error {
+    Error::invalid("what was known at a time is read, never written")
+}
+
+impl SeriesEngine for Known {
+    fn scan(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        budget: &Budget,
+    ) -> Result<FrameStream> {
+        self.reaches(key)?;
+        self.recorder.settle(key);
+        let now = self.engine().scan(key, range, fields, budget)?;
+        let past = Past::new(key, self.at, range, fields);
+        Ok(Box::new(Overlay::new(self.recorder.clone(), now, past, range, fields, budget)?))
+    }
+
+    /// Also series that are gone since. Rows, and the span where rows were changed, are upper bounds; fields that came later are
+    /// named too.
+    fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {
+        let now = self.recorder.list(selector)?;
+        let mut all: BTreeMap<SeriesKey, SeriesInfo> = now.into_iter().map(|i| (i.key.clone(), i)).collect();
+        for log in self.logs(selector)? {
+            let key = shown(&log.key);
+            let Some((first, last)) = past::span(self.engine(), &key, self.at, &Budget::default())? else {
+                continue;
+            };
+            let info = all.entry(key.clone()).or_insert_with(|| SeriesInfo {
+                key,
+                fields: Vec::new(),
+                rows: 0,
+                min_time: None,
+                max_time: None,
+            });
+            info.rows = info.rows.saturating_add(log.rows);
+            info.min_time = Some(info.min_time.map_or(first, |t| t.min(first)));
+            info.max_time = Some(info.max_time.map_or(last, |t| t.max(last)));
+            let mut fields: BTreeMap<String, FieldType> = info.fields.drain(..).collect();
+            for (name, of) in log.fields.iter().filter_map(|(kept, _)| field(kept)) {
+                fields.entry(name.to_string()).or_insert(of);
+            }
+            info.fields = fields.into_iter().collect();
+        }
+        all.keys().try_for_each(|key| self.reaches(key))?;
+        Ok(all.into_values().collect())
+    }
+
+    /// By a scan of each series that was changed since.
+    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
+        let mut out = Vec::new();
+        for info in self.list(selector)? {
+            let mut newest: BTreeMap<String, LatestField> = BTreeMap::new();
+            for frame in self.scan(&info.key, TimeRange::ALL, None, &Budget::default())? {
+                let frame = frame?;
+                for column in &frame.columns {
+                    let last = (0..frame.len()).rev().find(|row| column.is_valid(*row));
+                    let Some((row, time)) = last.and_then(|row| Some((row, *frame.times.get(row)?))) else {
+                        continue;
+                    };
+                    if let Some(value) = column.get(row) {
+                        let name = column.name.clone();
+                        newest.insert(name.clone(), LatestField { name, time, value });
+                    }
+                }
+            }
+            if !newest.is_empty() {
+                out.push(Latest { key: info.key, fields: newest.into_values().collect() });
+            }
+        }
+        Ok(out)
+    }
+
+    fn write(&self, _: WriteBatch) -> Result<WriteReport> {
+        Err(read_only())
+    }
+    fn delete(&self, _: &Selector, _: TimeRange) -> Result<DeleteReport> {
+        Err(read_only())
+    }
+    fn seal(&self) -> Result<()> {
+        Err(read_only())
+    }
+    fn compact(&self) -> Result<CompactReport> {
+        Err(read_only())
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.engine().capabilities()
+    }
+    fn stats(&self) -> Result<EngineStats> {
+        self.recorder.stats()
+    }
+    fn verify(&self, budget: &Budget) -> Result<Vec<Fault>> {
+        self.engine().verify(budget)
+    }
+}

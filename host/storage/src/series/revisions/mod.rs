@@ -1,0 +1,325 @@
+//! Revisions: series that can be read as they were known at a time, so that a correction does not rewrite what a backtest saw.
+//!
+//! [`Recorder`] stands before an engine. A write to a series that a rule takes is one batch with a log of what was there before
+//! ([`names`] says how it is kept); a read as of a time ([`Known`]) goes over the rows of now and puts back what was
+//! changed after it. Rows that are only added cost one row of the log for each batch and series.
+
+mod clock;
+mod known;
+mod names;
+mod overlay;
+mod past;
+mod prune;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod undo;
+
+pub(crate) use rules::Rules;
+
+use super::{
+    Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest,
+    Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
+};
+use crate::error::{Error, Result};
+use crate::schema::now_ns;
+use clock::{Clock, Ticket};
+use known::Known;
+use names::{hidden, hidden_bucket, is_hidden};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use undo::Undo;
+
+/// Writers of series of different stripes do not wait for each other.
+const STRIPES: usize = 64;
+
+/// A time that no row of a series is after, for series that a rule takes.
+type Newest = HashMap<SeriesKey, i64>;
+
+/// An engine whose changes are recorded where a rule says so. What it records is not among its series.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    engine: Arc<dyn SeriesEngine>,
+    rules: Rules,
+    clock: Clock,
+    /// Held by a writer from its look to its write.
+    stripes: Vec<Mutex<Newest>>,
+    /// What is stored was looked at: the newest rows, and the last time of the log.
+    seeded: Mutex<bool>,
+    pruned: Mutex<prune::State>,
+}
+
+impl Recorder {
+    pub(crate) fn new(engine: Arc<dyn SeriesEngine>, rules: Rules) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            rules,
+            clock: Clock::default(),
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            seeded: Mutex::default(),
+            pruned: Mutex::default(),
+        })
+    }
+
+    /// The engine itself, with what is recorded.
+    pub(crate) fn stored(&self) -> &Arc<dyn SeriesEngine> {
+        &self.engine
+    }
+
+    /// The series as they were known at a time. Later than now is as now; the same answer comes every time that a time which has
+    /// passed is asked for, until it leaves the window.
+    pub(crate) fn as_known_at(self: &Arc<Self>, at: i64) -> Result<Arc<dyn SeriesEngine>> {
+        let now = now_ns();
+        if at > now {
+            return Ok(self.clone());
+        }
+        self.seed()?;
+        self.clock.pass(at);
+        Ok(Arc::new(Known { recorder: self.clone(), at, now }))
+    }
+
+    fn is_watched(&self, key: &SeriesKey) -> bool {
+        self.rules.has(key)
+    }
+
+    /// Is there, or may there be, something that callers must not see?
+    fn hides(&self) -> bool {
+        !(self.rules.rules.is_empty() && self.rules.ended.is_empty())
+    }
+
+    fn stripe(&self, key: &SeriesKey) -> usize {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        usize::try_from(hasher.finish() % STRIPES as u64).unwrap_or_default()
+    }
+
+    /// The turns of these stripes, taken in one order by everybody.
+    fn turns(&self, wanted: BTreeSet<usize>) -> BTreeMap<usize, MutexGuard<'_, Newest>> {
+        let turn =
+            |i: usize| self.stripes.get(i).map(|s| (i, s.lock().unwrap_or_else(PoisonError::into_inner)));
+        wanted.into_iter().filter_map(turn).collect()
+    }
+
+    fn all_turns(&self) -> BTreeMap<usize, MutexGuard<'_, Newest>> {
+        self.turns((0..STRIPES).collect())
+    }
+
+    /// Waits for the writer of a series that is at work: it may have been given a time before the one that is asked about.
+    fn settle(&self, key: &SeriesKey) {
+        drop(self.turns(BTreeSet::from([self.stripe(key)])));
+    }
+
+    /// Looks at what is stored, once.
+    fn seed(&self) -> Result<()> {
+        let mut seeded = self.seeded.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seeded {
+            return Ok(());
+        }
+        for bucket in self.rules.buckets() {
+            let log = Selector { bucket: Some(hidden_bucket(bucket)), ..Selector::default() };
+            let last = self.engine.list(&log)?.iter().filter_map(|i| i.max_time).max();
+            last.into_iter().for_each(|t| self.clock.pass(t));
+        }
+        for rule in &self.rules.rules {
+            let chosen = Selector {
+                bucket: Some(rule.bucket.clone()),
+                measurement: Some(rule.measurement.clone()),
+                tags: Vec::new(),
+            };
+            for info in self.engine.list(&chosen)? {
+                let Some(max) = info.max_time else { continue };
+                let at = self.stripe(&info.key);
+                if let Some(newest) = self.turns(BTreeSet::from([at])).get_mut(&at) {
+                    newest.insert(info.key, max);
+                }
+            }
+        }
+        *seeded = true;
+        Ok(())
+    }
+
+    /// Writes with the log of what is replaced, as one batch.
+    fn record(&self, mut batch: WriteBatch) -> Result<WriteReport> {
+        self.seed()?;
+        let watched = |(key, _): &&(SeriesKey, Frame)| self.is_watched(key);
+        for (key, frame) in batch.series.iter().filter(watched) {
+            frame.validate().map_err(|e| e.context(key))?;
+        }
+        let mut turns =
+            self.turns(batch.series.iter().filter(watched).map(|(k, _)| self.stripe(k)).collect());
+        let mut undone = Vec::new();
+        for (key, frame) in batch.series.iter().filter(watched) {
+            let Some(newest) = turns.get(&self.stripe(key)) else { continue };
+            let undo = Undo::look(self.engine.as_ref(), key, frame, newest.get(key).copied())?;
+            if undo.len() > 0 {
+                undone.push((hidden(key), undo));
+            }
+        }
+        // An upper bound: it holds also if the write fails.
+        for (key, frame) in batch.series.iter().filter(watched) {
+            let Some(newest) = turns.get_mut(&self.stripe(key)) else { continue };
+            if let Some(last) = frame.times.iter().max() {
+                newest.entry(key.clone()).and_modify(|n| *n = (*n).max(*last)).or_insert(*last);
+            }
+        }
+        let entries = undone.iter().map(|(_, undo)| undo.len()).sum();
+        if entries == 0 {
+            return self.engine.write(batch);
+        }
+        let ticket = self.clock.draw(entries);
+        // The log first: who sees a row sees what it replaced.
+        let mut series = Vec::with_capacity(batch.series.len() + undone.len());
+        let mut time = ticket.at;
+        for (key, undo) in undone {
+            let n = i64::try_from(undo.len()).unwrap_or(i64::MAX);
+            series.extend(undo.into_frames(ticket.at, time).into_iter().map(|frame| (key.clone(), frame)));
+            time = time.saturating_add(n);
+        }
+        series.append(&mut batch.series);
+        let mut report = self.engine.write(WriteBatch { series })?;
+        report.written = report.written.saturating_sub(entries as u64);
+        Ok(report)
+    }
+
+    /// Keeps the rows that a delete takes away.
+    fn keep<'a>(&'a self, key: &SeriesKey, range: TimeRange, turn: &mut Option<Ticket<'a>>) -> Result<()> {
+        for frame in self.engine.scan(key, range, None, &Budget::default())? {
+            let frame = frame?;
+            if frame.is_empty() {
+                continue;
+            }
+            let (at, time) = self.clock.draw_more(frame.len(), turn);
+            let series = Undo::of_rows(frame).into_frames(at, time);
+            let batch = series.into_iter().map(|frame| (hidden(key), frame)).collect();
+            self.engine.write(WriteBatch { series: batch })?;
+        }
+        Ok(())
+    }
+
+    /// The buckets that a deletion of these series goes to: never one of the host's own.
+    fn buckets(&self, selector: &Selector) -> Result<Vec<Selector>> {
+        if let Some(bucket) = &selector.bucket {
+            return Ok(if is_hidden(bucket) { Vec::new() } else { vec![selector.clone()] });
+        }
+        if !self.hides() {
+            return Ok(vec![selector.clone()]);
+        }
+        let all: BTreeSet<String> = self.list(selector)?.into_iter().map(|i| i.key.bucket).collect();
+        Ok(all.into_iter().map(|b| Selector { bucket: Some(b), ..selector.clone() }).collect())
+    }
+
+    /// Deletes; `note` is called first for each of the series that has revisions, while nobody writes to one.
+    fn take_away(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+        note: &mut dyn FnMut(&SeriesKey) -> Result<()>,
+    ) -> Result<DeleteReport> {
+        let mut report = DeleteReport { series: 0, rows: Some(0) };
+        if range.start >= range.end {
+            return Ok(report);
+        }
+        self.seed()?;
+        let _turns = self.all_turns();
+        for chosen in self.buckets(selector)? {
+            if self.rules.rules.iter().any(|r| chosen.bucket.as_ref() == Some(&r.bucket)) {
+                let all = self.engine.list(&chosen)?;
+                all.iter().map(|i| &i.key).filter(|key| self.is_watched(key)).try_for_each(&mut *note)?;
+            }
+            let done = self.engine.delete(&chosen, range)?;
+            report.series += done.series;
+            report.rows = report.rows.zip(done.rows).map(|(a, b)| a + b);
+        }
+        Ok(report)
+    }
+
+    /// [`SeriesEngine::delete`] by retention: the rows are gone from what was known before, too.
+    pub(crate) fn forget(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+        if self.rules.rules.is_empty() {
+            return self.delete(selector, range);
+        }
+        self.take_away(selector, range, &mut |key| {
+            let ticket = self.clock.draw(1);
+            let series = vec![(hidden(key), undo::gone(range, ticket.at))];
+            self.engine.write(WriteBatch { series }).map(|_| ())
+        })
+    }
+}
+
+impl SeriesEngine for Recorder {
+    fn write(&self, batch: WriteBatch) -> Result<WriteReport> {
+        if let Some((key, _)) = batch.series.iter().find(|(k, _)| is_hidden(&k.bucket)) {
+            return Err(Error::invalid(format!("the bucket `{}` is the host's own", key.bucket))
+                .hint("write to another bucket"));
+        }
+        if batch.series.iter().any(|(k, _)| self.is_watched(k)) {
+            self.record(batch)
+        } else {
+            self.engine.write(batch)
+        }
+    }
+
+    fn scan(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        budget: &Budget,
+    ) -> Result<FrameStream> {
+        if is_hidden(&key.bucket) {
+            return Ok(Box::new(std::iter::empty()));
+        }
+        self.engine.scan(key, range, fields, budget)
+    }
+
+    /// What goes from a series with revisions is kept for its window.
+    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+        if !self.hides() {
+            return self.engine.delete(selector, range);
+        }
+        let mut ticket = None;
+        self.take_away(selector, range, &mut |key| self.keep(key, range, &mut ticket))
+    }
+
+    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
+        let mut all = self.engine.latest(selector)?;
+        all.retain(|l| !is_hidden(&l.key.bucket));
+        Ok(all)
+    }
+
+    fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {
+        let mut all = self.engine.list(selector)?;
+        all.retain(|i| !is_hidden(&i.key.bucket));
+        Ok(all)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.engine.capabilities()
+    }
+
+    /// Without the series and rows of the logs.
+    fn stats(&self) -> Result<EngineStats> {
+        let mut stats = self.engine.stats()?;
+        let buckets: BTreeSet<&str> =
+            self.rules.buckets().into_iter().chain(self.rules.ended.iter().map(String::as_str)).collect();
+        for bucket in buckets {
+            let log = Selector { bucket: Some(hidden_bucket(bucket)), ..Selector::default() };
+            for info in self.engine.list(&log)? {
+                stats.series = stats.series.saturating_sub(1);
+                stats.rows = stats.rows.saturating_sub(info.rows);
+            }
+        }
+        Ok(stats)
+    }
+
+    fn seal(&self) -> Result<()> {
+        self.engine.seal()
+    }
+    fn compact(&self) -> Result<CompactReport> {
+        self.engine.compact()
+    }
+    fn verify(&self, budget: &Budget) -> Result<Vec<Fault>> {
+        self.engine.verify(budget)
+    }
+}
