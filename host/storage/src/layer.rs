@@ -20,6 +20,7 @@ use crate::files::FileStores;
 use crate::manifest::{EngineKind, Manifest};
 use crate::plugins::PluginRuns;
 use crate::retention::Retention;
+use crate::rollups::Rollups;
 use crate::series::embedded::{EmbeddedEngine, EngineOptions};
 use crate::series::influx::InfluxEngine;
 use crate::series::revisions::Rules;
@@ -49,6 +50,7 @@ pub struct DataLayer {
     files: FileStores,
     plugins: PluginRuns,
     series: SeriesStore,
+    rollups: Rollups,
     /// The same engine as in `series`, where it is the one that keeps its data here.
     embedded: Option<Arc<EmbeddedEngine>>,
     changes: Arc<Changes>,
@@ -94,10 +96,12 @@ impl DataLayer {
         let files = FileStores::open(&manifest.files, db.clone(), writable)?;
         let OpenEngine { engine, embedded } = open_series(manifest)?;
         let changes: Arc<Changes> = Arc::default();
+        let rollups = Rollups::open(manifest.rollups.clone(), db.clone())?;
         let rules = Rules::declare(&db, &manifest.series.revisions, crate::schema::now_ns());
         Ok(Arc::new(Self {
             series: SeriesStore::new(engine, manifest, disk.clone(), audit.clone(), changes.clone())
-                .with_revisions(rules),
+                .recording(rules, rollups.watch()),
+            rollups,
             skills: Skills::new(db.clone(), changes.clone()),
             settings: Settings::new(db.clone()),
             tokens: Tokens::new(db.clone()),
@@ -141,6 +145,9 @@ impl DataLayer {
     }
     pub fn series(&self) -> &SeriesStore {
         &self.series
+    }
+    pub fn rollups(&self) -> &Rollups {
+        &self.rollups
     }
     /// What was committed and nobody has taken yet.
     pub fn changes(&self) -> &Arc<Changes> {
@@ -190,8 +197,8 @@ impl DataLayer {
         if let Some(engine) = &self.embedded {
             engine.maintain()?;
         }
-        self.series.maintain(&self.db)?;
-        self.disk.hold_reserve()
+        let (kept, rolled) = (self.series.maintain(&self.db), self.rollups.maintain(self));
+        self.disk.hold_reserve().and(kept).and(rolled)
     }
 
     /// The value of a secret of the manifest, without the newline at its end. Never written to a log.

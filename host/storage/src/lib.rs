@@ -13,6 +13,7 @@ pub mod layer;
 pub mod manifest;
 pub mod plugins;
 pub mod retention;
+pub mod rollups;
 pub mod schema;
 pub mod series;
 pub mod settings;

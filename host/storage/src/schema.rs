@@ -17,6 +17,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(5, "tokens and plugins", "0005_tokens_plugins.sql"),
     migration!(6, "skill index", "0006_skill_index.sql"),
     migration!(7, "revisions of series", "0007_revisions.sql"),
+    migration!(8, "rollups", "0008_rollups.sql"),
 ];
 
 /// Nanoseconds since the Unix epoch, by the wall clock.

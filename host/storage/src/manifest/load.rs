@@ -143,8 +143,10 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
         .collect();
     let plugins: BTreeMap<String, Plugin> = plugins;
     let backups = super::backup::read_backups(&root, &plugins, &secrets);
+    let rollups = super::rollups::read_rollups(&root, &series.bucket);
     let manifest = Manifest {
         path: path.to_path_buf(),
+        rollups,
         http: read_http(&root.section("http")),
         disk: read_disk(&root.section("disk")),
         limits,

@@ -14,6 +14,7 @@ mod load;
 mod plugin;
 mod reader;
 mod revisions;
+mod rollups;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -40,6 +41,8 @@ pub struct Manifest {
     pub plugins: BTreeMap<String, Plugin>,
     /// `[backup.NAME]`: repositories on backup targets.
     pub backups: BTreeMap<String, Offsite>,
+    /// `[rollups.NAME]`, by name.
+    pub rollups: Vec<crate::rollups::Definition>,
 }
 
 /// `[host]`

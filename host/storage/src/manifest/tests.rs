@@ -296,3 +296,56 @@ fn revisions_are_a_list_of_patterns_with_windows() {
     assert_eq!(read(&many(1_000)).len(), 1_000);
     assert!(problems(&many(1_001))[0].contains("more than 1000"));
 }
+
+#[test]
+fn rollups_name_a_source_a_timeframe_and_do_not_meet() {
+    let read = |text: &str| Manifest::parse(text, Path::new("/nowhere/shiphold.toml")).unwrap().rollups;
+    let of =
+        |from: &str, to: &str, more: &str| format!("[rollups.r]\nfrom = \"{from}\"\nto = \"{to}\"\n{more}");
+    let r = &read(&of("bar.1m.*", "1h", ""))[0];
+    assert_eq!((r.name.as_str(), r.bucket.as_str(), r.timezone.name()), ("r", "market", "UTC"));
+    assert_eq!(read(&of("tick.*", "1m", "timezone = \"Europe/Berlin\""))[0].timezone.name(), "Europe/Berlin");
+    let free = read(&of("metric.*", "1h", "aggregates = [\"mean(value)\", \"quantile(value,0.95)\"]"));
+    assert_eq!(free[0].aggregates[1].q, Some(0.95));
+    // A rollup of a rollup.
+    let chain = format!("{}\n[rollups.days]\nfrom = \"bar.1h.*\"\nto = \"1d\"", of("bar.1m.*", "1h", ""));
+    assert_eq!(read(&chain).len(), 2);
+
+    one("[rollups.r]\nto = \"1h\"", 1, "rollups.r.from", "is missing");
+    one(&of("bar.1m.*", "1x", ""), 3, "rollups.r.to", "not a timeframe");
+    one(&of("bar.*", "1d", ""), 2, "rollups.r.from", "aggregates");
+    one(&of("metric.*", "1d", ""), 2, "rollups.r.from", "aggregates");
+    // Its own target, and one that whole bars do not fill.
+    one(&of("bar.1h.*", "1h", ""), 3, "rollups.r.to", "do not fill");
+    one(&of("bar.4h.*", "1h", ""), 3, "rollups.r.to", "do not fill");
+    one(&of("bar.1m.*", "1h", "timezone = \"Mars\""), 4, "rollups.r.timezone", "not an IANA zone");
+    one(
+        &of("metric.*", "1h", "aggregates = [\"avg(value)\"]"),
+        4,
+        "rollups.r.aggregates",
+        "not FUNCTION(FIELD)",
+    );
+    one(
+        &of("metric.*", "1h", "aggregates = [\"quantile(value,1.5)\"]"),
+        4,
+        "rollups.r.aggregates",
+        "not FUNCTION",
+    );
+    one(
+        &of("metric.*", "1h", "aggregates = [\"sum(a)\", \"sum(a)\"]"),
+        4,
+        "rollups.r.aggregates",
+        "given twice",
+    );
+    one(&of("*", "1h", "aggregates = [\"sum(a)\"]"), 2, "rollups.r.from", "feed itself");
+    let two = format!("{}[rollups.s]\nfrom = \"tick.A*\"\nto = \"1h\"", of("bar.1m.*", "1h", ""));
+    one(&two, 6, "rollups.s.to", "as [rollups.r] does");
+    assert!(problems(&two.replace("to = \"1h\"\n[", "to = \"2h\"\n[")).is_empty());
+    let many: String = (0..=100).map(|i| format!("\"sum(f{i})\",")).collect();
+    one(&of("metric.*", "1h", &format!("aggregates = [{many}]")), 4, "rollups.r.aggregates", "more than 100");
+    let lots = |n: usize| -> String {
+        (0..n).map(|i| format!("[rollups.r{i}]\nfrom = \"tick.S{i}\"\nto = \"1h\"\n")).collect()
+    };
+    assert_eq!(read(&lots(1_000)).len(), 1_000);
+    assert!(problems(&lots(1_001)).iter().any(|p| p.contains("more than 1000")));
+}

@@ -1,11 +1,11 @@
 //! Rows into a file store, as gzip of line protocol, read back before they count as archived.
 
-use super::rollup::first_time;
 use crate::backup::lines::SeriesReader;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::files::{PutOptions, as_error};
 use crate::layer::DataLayer;
+use crate::rollups::roll::first_time;
 use crate::series::kinds::Kind as SeriesKind;
 use crate::series::model::TIME_MIN_NS;
 use crate::series::{Budget, SeriesKey, TimeRange};

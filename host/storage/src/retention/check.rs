@@ -179,8 +179,12 @@ impl<'a> View<'a> {
                 rollups.push((timeframe, target, until));
             }
         }
-        let whole =
-            |t: i64| rollups.iter().map(|(timeframe, _, _)| timeframe.floor(t, UTC)).min().unwrap_or(t);
+        // Those of the manifest hold the rows in windows of their own zone.
+        let continuous = self.layer.rollups().covers(key)?;
+        let whole = |t: i64| {
+            let planned = rollups.iter().map(|(timeframe, _, _)| timeframe.floor(t, UTC));
+            planned.chain(continuous.iter().map(|c| c.timeframe.floor(t, c.zone))).min().unwrap_or(t)
+        };
         let mut effective = before;
         // Weeks and months rarely begin together: rounding for one may ask for rounding for the other again.
         let mut rounds = 0;
@@ -201,6 +205,14 @@ impl<'a> View<'a> {
                 shown(effective)
             )));
         }
+        if let Some(c) = continuous.iter().find(|c| c.until < effective) {
+            return Err(Error::invalid(format!(
+                "its rollup {} holds rows before {}, not before {}: it is still at work",
+                c.target,
+                shown(c.until),
+                shown(effective)
+            )));
+        }
         let archived = marks.archives().any(|(store, until)| {
             let path = || {
                 archive::example_path(key, self.infos.get(key).and_then(|i| i.min_time).unwrap_or_default())
@@ -210,7 +222,7 @@ impl<'a> View<'a> {
                 && grants::write_file(caller, store, &path()).is_ok()
         });
         let must = matches!(Kind::of(&key.measurement), Kind::Tick | Kind::Bar);
-        if must && rollups.is_empty() && !archived {
+        if must && rollups.is_empty() && continuous.is_empty() && !archived {
             return Err(Error::invalid(format!(
                 "{key} has no rollup and no archive before {}: its rows would be lost",
                 shown(effective)

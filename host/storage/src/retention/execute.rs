@@ -3,12 +3,13 @@
 
 use super::check::{View, target_of, timeframe_in};
 use super::marks::{self, Marks, archive_target};
-use super::{Action, CheckedPlan, PlanReport, archive, rollup};
+use super::{Action, CheckedPlan, PlanReport, archive};
 use crate::audit::{Audit, Entry};
 use crate::caller::Caller;
 use crate::disk::Level;
 use crate::error::{Error, Result};
 use crate::layer::DataLayer;
+use crate::rollups::roll as rollup;
 use crate::series::model::TIME_MIN_NS;
 use crate::series::{Budget, Selector, SeriesKey, TimeRange};
 use serde_json::{Value, json};
@@ -135,7 +136,16 @@ impl Run<'_> {
             Caller::Plugin { grants, .. } => grants.overwrite,
             Caller::Operator | Caller::Token { .. } => true,
         };
-        let job = rollup::Job { key, timeframe, target: &target, dropped, until: before, overwrite };
+        let job = rollup::Job {
+            key,
+            timeframe,
+            zone: chrono_tz::Tz::UTC,
+            aggregates: None,
+            target: &target,
+            dropped,
+            range: TimeRange { start: TIME_MIN_NS, end: before },
+            overwrite,
+        };
         let rolled = rollup::roll(self.layer.series().engine().as_ref(), job)?;
         let detail = json!({ "target": target.to_string(), "before": before, "rows": rolled.rows, "bars": rolled.bars });
         self.record("retention.downsample", key, detail, |tx| {
@@ -164,6 +174,7 @@ impl Run<'_> {
                 self.downsample(key, measurement, before)?;
             }
         }
+        self.layer.rollups().catch_up(self.layer, key, before)?;
         for (store, until) in marks.archives() {
             if until >= before && self.layer.files().names().any(|n| n == store) {
                 self.archive(key, store, before)?;

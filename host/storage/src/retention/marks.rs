@@ -58,14 +58,17 @@ pub(super) fn of(c: &Connection, key: &SeriesKey) -> Result<Marks> {
     while let Some(r) = rows.next()? {
         out.until.insert(r.get(0)?, r.get(1)?);
     }
+    out.dropped_until = dropped_until(c, key)?;
+    Ok(out)
+}
+
+/// Rows of a series before this time were dropped.
+pub(crate) fn dropped_until(c: &Connection, key: &SeriesKey) -> Result<Option<i64>> {
     let mut statement = c.prepare_cached(
         "SELECT dropped_until_ns FROM retention_drops WHERE bucket = ?1 AND measurement = ?2 AND tags = ?3",
     )?;
-    let mut rows = statement.query((at.0, at.1, &at.2))?;
-    if let Some(r) = rows.next()? {
-        out.dropped_until = Some(r.get(0)?);
-    }
-    Ok(out)
+    let mut rows = statement.query((&key.bucket, &key.measurement, tags(key)?))?;
+    Ok(rows.next()?.map(|r| r.get(0)).transpose()?)
 }
 
 /// Notes that rows before `until` are in a target; a mark never goes back.

@@ -6,13 +6,13 @@ mod check;
 mod execute;
 mod grants;
 mod marks;
-mod rollup;
 mod summaries;
 
 #[cfg(test)]
 mod tests;
 
 pub use check::{ACTIONS_MAX, KEEP_DEFAULT};
+pub(crate) use marks::dropped_until;
 
 use crate::caller::Caller;
 use crate::error::Result;

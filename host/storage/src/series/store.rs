@@ -14,6 +14,7 @@ use crate::changes::{Change, Changes};
 use crate::disk::DiskGuard;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Limits, Manifest};
+use crate::rollups::Watch;
 use crate::schema::now_ns;
 use crate::sqlite::Database;
 use serde_json::json;
@@ -82,10 +83,10 @@ impl SeriesStore {
         }
     }
 
-    /// Records changes by these rules, from now on.
+    /// Records changes by these rules, and has late rows noted, from now on.
     #[must_use]
-    pub(crate) fn with_revisions(mut self, rules: Rules) -> Self {
-        self.recorder = Recorder::new(self.recorder.stored().clone(), rules);
+    pub(crate) fn recording(mut self, rules: Rules, watch: Arc<Watch>) -> Self {
+        self.recorder = Recorder::watched(self.recorder.stored().clone(), rules, watch);
         self.engine = self.recorder.clone();
         self
     }

@@ -22,3 +22,4 @@ pub use joined::{Joined, Shape};
 pub use table::Table;
 pub use time::{parse_time, shown_time};
 pub use window::resample_bars;
+pub(crate) use window::windows_of;

@@ -1,6 +1,6 @@
 //! Aggregates over windows of time: running accumulators over frames, a run of rows of one window at a time.
 
-use super::ast::Function;
+use super::ast::{Aggregate, Function};
 use super::columns::Builder;
 use crate::error::{Error, Result};
 use crate::series::kinds::{Bar, Kind, Timeframe};
@@ -22,6 +22,20 @@ pub(super) struct Spec {
     pub(super) q: f64,
     /// The type of the output.
     pub(super) of: FieldType,
+}
+
+impl Spec {
+    /// An aggregate of a field, if it is one of this field, and one that its type has.
+    fn of(aggregate: &Aggregate, field: &str, of: FieldType) -> Option<Self> {
+        let gives = aggregate.function.gives(of).filter(|_| aggregate.field == field)?;
+        Some(Self {
+            output: aggregate.column(),
+            input: field.to_string(),
+            function: aggregate.function,
+            q: aggregate.q.unwrap_or_default(),
+            of: gives,
+        })
+    }
 }
 
 /// What a series is resampled as.
@@ -379,7 +393,18 @@ fn better(a: Value, b: Value, least: bool) -> Value {
 /// the high the greatest, the low the least, the close the last, the volume the sum, another number the last. Holds
 /// the answer in memory, never the rows.
 pub fn resample_bars(stream: FrameStream, timeframe: Timeframe, budget: &Budget) -> Result<Frame> {
-    let mut fold = Fold::new(timeframe, Tz::UTC, Vec::new());
+    windows_of(stream, timeframe, Tz::UTC, None, budget)
+}
+
+/// [`resample_bars`] in a zone; or, with `aggregates`, windows of whatever the stream holds.
+pub(crate) fn windows_of(
+    stream: FrameStream,
+    timeframe: Timeframe,
+    zone: Tz,
+    aggregates: Option<&[Aggregate]>,
+    budget: &Budget,
+) -> Result<Frame> {
+    let mut fold = Fold::new(timeframe, zone, Vec::new());
     let mut shape = None;
     let mut rows = 0;
     for frame in stream {
@@ -396,11 +421,15 @@ pub fn resample_bars(stream: FrameStream, timeframe: Timeframe, budget: &Budget)
             Shape::Bars
         });
         for column in &frame.columns {
-            if !fold.knows(&column.name) {
-                for spec in shape.specs(&column.name, column.values.field_type()) {
-                    fold.add(spec);
-                }
+            if fold.knows(&column.name) {
+                continue;
             }
+            let of = column.values.field_type();
+            let specs = match aggregates {
+                None => shape.specs(&column.name, of),
+                Some(all) => all.iter().filter_map(|a| Spec::of(a, &column.name, of)).collect(),
+            };
+            specs.into_iter().for_each(|spec| fold.add(spec));
         }
         fold.frame(&frame)?;
     }

@@ -22,6 +22,7 @@ use super::{
     Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
 };
 use crate::error::{Error, Result};
+use crate::rollups::Watch;
 use crate::schema::now_ns;
 use clock::{Clock, Ticket};
 use known::Known;
@@ -42,6 +43,8 @@ type Newest = HashMap<SeriesKey, i64>;
 pub(crate) struct Recorder {
     engine: Arc<dyn SeriesEngine>,
     rules: Rules,
+    /// What must be noted before late rows are written.
+    watch: Arc<Watch>,
     clock: Clock,
     /// Held by a writer from its look to its write.
     stripes: Vec<Mutex<Newest>>,
@@ -52,9 +55,14 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new(engine: Arc<dyn SeriesEngine>, rules: Rules) -> Arc<Self> {
+        Self::watched(engine, rules, Arc::default())
+    }
+
+    pub(crate) fn watched(engine: Arc<dyn SeriesEngine>, rules: Rules, watch: Arc<Watch>) -> Arc<Self> {
         Arc::new(Self {
             engine,
             rules,
+            watch,
             clock: Clock::default(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             seeded: Mutex::default(),
@@ -253,6 +261,7 @@ impl SeriesEngine for Recorder {
             return Err(Error::invalid(format!("the bucket `{}` is the host's own", key.bucket))
                 .hint("write to another bucket"));
         }
+        let _turn = self.watch.enter(&batch)?;
         if batch.series.iter().any(|(k, _)| self.is_watched(k)) {
             self.record(batch)
         } else {

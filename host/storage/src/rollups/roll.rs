@@ -9,11 +9,11 @@
 use crate::error::{Error, Kind, Result};
 use crate::series::kinds::Timeframe;
 use crate::series::model::TIME_MIN_NS;
-use crate::series::query::resample_bars;
+use crate::series::query::{Aggregate, Function, windows_of};
 use crate::series::{
-    Budget, Column, Frame, FrameStream, SeriesEngine, SeriesKey, TimeRange, Values, WriteBatch,
+    Budget, Column, Frame, FrameStream, SeriesEngine, SeriesKey, TimeRange, TypeConflict, Values, WriteBatch,
 };
-use chrono_tz::Tz::UTC;
+use chrono_tz::Tz;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,14 +24,16 @@ const BUCKETS_PER_SLICE: usize = 4_096;
 
 /// What a rollup read and wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Rolled {
-    pub(super) rows: u64,
+pub(crate) struct Rolled {
+    pub(crate) rows: u64,
     /// Bars that were new or changed.
-    pub(super) bars: u64,
+    pub(crate) bars: u64,
+    /// Bars that late rows could only widen: their raw rows are gone.
+    pub(crate) kept: u64,
 }
 
 /// The first time at or after `range.start`, if there is a row.
-pub(super) fn first_time(
+pub(crate) fn first_time(
     engine: &dyn SeriesEngine,
     key: &SeriesKey,
     range: TimeRange,
@@ -50,78 +52,111 @@ pub(super) fn first_time(
 
 /// What to roll up, and into what.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Job<'a> {
-    pub(super) key: &'a SeriesKey,
-    pub(super) timeframe: Timeframe,
-    pub(super) target: &'a SeriesKey,
+pub(crate) struct Job<'a> {
+    pub(crate) key: &'a SeriesKey,
+    pub(crate) timeframe: Timeframe,
+    /// The zone in which days and weeks begin.
+    pub(crate) zone: Tz,
+    /// `None`: bars of bars or ticks.
+    pub(crate) aggregates: Option<&'a [Aggregate]>,
+    pub(crate) target: &'a SeriesKey,
     /// Rows before this time are late.
-    pub(super) dropped: Option<i64>,
-    /// Rows before this time, a whole bar, are rolled up.
-    pub(super) until: i64,
+    pub(crate) dropped: Option<i64>,
+    /// Whole bars: their rows are rolled up.
+    pub(crate) range: TimeRange,
     /// Bars that came from a feed may be replaced.
-    pub(super) overwrite: bool,
+    pub(crate) overwrite: bool,
+}
+
+/// Some bars of a job.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    /// What is to be written into the target.
+    pub(crate) new: Frame,
+    pub(crate) rolled: Rolled,
+    /// Rows before this time are in it.
+    pub(crate) reached: i64,
 }
 
 /// Does one job; doing it again changes nothing.
-pub(super) fn roll(engine: &dyn SeriesEngine, job: Job<'_>) -> Result<Rolled> {
-    let Job { key, timeframe, target, dropped, until, overwrite } = job;
-    let budget = Budget::default();
+pub(crate) fn roll(engine: &dyn SeriesEngine, job: Job<'_>) -> Result<Rolled> {
     let mut out = Rolled::default();
-    // From here on, every bucket has all its raw rows.
-    let whole_from = dropped.map_or(TIME_MIN_NS, |d| ceil(timeframe, d));
-    let mut from = TIME_MIN_NS;
-    while let Some(first) = first_time(engine, key, TimeRange { start: from, end: until }, &budget)? {
-        let start = timeframe.floor(first, UTC);
-        let mut end = start;
-        for _ in 0..BUCKETS_PER_SLICE {
-            end = timeframe.next(end, UTC);
-            if end >= until {
-                end = until;
-                break;
-            }
-        }
-        let late = start < whole_from;
-        if late {
-            end = end.min(whole_from);
-        }
-        let slice = TimeRange { start: start.max(TIME_MIN_NS), end };
-        let tally = Arc::new(Mutex::new(Tally::default()));
-        let mut bars = resample_bars(
-            tallied(engine.scan(key, slice, None, &budget)?, timeframe, tally.clone()),
-            timeframe,
-            &budget,
-        )?;
-        let tally = std::mem::take(&mut *tally.lock().unwrap_or_else(PoisonError::into_inner));
-        bars.columns.push(tally.column(&bars.times));
-        let have = collect(engine.scan(target, slice, None, &budget)?)?;
-        let mut new = if late { widened(&have, &bars) } else { changed(&have, &bars) };
-        if !overwrite {
-            new = select(&new, &|time, _, _| !have.is_of_a_feed(time));
-        }
-        out.rows += tally.rows;
-        out.bars += new.len() as u64;
-        if !new.is_empty() {
-            let report = engine.write(WriteBatch { series: vec![(target.clone(), new)] })?;
+    let mut from = job.range.start;
+    while let Some(slice) = next_slice(engine, &job, from, BUCKETS_PER_SLICE)? {
+        out.rows += slice.rolled.rows;
+        out.bars += slice.rolled.bars;
+        out.kept += slice.rolled.kept;
+        if !slice.new.is_empty() {
+            let report = engine.write(WriteBatch { series: vec![(job.target.clone(), slice.new)] })?;
             if report.dropped > 0 {
-                let fields: Vec<String> = report
-                    .conflicts
-                    .iter()
-                    .map(|c| format!("{} is {}, not {}", c.field, c.have, c.got))
-                    .collect();
-                return Err(Error::new(
-                    Kind::Conflict,
-                    format!("the rollup {target} holds fields of other types: {}", fields.join(", ")),
-                )
-                .hint("delete that series, or roll up into another timeframe"));
+                return Err(conflict(job.target, &report.conflicts));
             }
         }
-        from = end;
+        from = slice.reached;
     }
     Ok(out)
 }
 
-fn ceil(timeframe: Timeframe, t: i64) -> i64 {
-    if timeframe.floor(t, UTC) == t { t } else { timeframe.next(t, UTC) }
+/// The target holds what the rollup cannot write beside.
+pub(crate) fn conflict(target: &SeriesKey, conflicts: &[TypeConflict]) -> Error {
+    let fields: Vec<String> = conflicts
+        .iter()
+        .filter(|c| c.bucket == target.bucket && c.measurement == target.measurement)
+        .map(|c| format!("{} is {}, not {}", c.field, c.have, c.got))
+        .collect();
+    Error::new(
+        Kind::Conflict,
+        format!("the rollup {target} holds fields of other types: {}", fields.join(", ")),
+    )
+    .hint("delete that series, or roll up into another timeframe")
+}
+
+/// The first bars at or after `from`, at most `buckets` of them; `None`: there are no more rows.
+pub(crate) fn next_slice(
+    engine: &dyn SeriesEngine,
+    job: &Job<'_>,
+    from: i64,
+    buckets: usize,
+) -> Result<Option<Slice>> {
+    let Job { key, timeframe, zone, aggregates, target, dropped, range, overwrite } = *job;
+    let (budget, until) = (Budget::default(), range.end);
+    let Some(first) = first_time(engine, key, TimeRange { start: from, end: until }, &budget)? else {
+        return Ok(None);
+    };
+    let start = timeframe.floor(first, zone);
+    let mut end = start;
+    for _ in 0..buckets.max(1) {
+        end = timeframe.next(end, zone);
+        if end >= until {
+            end = until;
+            break;
+        }
+    }
+    // From here on, every bucket has all its raw rows.
+    let whole_from = dropped.map_or(TIME_MIN_NS, |d| ceil(timeframe, zone, d));
+    let late = start < whole_from;
+    if late {
+        end = end.min(whole_from);
+    }
+    let slice = TimeRange { start: start.max(TIME_MIN_NS), end };
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let rows = tallied(engine.scan(key, slice, None, &budget)?, timeframe, zone, tally.clone());
+    let mut bars = windows_of(rows, timeframe, zone, aggregates, &budget)?;
+    let tally = std::mem::take(&mut *tally.lock().unwrap_or_else(PoisonError::into_inner));
+    bars.columns.push(tally.column(&bars.times));
+    let have = collect(engine.scan(target, slice, None, &budget)?)?;
+    let kept = bars.times.iter().filter(|t| late && have.at.contains_key(*t)).count() as u64;
+    let mut new = if late { widened(&have, &bars, aggregates) } else { changed(&have, &bars) };
+    if !overwrite {
+        new = select(&new, &|time, _, _| !have.is_of_a_feed(time));
+    }
+    let rolled = Rolled { rows: tally.rows, bars: new.len() as u64, kept };
+    Ok(Some(Slice { new, rolled, reached: end }))
+}
+
+/// The start of the first whole bar at or after a time.
+pub(crate) fn ceil(timeframe: Timeframe, zone: Tz, t: i64) -> i64 {
+    if timeframe.floor(t, zone) == t { t } else { timeframe.next(t, zone) }
 }
 
 /// Rows of the source, by the bar that they fall into.
@@ -133,11 +168,11 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, times: &[i64], timeframe: Timeframe) {
+    fn add(&mut self, times: &[i64], timeframe: Timeframe, zone: Tz) {
         self.rows += times.len() as u64;
         let mut rest = times;
         while let Some(first) = rest.first() {
-            let bar = timeframe.bar_at(*first, UTC);
+            let bar = timeframe.bar_at(*first, zone);
             let (these, later) = rest.split_at(rest.partition_point(|t| *t < bar.end).max(1));
             let n = i64::try_from(these.len()).unwrap_or(i64::MAX);
             match self.bars.last_mut() {
@@ -160,10 +195,10 @@ impl Tally {
 }
 
 /// Counts what passes. What a source says of its own rollup is none of the target's business.
-fn tallied(stream: FrameStream, timeframe: Timeframe, tally: Arc<Mutex<Tally>>) -> FrameStream {
+fn tallied(stream: FrameStream, timeframe: Timeframe, zone: Tz, tally: Arc<Mutex<Tally>>) -> FrameStream {
     Box::new(stream.map(move |frame| {
         let mut frame = frame?;
-        tally.lock().unwrap_or_else(PoisonError::into_inner).add(&frame.times, timeframe);
+        tally.lock().unwrap_or_else(PoisonError::into_inner).add(&frame.times, timeframe, zone);
         frame.columns.retain(|c| c.name != SOURCE_ROWS);
         Ok(frame)
     }))
@@ -208,14 +243,18 @@ fn changed(have: &Have, bars: &Frame) -> Frame {
 }
 
 /// New bars whole; of bars that are there, a higher high and a lower low.
-fn widened(have: &Have, bars: &Frame) -> Frame {
+fn widened(have: &Have, bars: &Frame, aggregates: Option<&[Aggregate]>) -> Frame {
+    let is = |column: &str, function: Function, of_bars: &str| match aggregates {
+        None => column == of_bars,
+        Some(all) => all.iter().any(|a| a.function == function && a.column() == column),
+    };
     select(bars, &|time, column, row| {
         let Some(new) = column.get(row) else { return false };
         let Some(old) = have.column(time, &column.name) else { return true };
         let number = |v: &crate::series::Value| v.as_f64();
-        match (column.name.as_str(), old.as_ref().and_then(number), number(&new)) {
-            ("high", Some(old), Some(new)) => new > old,
-            ("low", Some(old), Some(new)) => new < old,
+        match (old.as_ref().and_then(number), number(&new)) {
+            (Some(old), Some(new)) if is(&column.name, Function::Max, "high") => new > old,
+            (Some(old), Some(new)) if is(&column.name, Function::Min, "low") => new < old,
             // Open, close, volume and rows of a bar whose rows are gone cannot be told again.
             _ => false,
         }
