@@ -12,6 +12,7 @@ mod kit;
 mod output;
 mod plugins;
 mod queries;
+mod rollups;
 mod series;
 mod serve;
 mod settings;
@@ -67,6 +68,9 @@ enum Command {
     /// Named queries that plugins offer: VWAP, joins, sessions
     #[command(subcommand)]
     Queries(queries::Verb),
+    /// Rollups of the manifest: how they stand, and running them
+    #[command(subcommand)]
+    Rollups(rollups::Verb),
     /// Settings: namespaces of typed values with revisions
     #[command(subcommand)]
     Settings(settings::Verb),
@@ -142,6 +146,7 @@ async fn noun(command: Command, client: &Client, out: &Output) -> Result<ExitCod
         Command::Skills(verb) => skills::run(verb, client, out).await?,
         Command::Series(verb) => return series::run(verb, client, out).await,
         Command::Queries(verb) => queries::run(verb, client, out).await?,
+        Command::Rollups(verb) => return rollups::run(verb, client, out).await,
         Command::Settings(verb) => settings::run(verb, client, out).await?,
         Command::Audit(verb) => return audit::run(verb, client, out).await,
         Command::Files(verb) => return files::run(verb, client, out).await,

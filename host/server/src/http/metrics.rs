@@ -8,6 +8,7 @@ use axum::Extension;
 use axum::extract::State;
 use shiphold_runtime::{PluginCounts, PluginStatus, Plugins};
 use shiphold_storage::disk::Level;
+use shiphold_storage::rollups::Status;
 use shiphold_storage::{Caller, DataLayer, Error, Result, Scope};
 use std::io::Write as _;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub(super) async fn show(State(app): State<Arc<App>>, Extension(caller): Extensi
         );
         app.counters.write(&mut t);
         // A store that cannot answer must not take the other figures away.
-        for part in [series, disk, files] {
+        for part in [series, rollups, disk, files] {
             if let Err(e) = part(&app.layer, &mut t) {
                 tracing::warn!(error = ?e, "a part of the metrics is missing");
             }
@@ -40,6 +41,43 @@ pub(super) async fn show(State(app): State<Arc<App>>, Extension(caller): Extensi
         out.write_all(t.0.as_bytes()).map_err(|e| Error::io("writing the answer", e))
     })
     .await
+}
+
+fn rollups(layer: &DataLayer, t: &mut Text) -> Result<()> {
+    let all = layer.rollups().list(&Caller::Operator)?;
+    if all.is_empty() {
+        return Ok(());
+    }
+    let mut each = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Status) -> f64| {
+        t.head(name, kind, help);
+        for r in &all {
+            t.value(name, &[("rollup", &r.name)], value(r));
+        }
+    };
+    each("shiphold_rollup_series", "gauge", "Sources with rows.", &|r| r.series as f64);
+    each(
+        "shiphold_rollup_behind_seconds",
+        "gauge",
+        "The longest stretch of finished windows that is not rolled up.",
+        &|r| r.behind_ns as f64 / 1e9,
+    );
+    each("shiphold_rollup_late_spans", "gauge", "Spans of windows with late rows that wait.", &|r| {
+        r.late as f64
+    });
+    each("shiphold_rollup_failing", "gauge", "1 while something is wrong.", &|r| {
+        f64::from(u8::from(r.error.is_some()))
+    });
+    each("shiphold_rollup_rows_total", "counter", "Raw rows read.", &|r| r.counts.rows as f64);
+    each("shiphold_rollup_windows_total", "counter", "Windows that were new or changed.", &|r| {
+        r.counts.windows as f64
+    });
+    each(
+        "shiphold_rollup_kept_total",
+        "counter",
+        "Windows only widened by late rows: retention had dropped their raw rows.",
+        &|r| r.counts.kept as f64,
+    );
+    Ok(())
 }
 
 fn series(layer: &DataLayer, t: &mut Text) -> Result<()> {

@@ -13,6 +13,7 @@ mod plugins;
 mod problem;
 mod queries;
 mod range;
+mod rollups;
 mod series;
 mod settings;
 mod skills;
@@ -63,6 +64,8 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/v1/series/seal", post(series::seal))
         .route("/v1/series/compact", post(series::compact))
         .route("/v1/series/verify", post(series::verify))
+        .route("/v1/rollups", get(rollups::list))
+        .route("/v1/rollups/run", post(rollups::run))
         .route("/v1/queries", get(queries::list))
         .route("/v1/queries/{name}", get(queries::ask).post(queries::ask_with))
         .route("/v1/skills", get(skills::list).post(skills::put))
