@@ -35,6 +35,12 @@ fn influxd_conforms() {
 }
 
 #[test]
+fn influxd_keeps_revisions() {
+    let server = Influxd::start();
+    crate::series::revisions::tests::a_history_is_read_again(std::sync::Arc::new(open(&server)));
+}
+
+#[test]
 fn an_outage_is_told_in_bounded_time_and_ends() {
     let mut server = Influxd::start();
     let engine = open(&server);

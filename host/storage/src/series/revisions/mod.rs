@@ -12,7 +12,7 @@ mod past;
 mod prune;
 mod rules;
 #[cfg(test)]
-mod tests;
+pub(in crate::series) mod tests;
 mod undo;
 
 pub(crate) use rules::Rules;

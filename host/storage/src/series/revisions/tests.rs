@@ -176,6 +176,21 @@ proptest! {
     }
 }
 
+/// One history, for an engine that takes its time.
+pub(in crate::series) fn a_history_is_read_again(engine: Arc<dyn SeriesEngine>) {
+    let ops = [
+        Op::Write(0, vec![(3, 0, 1.0), (5, 1, 2.0), (9, 1, -0.0)]),
+        Op::Write(1, vec![(1, 2, 1.0)]),
+        Op::Write(0, vec![(9, 1, 0.0), (4, 1, 3.0), (20, 0, 1.0), (5, 2, 1.5)]),
+        Op::Delete(0, 4, 10),
+        Op::Write(0, vec![(5, 1, 8.0), (25, 1, 1.0)]),
+        Op::Forget(0, 4),
+        Op::Delete(1, 0, 30),
+        Op::Write(1, vec![(1, 2, 2.0)]),
+    ];
+    every_state_is_read_again(engine, &ops);
+}
+
 #[test]
 fn rows_that_are_added_cost_one_row_of_the_log_a_batch() {
     let engine = Arc::new(ModelEngine::default());
