@@ -24,10 +24,7 @@ pub(super) struct Late {
 
 /// Forgets rollups that there are no more, and those that became others.
 pub(super) fn declare(tx: &Transaction<'_>, wanted: &[Definition]) -> Result<()> {
-    let there: Vec<(String, String)> = tx
-        .prepare_cached("SELECT name, definition FROM rollups")?
-        .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
+    let there = declared(tx)?;
     let same = |name: &str, text: &str| wanted.iter().any(|d| d.name == name && d.text() == text);
     for (name, text) in &there {
         if !same(name, text) {
@@ -44,14 +41,11 @@ pub(super) fn declare(tx: &Transaction<'_>, wanted: &[Definition]) -> Result<()>
     Ok(())
 }
 
-/// Must [`declare`] change anything?
-pub(super) fn is_declared(c: &Connection, wanted: &[Definition]) -> Result<bool> {
-    let there: Vec<(String, String)> = c
-        .prepare_cached("SELECT name, definition FROM rollups")?
-        .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let same = |d: &Definition| there.iter().any(|(name, text)| d.name == *name && d.text() == *text);
-    Ok(there.len() == wanted.len() && wanted.iter().all(same))
+/// The name and the definition of each rollup that was declared.
+pub(super) fn declared(c: &Connection) -> Result<Vec<(String, String)>> {
+    let mut statement = c.prepare_cached("SELECT name, definition FROM rollups")?;
+    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 pub(super) fn all(c: &Connection) -> Result<Vec<Mark>> {

@@ -26,10 +26,10 @@ use crate::series::kinds::Timeframe;
 use crate::series::{Budget, SeriesKey};
 use crate::sqlite::Database;
 use chrono_tz::Tz;
-use pass::{Only, State};
+use pass::{Only, State, Turn};
 use serde::Serialize;
 use serde_json::json;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
 /// Spans that a dry run lists.
@@ -107,23 +107,35 @@ pub struct Rollups {
     db: Arc<Database>,
     watch: Arc<Watch>,
     state: Mutex<State>,
+    /// Whoever works holds it.
+    turn: Mutex<Turn>,
 }
 
 impl Rollups {
-    /// Reads how far everything is; a rollup that was declared otherwise before begins anew.
-    pub(crate) fn open(definitions: Vec<Definition>, db: Arc<Database>) -> Result<Self> {
-        if !db.read(|c| marks::is_declared(c, &definitions))? {
-            db.write_always(|tx| marks::declare(tx, &definitions))?;
+    /// Reads how far everything is; a rollup that was declared otherwise before begins anew. Where that cannot be noted (a full disk
+    /// must not keep a host from starting) it does not begin before the next start.
+    pub(crate) fn open(mut definitions: Vec<Definition>, db: Arc<Database>) -> Result<Self> {
+        let there = db.read(marks::declared)?;
+        let same = |d: &Definition| there.iter().any(|(name, text)| d.name == *name && d.text() == *text);
+        if there.len() != definitions.len() || !definitions.iter().all(same) {
+            if let Err(e) = db.write_always(|tx| marks::declare(tx, &definitions)) {
+                tracing::warn!(error = %e, "new rollups wait for the next start: they could not be noted");
+                definitions.retain(same);
+            }
         }
         let all = db.read(marks::all)?;
         let watch = Arc::new(Watch::new(definitions.clone(), db.clone(), &all));
         let state = State::new(&definitions, all);
-        Ok(Self { definitions, db, watch, state: Mutex::new(state) })
+        Ok(Self { definitions, db, watch, state: Mutex::new(state), turn: Mutex::default() })
     }
 
     /// What writers are compared with.
     pub(crate) fn watch(&self) -> Arc<Watch> {
         self.watch.clone()
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -168,9 +180,9 @@ impl Rollups {
         }
         let only = Only { rollup: name, key: None };
         if dry_run {
-            return pass::look(self, &mut self.state(), layer, only);
+            return pass::look(self, layer, only);
         }
-        let report = pass::all(self, &mut self.state(), layer, only, budget)?;
+        let report = pass::all(self, &mut self.turn(), layer, only, budget)?;
         layer.audit().record(
             &Entry::new(caller, "rollups.run", format!("rollup:{}", name.unwrap_or("*")))
                 .detail(json!({ "rows": report.counts.rows, "windows": report.counts.windows })),
@@ -183,7 +195,14 @@ impl Rollups {
         if self.definitions.is_empty() {
             return Ok(());
         }
-        pass::step(self, &mut self.state(), layer, Instant::now() + STEP_TIME)
+        match self.turn.try_lock() {
+            Ok(mut turn) => pass::step(self, &mut turn, layer, Instant::now() + STEP_TIME),
+            Err(TryLockError::Poisoned(e)) => {
+                pass::step(self, &mut e.into_inner(), layer, Instant::now() + STEP_TIME)
+            }
+            // Somebody works already.
+            Err(TryLockError::WouldBlock) => Ok(()),
+        }
     }
 
     /// The rollups of a series, and how far each holds its rows.
@@ -206,7 +225,7 @@ impl Rollups {
         }
         let report = pass::all(
             self,
-            &mut self.state(),
+            &mut self.turn(),
             layer,
             Only { rollup: None, key: Some(key) },
             &Budget::default(),

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::layer::DataLayer;
 use crate::schema::now_ns;
 use crate::series::model::TIME_MIN_NS;
-use crate::series::{Budget, SeriesInfo, SeriesKey, TimeRange, WriteBatch};
+use crate::series::{Budget, Selector, SeriesInfo, SeriesKey, TimeRange, WriteBatch};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,10 @@ const LATE_MAX: usize = 1_024;
 /// Raw rows that a slice is meant to read, about; and its windows at most.
 const SLICE_ROWS: u64 = 500_000;
 const SLICE_WINDOWS_MAX: u64 = 4_096;
+/// A source that failed is tried again by the background work after this time.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Conflicts that an engine tells of one batch; it may leave out more.
+const CONFLICTS_TOLD: usize = 100;
 /// Windows, and slices, that are written together.
 const BATCH_WINDOWS: usize = 65_536;
 const BATCH_SLICES: usize = 1_024;
@@ -51,22 +55,19 @@ pub(super) struct Told {
     pub(super) error: Option<String>,
 }
 
-/// What is remembered between steps.
+/// How far everything is.
 #[derive(Debug)]
 pub(super) struct State {
     /// By rollup and source: as it is marked.
     until: HashMap<(usize, SeriesKey), i64>,
     told: Vec<Told>,
-    listed: Option<(Instant, Duration)>,
-    waiting: VecDeque<Work>,
 }
 
 impl State {
     pub(super) fn new(definitions: &[Definition], all: Vec<Mark>) -> Self {
         let place = |m: &Mark| definitions.iter().position(|d| d.name == m.rollup);
         let until = all.into_iter().filter_map(|m| Some(((place(&m)?, m.key), m.until))).collect();
-        let told = vec![Told::default(); definitions.len()];
-        Self { until, told, listed: None, waiting: VecDeque::new() }
+        Self { until, told: vec![Told::default(); definitions.len()] }
     }
 
     pub(super) fn told(&self) -> Vec<Told> {
@@ -76,7 +77,18 @@ impl State {
     pub(super) fn until(&self, rollup: usize, key: &SeriesKey) -> i64 {
         self.until.get(&(rollup, key.clone())).copied().unwrap_or(TIME_MIN_NS)
     }
+}
 
+/// What whoever works remembers from step to step.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    listed: Option<(Instant, Duration)>,
+    waiting: VecDeque<Work>,
+    /// Sources that failed, and when.
+    stuck: HashMap<(usize, SeriesKey), Instant>,
+}
+
+impl Turn {
     /// Is it time to look at all sources again?
     fn is_due(&self) -> bool {
         self.listed.is_none_or(|(at, took)| at.elapsed() >= took.saturating_mul(LIST_SHARE))
@@ -111,12 +123,19 @@ fn windows(d: &Definition, info: &SeriesInfo) -> usize {
 }
 
 /// Finished windows that are not rolled up. Nothing is changed but what is told.
-fn forward(r: &Rollups, state: &mut State, layer: &DataLayer, only: Only<'_>) -> Result<Vec<Work>> {
+fn forward(r: &Rollups, layer: &DataLayer, only: Only<'_>) -> Result<Vec<Work>> {
     let now = now_ns();
     let mut out = Vec::new();
     for (rollup, d) in r.definitions.iter().enumerate() {
+        let sources = match only.key {
+            Some(key) if !d.takes(key) => continue,
+            Some(key) => Selector::of(key),
+            None => d.sources(),
+        };
+        let there = layer.series().engine().list(&sources)?;
+        let mut state = r.state();
         let (mut series, mut behind) = (0, 0_i64);
-        for info in layer.series().engine().list(&d.sources())? {
+        for info in there {
             if !d.takes(&info.key) {
                 continue;
             }
@@ -132,7 +151,7 @@ fn forward(r: &Rollups, state: &mut State, layer: &DataLayer, only: Only<'_>) ->
                 }
             }
         }
-        if let Some(told) = state.told.get_mut(rollup) {
+        if let Some(told) = state.told.get_mut(rollup).filter(|_| only.key.is_none()) {
             (told.series, told.behind_ns) = (series, behind);
         }
     }
@@ -149,10 +168,14 @@ fn late_of(r: &Rollups, only: Only<'_>, limit: usize) -> Result<Vec<Late>> {
 }
 
 /// What is due, and not to be taken for in order by anybody from now on.
-fn plan(r: &Rollups, state: &mut State, layer: &DataLayer, only: Only<'_>) -> Result<VecDeque<Work>> {
-    let mut out = forward(r, state, layer, only)?;
+fn plan(r: &Rollups, layer: &DataLayer, only: Only<'_>) -> Result<VecDeque<Work>> {
+    let mut out = forward(r, layer, only)?;
     let bumps: Vec<(usize, SeriesKey, i64)> =
         out.iter().map(|w| (w.rollup, w.key.clone(), w.range.end)).collect();
+    if bumps.is_empty() && late_of(r, only, 1)?.is_empty() {
+        // Nothing for which writers would have to be waited for.
+        return Ok(VecDeque::new());
+    }
     let late = r.watch.advance(&bumps, || late_of(r, only, LATE_MAX))?;
     for late in late {
         let Some(rollup) = r.definitions.iter().position(|d| d.name == late.rollup) else { continue };
@@ -166,48 +189,49 @@ fn plan(r: &Rollups, state: &mut State, layer: &DataLayer, only: Only<'_>) -> Re
 }
 
 /// A step of the background work.
-pub(super) fn step(r: &Rollups, state: &mut State, layer: &DataLayer, deadline: Instant) -> Result<()> {
-    if state.waiting.is_empty() {
-        if !state.is_due() {
+pub(super) fn step(r: &Rollups, turn: &mut Turn, layer: &DataLayer, deadline: Instant) -> Result<()> {
+    if turn.waiting.is_empty() {
+        if !turn.is_due() {
             return Ok(());
         }
         let begin = Instant::now();
-        state.waiting = plan(r, state, layer, Only::ALL)?;
-        state.listed = Some((Instant::now(), begin.elapsed()));
+        let mut waiting = plan(r, layer, Only::ALL)?;
+        turn.listed = Some((Instant::now(), begin.elapsed()));
+        turn.stuck.retain(|_, at| at.elapsed() < RETRY_AFTER);
+        waiting.retain(|w| !turn.stuck.contains_key(&(w.rollup, w.key.clone())));
+        turn.waiting = waiting;
     }
-    let mut waiting = std::mem::take(&mut state.waiting);
-    work(r, state, layer, &mut waiting, &mut || Ok(Instant::now() < deadline), &mut Report::default())?;
-    state.waiting = waiting;
-    Ok(())
+    work(r, turn, layer, &mut || Ok(Instant::now() < deadline), &mut Report::default())
 }
 
 /// All that is due.
 pub(super) fn all(
     r: &Rollups,
-    state: &mut State,
+    turn: &mut Turn,
     layer: &DataLayer,
     only: Only<'_>,
     budget: &Budget,
 ) -> Result<Report> {
     let mut report = Report::default();
-    // What another step has begun is looked at anew.
-    state.waiting.clear();
     loop {
-        let mut waiting = plan(r, state, layer, only)?;
-        if waiting.is_empty() {
+        // What a step has begun is looked at anew.
+        turn.waiting = plan(r, layer, only)?;
+        if turn.waiting.is_empty() {
             break;
         }
-        work(r, state, layer, &mut waiting, &mut || budget.check().map(|()| true), &mut report)?;
+        let done = work(r, turn, layer, &mut || budget.check().map(|()| true), &mut report);
+        turn.waiting.clear();
+        done?;
         if !report.errors.is_empty() {
             break;
         }
     }
-    forward(r, state, layer, only)?;
+    forward(r, layer, only)?;
     Ok(report)
 }
 
 /// What would be done.
-pub(super) fn look(r: &Rollups, state: &mut State, layer: &DataLayer, only: Only<'_>) -> Result<Report> {
+pub(super) fn look(r: &Rollups, layer: &DataLayer, only: Only<'_>) -> Result<Report> {
     let mut all: Vec<Due> = Vec::new();
     let mut add = |rollup: usize, key: &SeriesKey, range: TimeRange, late: bool| {
         let Some(d) = r.definitions.get(rollup).filter(|d| only.takes(d, key)) else { return };
@@ -217,7 +241,7 @@ pub(super) fn look(r: &Rollups, state: &mut State, layer: &DataLayer, only: Only
             all.push(Due { rollup: d.name.clone(), key: key.clone(), target, start, end, late });
         }
     };
-    for w in forward(r, state, layer, only)? {
+    for w in forward(r, layer, only)? {
         add(w.rollup, &w.key, w.range, false);
     }
     for late in late_of(r, only, LISTED_MAX)? {
@@ -248,18 +272,16 @@ struct Done {
 /// Works until nothing waits or `go_on` says no; what is left stays in the queue.
 fn work(
     r: &Rollups,
-    state: &mut State,
+    turn: &mut Turn,
     layer: &DataLayer,
-    waiting: &mut VecDeque<Work>,
     go_on: &mut dyn FnMut() -> Result<bool>,
     report: &mut Report,
 ) -> Result<()> {
     let engine = layer.series().engine().as_ref();
     let mut batch = Batch::default();
-    let mut failed: HashSet<usize> = HashSet::new();
     let mut touched: HashSet<usize> = HashSet::new();
     while go_on()? {
-        let Some(mut next) = waiting.pop_front() else { break };
+        let Some(mut next) = turn.waiting.pop_front() else { break };
         let Some(d) = r.definitions.get(next.rollup) else { continue };
         let Some(target) = d.target(&next.key) else { continue };
         touched.insert(next.rollup);
@@ -276,8 +298,8 @@ fn work(
         let slice = match roll::next_slice(engine, &job, next.range.start, next.windows) {
             Ok(slice) => slice,
             Err(e) => {
-                failed.insert(next.rollup);
-                fail(r, state, next.rollup, &e.context(&next.key), report);
+                let e = e.context(&next.key);
+                fail(r, turn, next.rollup, next.key, &e, report);
                 continue;
             }
         };
@@ -298,15 +320,17 @@ fn work(
         batch.done.push(Done { rollup, key, late, reached, counts });
         if reached < next.range.end {
             next.range.start = reached;
-            waiting.push_front(next);
+            turn.waiting.push_front(next);
         }
         if batch.windows >= BATCH_WINDOWS || batch.done.len() >= BATCH_SLICES {
-            store(r, state, layer, std::mem::take(&mut batch), &mut failed, report)?;
+            store(r, turn, layer, std::mem::take(&mut batch), report)?;
         }
     }
-    store(r, state, layer, batch, &mut failed, report)?;
-    for rollup in touched.difference(&failed) {
-        if let Some(told) = state.told.get_mut(*rollup) {
+    store(r, turn, layer, batch, report)?;
+    let mut state = r.state();
+    for rollup in touched {
+        let is_stuck = turn.stuck.keys().any(|(stuck, _)| *stuck == rollup);
+        if let Some(told) = state.told.get_mut(rollup).filter(|_| !is_stuck) {
             told.error = None;
         }
     }
@@ -314,21 +338,20 @@ fn work(
 }
 
 /// Writes the windows, then how far they go.
-fn store(
-    r: &Rollups,
-    state: &mut State,
-    layer: &DataLayer,
-    batch: Batch,
-    failed: &mut HashSet<usize>,
-    report: &mut Report,
-) -> Result<()> {
+fn store(r: &Rollups, turn: &mut Turn, layer: &DataLayer, batch: Batch, report: &mut Report) -> Result<()> {
     let Batch { batch, done, .. } = batch;
     if done.is_empty() {
         return Ok(());
     }
     let mut conflicts = Vec::new();
     if !batch.series.is_empty() {
-        conflicts = layer.series().engine().write(batch)?.conflicts;
+        let written = layer.series().engine().write(batch)?;
+        if written.dropped > 0 && !(1..CONFLICTS_TOLD).contains(&written.conflicts.len()) {
+            // Nobody can say of which: none of them counts as stored.
+            return Err(Error::conflict(format!("{} windows were not stored", written.dropped))
+                .hint("a target holds fields of other types: delete it, or roll up into another timeframe"));
+        }
+        conflicts = written.conflicts;
     }
     let refused = |d: &Done| -> Option<SeriesKey> {
         let target = r.definitions.get(d.rollup)?.target(&d.key)?;
@@ -338,8 +361,7 @@ fn store(
     let (bad, good): (Vec<Done>, Vec<Done>) = done.into_iter().partition(|d| refused(d).is_some());
     for d in &bad {
         if let Some(target) = refused(d) {
-            failed.insert(d.rollup);
-            fail(r, state, d.rollup, &roll::conflict(&target, &conflicts), report);
+            fail(r, turn, d.rollup, d.key.clone(), &roll::conflict(&target, &conflicts), report);
         }
     }
     r.db.write_always(|tx| {
@@ -355,7 +377,9 @@ fn store(
         }
         Ok(())
     })?;
+    let mut state = r.state();
     for d in good {
+        turn.stuck.remove(&(d.rollup, d.key.clone()));
         if let Some(told) = state.told.get_mut(d.rollup) {
             for sum in [&mut told.counts, &mut report.counts] {
                 sum.rows += d.counts.rows;
@@ -376,10 +400,11 @@ fn store(
     Ok(())
 }
 
-/// Says once what is wrong; it is tried again.
-fn fail(r: &Rollups, state: &mut State, rollup: usize, e: &Error, report: &mut Report) {
+/// Says once what is wrong; it is tried again after [`RETRY_AFTER`].
+fn fail(r: &Rollups, turn: &mut Turn, rollup: usize, key: SeriesKey, e: &Error, report: &mut Report) {
     let text = e.to_string();
-    if let Some(told) = state.told.get_mut(rollup) {
+    turn.stuck.insert((rollup, key), Instant::now());
+    if let Some(told) = r.state().told.get_mut(rollup) {
         if told.error.as_deref() != Some(text.as_str()) {
             let name = r.definitions.get(rollup).map_or("", |d| d.name.as_str());
             tracing::warn!(rollup = name, error = %text, "a rollup is stuck");

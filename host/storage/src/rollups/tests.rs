@@ -229,6 +229,10 @@ fn a_target_of_another_type_is_told_and_stands_in_nobody_elses_way() {
     assert_eq!(s.rows("bar.1h.B").len(), 1);
     let status = &s.layer.rollups().list(&OP).unwrap()[0];
     assert!(status.error.is_some() && status.behind_ns > 0, "{status:?}");
+    // Mended, it goes on at the next run; the background work waits a while before it tries again.
+    s.layer.series().delete(&OP, &Selector::of(&key("bar.1h.A")), TimeRange::ALL).unwrap();
+    s.layer.maintain().unwrap();
+    assert!(s.layer.rollups().list(&OP).unwrap()[0].error.is_some());
 }
 
 fn keeper() -> Caller {
@@ -317,6 +321,87 @@ proptest! {
         prop_assert_eq!(plain(s.rows("bar.1d.A")), s.asked(resampled("bar.1m.A", "1d", "UTC")));
         prop_assert_eq!(s.late(), 0);
         prop_assert_eq!(s.run(), Report::default());
+    }
+}
+
+/// Fails one write, before or after it is done: what a process that dies leaves behind.
+#[derive(Debug)]
+struct Dying {
+    inner: Arc<dyn SeriesEngine>,
+    left: std::sync::atomic::AtomicI64,
+    stores: bool,
+}
+
+impl SeriesEngine for Dying {
+    fn write(&self, batch: WriteBatch) -> Result<crate::series::WriteReport> {
+        if self.left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) != 1 {
+            return self.inner.write(batch);
+        }
+        if self.stores {
+            self.inner.write(batch)?;
+        }
+        Err(Error::internal("the process ended"))
+    }
+    fn scan(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        budget: &Budget,
+    ) -> Result<crate::series::FrameStream> {
+        self.inner.scan(key, range, fields, budget)
+    }
+    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<crate::series::DeleteReport> {
+        self.inner.delete(selector, range)
+    }
+    fn latest(&self, selector: &Selector) -> Result<Vec<crate::series::Latest>> {
+        self.inner.latest(selector)
+    }
+    fn list(&self, selector: &Selector) -> Result<Vec<crate::series::SeriesInfo>> {
+        self.inner.list(selector)
+    }
+    fn capabilities(&self) -> crate::series::Capabilities {
+        self.inner.capabilities()
+    }
+    fn stats(&self) -> Result<crate::series::EngineStats> {
+        self.inner.stats()
+    }
+    fn seal(&self) -> Result<()> {
+        self.inner.seal()
+    }
+    fn compact(&self) -> Result<crate::series::CompactReport> {
+        self.inner.compact()
+    }
+    fn verify(&self, budget: &Budget) -> Result<Vec<crate::series::Fault>> {
+        self.inner.verify(budget)
+    }
+}
+
+#[test]
+fn a_process_that_ends_at_any_write_leaves_what_can_be_gone_on_with() {
+    let text = format!("{HOURS}[rollups.days]\nfrom = \"bar.1h.*\"\nto = \"1d\"\n");
+    for (n, stores) in (1..=8).flat_map(|n| [(n, false), (n, true)]) {
+        let dir = tempfile::tempdir().unwrap();
+        let inner: Arc<dyn SeriesEngine> = Arc::new(ModelEngine::default());
+        let left = std::sync::atomic::AtomicI64::new(n);
+        let engine: Arc<dyn SeriesEngine> = Arc::new(Dying { inner: inner.clone(), left, stores });
+        let layer = layer_over(&manifest(dir.path(), &text), Some(engine)).0;
+        for minutes in [vec![0, 61, 1_500, 3_000], vec![2, 3_300], vec![62, 1_501]] {
+            let rows: Vec<(i64, Row)> = minutes
+                .iter()
+                .map(|m| (START + m * MINUTE, Row::from([("close".into(), Value::Float(*m as f64))])))
+                .collect();
+            let _ =
+                layer.series().write(&OP, WriteBatch { series: vec![(key("bar.1m.A"), frame_of(&rows))] });
+            let _ = layer.rollups().run(&layer, &OP, None, false, &Budget::default());
+        }
+        drop(layer);
+        let layer = layer_over(&manifest(dir.path(), &text), Some(inner.clone())).0;
+        let s = Store { dir, engine: inner, layer };
+        s.run();
+        assert_eq!(plain(s.rows("bar.1h.A")), s.asked(resampled("bar.1m.A", "1h", "UTC")), "{n} {stores}");
+        assert_eq!(plain(s.rows("bar.1d.A")), s.asked(resampled("bar.1m.A", "1d", "UTC")), "{n} {stores}");
+        assert_eq!(s.late(), 0);
     }
 }
 
