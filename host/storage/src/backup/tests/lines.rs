@@ -135,3 +135,35 @@ fn a_backup_of_an_engine_elsewhere_restores_into_the_embedded_one() {
     assert!(e.message().contains("00000000.lp.gz"), "{e:?}");
     assert!(!dir.path().join("r2").exists());
 }
+
+#[test]
+fn what_was_known_at_a_time_is_in_the_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule = "[[series.revisions]]\nmeasurement = \"bar.*\"\nwindow = \"1 d\"\n";
+    let m = crate::layer::tests::manifest(dir.path(), rule);
+    let (layer, _) = crate::layer::tests::layer_over(&m, Some(Arc::new(ModelEngine::default())));
+    let asked = |layer: &DataLayer, at: Option<i64>| {
+        let query = crate::series::query::Query {
+            measurement: "bar.1m.A".into(),
+            as_known_at: at.map(Into::into),
+            ..Default::default()
+        };
+        layer.series().query(&OP, &query, &Budget::default()).unwrap()
+    };
+    layer.series().write(&OP, bars("A", [0, 60_000_000_000])).unwrap();
+    let (at, seen) = (crate::schema::now_ns(), asked(&layer, None));
+    let mut corrected = bars("A", [0]);
+    corrected.series[0].1.columns[1] = Column::float("high", vec![99.0]);
+    layer.series().write(&OP, corrected).unwrap();
+    assert_ne!(asked(&layer, None), seen);
+    let backup = dir.path().join("backup");
+    let report = layer.export(&OP, &backup, &mut |_, _| ()).unwrap();
+    assert_eq!(report.series_rows, 4, "two rows, and two of the log");
+    let data = dir.path().join("restored");
+    restore(&backup, &data, Some(&m), false, &mut |_, _| ()).unwrap();
+    let mut m = m;
+    m.host.data = data;
+    let there = DataLayer::open(&m).unwrap();
+    assert_eq!(asked(&there, Some(at)), seen);
+    assert_eq!(asked(&there, None), asked(&layer, None));
+}
