@@ -9,6 +9,7 @@ mod disk;
 mod faults;
 pub mod influxd;
 mod locks;
+pub mod random;
 pub mod series;
 mod vfs;
 mod vfs_file;
