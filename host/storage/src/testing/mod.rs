@@ -7,6 +7,7 @@
 pub mod crash;
 mod disk;
 mod faults;
+pub mod fuzz;
 pub mod influxd;
 mod locks;
 pub mod random;

@@ -55,8 +55,9 @@ impl Random {
 }
 
 /// A number of the environment, such as a seed of a failure that is wanted again.
+#[allow(clippy::panic)] // A soak with another seed than was asked for is worse than none.
 pub fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
 }
 
 #[cfg(test)]

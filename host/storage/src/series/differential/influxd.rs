@@ -8,7 +8,7 @@ use crate::testing::influxd::Influxd;
 fn a_real_influxdb_and_embedded_answer_as_the_model_does() {
     let server = Influxd::start();
     let mut tally = Tally::default();
-    for seed in rounds(6) {
+    for seed in rounds(5) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("series.db");
         // Types stay for all time in one process: each round has an engine and a bucket of its own.

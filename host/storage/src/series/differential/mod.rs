@@ -7,6 +7,7 @@
 //! A question is a [`questions::Question`]: what a new kind of query needs is a variant there, and how it is asked.
 
 mod answers;
+mod fuzz;
 mod influxd;
 mod questions;
 mod workload;

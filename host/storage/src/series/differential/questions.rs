@@ -99,7 +99,7 @@ impl World {
         }
     }
 
-    fn query(&self, random: &mut Random) -> Query {
+    pub(super) fn query(&self, random: &mut Random) -> Query {
         let series = self.one(random);
         let mut query = Query {
             bucket: Some(self.bucket.clone()),
