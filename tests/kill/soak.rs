@@ -146,17 +146,23 @@ impl Soak {
         host.kill_nine();
     }
 
-    /// The rows of a query, as CSV without its header.
+    /// The rows of a query: time, then the fields as whole numbers.
     fn rows(&self, query: &Value) -> Vec<Vec<i64>> {
-        let auth = format!("Token {}", self.admin);
-        let headers =
-            [("Authorization", auth.as_str()), ("Content-Type", "application/json"), ("Accept", "text/csv")];
-        let answer =
-            try_request(&self.host.url("/v1/series/query"), "POST", &headers, query.to_string().as_bytes());
+        let answer = Self::post(&self.host, &self.admin, "/v1/series/query", &query.to_string());
         let answer = answer.unwrap_or_else(|e| panic!("{query}: {e}: {}", self.host.log()));
         assert_eq!(answer.status, 200, "{query}: {answer:?}");
-        let number = |cell: &str| cell.parse::<f64>().unwrap_or_else(|e| panic!("{cell}: {e}")) as i64;
-        answer.body.lines().skip(1).map(|line| line.split(',').map(number).collect()).collect()
+        let table = answer.json();
+        assert_eq!(table["truncated"], false, "{query}");
+        let whole =
+            |v: &Value| v.as_i64().or(v.as_f64().map(|v| v as i64)).unwrap_or_else(|| panic!("{query}: {v}"));
+        let mut columns: Vec<_> = table["columns"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|c| c["values"].as_array().unwrap_or_else(|| panic!("{query}: {c}")).iter())
+            .collect();
+        let rows = columns.first().map_or(0, |c| c.len());
+        (0..rows).map(|_| columns.iter_mut().filter_map(Iterator::next).map(whole).collect()).collect()
     }
 
     /// What was acknowledged is there, and every batch is whole or absent.
