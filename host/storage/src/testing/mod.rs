@@ -11,6 +11,7 @@ pub mod fuzz;
 pub mod influxd;
 mod locks;
 pub mod random;
+pub mod recovery;
 pub mod series;
 mod vfs;
 mod vfs_file;

@@ -3,6 +3,7 @@ mod damage;
 mod fuzz;
 mod model;
 mod rules;
+mod stuck;
 mod threads;
 
 use super::{EmbeddedEngine, EngineOptions};
