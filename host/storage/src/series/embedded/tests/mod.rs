@@ -1,5 +1,6 @@
 mod codecs;
 mod damage;
+mod fixtures;
 mod fuzz;
 mod model;
 mod rules;
