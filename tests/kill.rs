@@ -1,5 +1,7 @@
 //! What was acknowledged survives `kill -9` at any moment; nothing is stored in half.
 
+mod soak;
+
 use crate::support::{Host, bars, try_request};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -6,6 +6,7 @@ mod demo;
 mod guests;
 mod licences;
 mod peers;
+mod soak;
 mod steps;
 mod tests;
 
@@ -51,12 +52,24 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
-    /// Load and call changed and random components, compiled in children, until the time is over or one does harm.
+    /// Repeat a test of survival from a seed, for as many rounds as you want.
+    Soak {
+        what: soak::Soak,
+        #[arg(long, default_value_t = 200)]
+        rounds: u64,
+        /// The first round's seed; from the clock by default.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Feed one part with bytes that nobody wrote, until the time is over or one does harm.
     Fuzz {
+        /// The part.
+        #[arg(long, value_enum, default_value_t = soak::Target::Components)]
+        target: soak::Target,
         /// How long.
         #[arg(long, default_value_t = 600)]
         seconds: u64,
-        /// The first component's seed, each next one's is one more; from the clock by default.
+        /// The first case's seed, each next one's is one more; from the clock by default.
         #[arg(long)]
         seed: Option<u64>,
     },
@@ -82,7 +95,8 @@ fn run(command: Command) -> Result<()> {
         Command::Test { require, only } => tests::run(&root, &require, only.as_deref()),
         Command::Peers => peers::install(&root),
         Command::Bench { group, quick } => bench(&root, group.as_deref(), quick),
-        Command::Fuzz { seconds, seed } => fuzz(&root, seconds, seed),
+        Command::Soak { what, rounds, seed } => soak::soak(&root, what, rounds, seed),
+        Command::Fuzz { target, seconds, seed } => soak::fuzz(&root, target, seconds, seed),
         Command::Guests => {
             for guest in guests::build_guests(&root)? {
                 println!("{:24} {}", guest.name, guest.component_path.display());
@@ -120,30 +134,6 @@ fn bench(root: &Path, group: Option<&str>, quick: bool) -> Result<()> {
         steps::must(&mut command)?;
     }
     Ok(())
-}
-
-/// The test that runs for some seconds with the others, for longer and with the host's own compiler.
-fn fuzz(root: &Path, seconds: u64, seed: Option<u64>) -> Result<()> {
-    guests::build_guests(root)?;
-    steps::must(steps::cargo(root).args(["build", "--quiet", "--package", "shiphold"]))?;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let seed = seed.unwrap_or_else(|| now.map_or(0, |d| d.as_secs()));
-    steps::say(&format!("components from seed {seed} on, for {seconds} s"));
-    let mut command = steps::cargo(root);
-    command.args([
-        "test",
-        "--quiet",
-        "--package",
-        "shiphold-runtime",
-        "--lib",
-        "--",
-        "tests::fuzz::",
-        "--nocapture",
-    ]);
-    command.env("SHIPHOLD_GUESTS", guests_folder(root));
-    command.env("SHIPHOLD_FUZZ_COMPILER", target(root).join("debug/shiphold"));
-    command.env("SHIPHOLD_FUZZ_SECONDS", seconds.to_string()).env("SHIPHOLD_FUZZ_SEED", seed.to_string());
-    steps::must(&mut command)
 }
 
 /// The folder that holds the workspace.

@@ -4,6 +4,8 @@
 mod conformance;
 pub mod coverage;
 pub mod csv_import;
+#[cfg(test)]
+mod differential;
 pub mod embedded;
 pub mod influx;
 pub mod kinds;

@@ -28,6 +28,10 @@ pub trait Workload {
     fn check(&self, store: &Self::Store, done: usize, in_flight: bool) -> std::result::Result<(), String>;
     /// A write that must work after every recovery, and that `check` does not mind.
     fn probe(&self, store: &Self::Store) -> Result<()>;
+    /// A step that was done, or done in part as far as its caller knows, can be done again without harm.
+    fn repeatable(&self) -> bool {
+        false
+    }
 }
 
 /// What a run did and found.
@@ -47,14 +51,33 @@ impl Report {
         }
     }
 
+    /// Does what is left of the workload, the step in doubt once more, and asks for all of it.
+    pub(super) fn go_on<W: Workload>(&mut self, place: &str, w: &W, store: &W::Store, done: usize) {
+        if !w.repeatable() {
+            return;
+        }
+        let place = format!("{place}, and gone on from step {done}");
+        let (done, failed) = run(w, store, done);
+        match failed {
+            Some(e) => self.find(&place, format!("step {done} fails: {e}")),
+            None => {
+                self.must(&place, w.check(store, done, false));
+            }
+        }
+    }
+
     /// Notes a result that must be good.
-    fn must<T, E: std::fmt::Display>(&mut self, place: &str, result: std::result::Result<T, E>) -> Option<T> {
+    pub(super) fn must<T, E: std::fmt::Display>(
+        &mut self,
+        place: &str,
+        result: std::result::Result<T, E>,
+    ) -> Option<T> {
         result.map_err(|e| self.find(place, e)).ok()
     }
 }
 
 /// Runs steps from `done` on until one fails; how many are done.
-fn run<W: Workload>(w: &W, store: &W::Store, done: usize) -> (usize, Option<crate::Error>) {
+pub(super) fn run<W: Workload>(w: &W, store: &W::Store, done: usize) -> (usize, Option<crate::Error>) {
     for i in done..w.steps() {
         if let Err(e) = w.step(store, i) {
             return (i, Some(e));
@@ -97,6 +120,7 @@ pub fn lose_power_everywhere<W: Workload>(
             report.must(&place, w.check(&store, done, in_flight));
             report.must(&place, w.probe(&store));
             report.must(&place, w.check(&store, done, in_flight));
+            report.go_on(&place, w, &store, done);
         }
         if !hit {
             return report;

@@ -3,6 +3,7 @@
 //! Every file has the bytes that readers see, the bytes that are safe, and the changes since its last sync. Entries
 //! of folders are safe when their folder was synced, as POSIX has it: a synced file whose entry was not is lost.
 
+use super::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Disks write whole sectors of so many bytes; what is larger can be torn between two.
@@ -271,7 +272,7 @@ impl Disk {
     #[must_use]
     pub fn after(&self, loss: Loss) -> Self {
         let mut entries = self.safe.clone();
-        let mut rng = Rng::of(loss, 0);
+        let mut rng = choices(loss, 0);
         let kept = match loss {
             Loss::Unsynced => 0,
             Loss::Tail(_) => rng.below(self.moves.len() + 1),
@@ -304,7 +305,7 @@ impl Disk {
 
 impl Bytes {
     fn after(&self, loss: Loss, id: FileId) -> Vec<u8> {
-        let mut rng = Rng::of(loss, id);
+        let mut rng = choices(loss, id);
         let mut bytes = match loss {
             Loss::Nothing => return self.now.clone(),
             _ => self.safe.clone(),
@@ -339,31 +340,13 @@ impl Bytes {
     }
 }
 
-/// SplitMix64: the same choices for the same seed.
-struct Rng(u64);
-
-impl Rng {
-    fn of(loss: Loss, id: FileId) -> Self {
-        let seed = match loss {
-            Loss::Nothing | Loss::Unsynced => 0,
-            Loss::Tail(seed) | Loss::Sectors(seed) => seed,
-        };
-        let mut rng = Self(seed ^ id.wrapping_mul(0xd134_2543_de82_ef95));
-        rng.next();
-        rng
-    }
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    /// Less than `n`; 0 for 0.
-    fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % (n.max(1) as u64)).unwrap_or(0)
-    }
-    fn coin(&mut self) -> bool {
-        self.next() & 1 == 1
-    }
+/// The choices of a loss for one file.
+fn choices(loss: Loss, id: FileId) -> Random {
+    let seed = match loss {
+        Loss::Nothing | Loss::Unsynced => 0,
+        Loss::Tail(seed) | Loss::Sectors(seed) => seed,
+    };
+    let mut random = Random::new(seed ^ id.wrapping_mul(0xd134_2543_de82_ef95));
+    random.next();
+    random
 }

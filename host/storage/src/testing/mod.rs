@@ -7,8 +7,11 @@
 pub mod crash;
 mod disk;
 mod faults;
+pub mod fuzz;
 pub mod influxd;
 mod locks;
+pub mod random;
+pub mod recovery;
 pub mod series;
 mod vfs;
 mod vfs_file;

@@ -28,6 +28,10 @@ pub enum Step {
     Write(i64),
     /// The rows of the first series in the middle of the batch of this number.
     Delete(i64),
+    /// The rows of the first series at the times of this batch become one row of its rollup, as retention does it before…
+    Rollup(i64),
+    /// …it drops them.
+    Drop(i64),
     Seal,
     Compact,
 }
@@ -59,6 +63,32 @@ impl<F> SeriesWorkload<F> {
         ];
         Self { open, steps }
     }
+
+    /// Retention as it goes on from day to day: what is old is rolled up, then dropped, and what is left is merged; space is given
+    /// back again and again.
+    pub fn retention(open: F) -> Self {
+        use Step::{Compact, Drop, Rollup, Seal, Write};
+        let steps = vec![
+            Write(0),
+            Write(1),
+            Seal,
+            Rollup(0),
+            Drop(0),
+            Write(2),
+            Compact,
+            Rollup(1),
+            Seal,
+            Drop(1),
+            Compact,
+            Write(3),
+            Rollup(2),
+            Drop(2),
+            Drop(3),
+            Seal,
+            Compact,
+        ];
+        Self { open, steps }
+    }
 }
 
 fn key(symbol: &str) -> Result<SeriesKey> {
@@ -67,6 +97,34 @@ fn key(symbol: &str) -> Result<SeriesKey> {
 
 fn time(batch: i64, row: i64) -> i64 {
     START_NS + (batch * (ROWS - OVERLAP) + row) * MINUTE_NS
+}
+
+/// Where the rollup is.
+fn rollup() -> Result<SeriesKey> {
+    SeriesKey::new("market", "bar.1h.AAPL", Vec::new())
+}
+
+/// The times of a batch that no later one writes.
+fn own(batch: i64) -> TimeRange {
+    TimeRange { start: time(batch, 0), end: time(batch + 1, 0) }
+}
+
+/// One row out of those of a range: how many there are, and their volume.
+fn rolled(rows: &Rows, range: TimeRange) -> Rows {
+    let within = || rows.iter().filter(|(t, _)| range.contains(**t)).map(|(_, row)| row);
+    let whole = |row: &Row| match row.get("volume") {
+        Some(Value::Integer(n)) => *n,
+        _ => 0,
+    };
+    let count = within().count();
+    if count == 0 {
+        return Rows::new();
+    }
+    let row = [
+        ("source_rows".to_string(), Value::Integer(i64::try_from(count).unwrap_or(i64::MAX))),
+        ("volume".to_string(), Value::Integer(within().map(whole).sum())),
+    ];
+    Rows::from([(range.start, Row::from(row))])
 }
 
 /// The rows that a delete takes.
@@ -99,19 +157,30 @@ fn add(rows: &mut Rows, frame: &Frame) {
     }
 }
 
-/// What must be there after some steps.
+/// What must be there after some steps: the rows of each symbol, then those of the rollup.
 fn expected(steps: &[Step]) -> Vec<Rows> {
-    let mut all = vec![Rows::new(); SYMBOLS.len()];
+    let mut all = vec![Rows::new(); SYMBOLS.len() + 1];
     for step in steps {
         match step {
             Step::Write(batch) => {
-                for (symbol, rows) in (0..).zip(&mut all) {
+                for (symbol, rows) in (0..).zip(all.iter_mut().take(SYMBOLS.len())) {
                     add(rows, &frame(*batch, symbol));
                 }
             }
             Step::Delete(batch) => {
                 if let Some(rows) = all.first_mut() {
                     rows.retain(|time, _| !deleted(*batch).contains(*time));
+                }
+            }
+            Step::Rollup(batch) => {
+                let new = all.first().map(|rows| rolled(rows, own(*batch))).unwrap_or_default();
+                if let Some(rows) = all.last_mut() {
+                    rows.extend(new);
+                }
+            }
+            Step::Drop(batch) => {
+                if let Some(rows) = all.first_mut() {
+                    rows.retain(|time, _| !own(*batch).contains(*time));
                 }
             }
             Step::Seal | Step::Compact => {}
@@ -134,8 +203,9 @@ fn compare(name: &str, have: &Rows, want: &Rows) -> std::result::Result<(), Stri
 fn matches(engine: &dyn SeriesEngine, steps: &[Step]) -> std::result::Result<(), String> {
     let text = |e: Error| format!("{e:?}");
     let latest = engine.latest(&Selector::default()).map_err(text)?;
-    for (symbol, want) in SYMBOLS.iter().zip(expected(steps)) {
-        let key = key(symbol).map_err(text)?;
+    let keys = SYMBOLS.iter().map(|s| key(s)).chain([rollup()]).collect::<Result<Vec<_>>>().map_err(text)?;
+    for (key, want) in keys.into_iter().zip(expected(steps)) {
+        let symbol = &key.to_string();
         let mut have = Rows::new();
         let mut last = None;
         for frame in engine.scan(&key, TimeRange::ALL, None, &Budget::default()).map_err(text)? {
@@ -193,6 +263,23 @@ impl<E: SeriesEngine, F: Fn(&str) -> Result<E>> Workload for SeriesWorkload<F> {
                 let [first, ..] = SYMBOLS;
                 engine.delete(&Selector::of(&key(first)?), deleted(*batch)).map(|_| ())
             }
+            Some(Step::Rollup(batch)) => {
+                let [first, ..] = SYMBOLS;
+                let mut rows = Rows::new();
+                for frame in engine.scan(&key(first)?, own(*batch), None, &Budget::default())? {
+                    add(&mut rows, &frame?);
+                }
+                let rows: Vec<(i64, Row)> = rolled(&rows, own(*batch)).into_iter().collect();
+                if rows.is_empty() {
+                    return Ok(());
+                }
+                let frame = crate::series::model_engine::frame_of(&rows);
+                engine.write(WriteBatch { series: vec![(rollup()?, frame)] }).map(|_| ())
+            }
+            Some(Step::Drop(batch)) => {
+                let [first, ..] = SYMBOLS;
+                engine.delete(&Selector::of(&key(first)?), own(*batch)).map(|_| ())
+            }
             Some(Step::Seal) => engine.seal(),
             Some(Step::Compact) => engine.compact().map(|_| ()),
             None => Err(Error::internal("there is no such step")),
@@ -207,6 +294,10 @@ impl<E: SeriesEngine, F: Fn(&str) -> Result<E>> Workload for SeriesWorkload<F> {
             }
             (now, _) => now,
         }
+    }
+
+    fn repeatable(&self) -> bool {
+        true
     }
 
     fn probe(&self, engine: &E) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The embedded engine with the power taken away, and the disk filled, at every operation.
 
 use super::crash::{Report, Workload, fail_everywhere, lose_power_everywhere};
+use super::recovery::{Again, fail_in_recovery};
 use super::series::SeriesWorkload;
 use super::{Disk, Fault, FaultVfs, Loss};
 use crate::error::Result;
@@ -62,6 +63,38 @@ fn a_full_or_failing_disk_refuses_whole_batches() {
     for fault in [Fault::Full, Fault::Io] {
         sound(&fail_everywhere(&vfs, &w, &image, (1, 1), fault, false));
         sound(&fail_everywhere(&vfs, &w, &image, (1, 2), fault, true));
+    }
+}
+
+#[test]
+fn power_lost_during_retention_leaves_raw_rows_or_their_rollup() {
+    let vfs = FaultVfs::new("series-retention").unwrap();
+    let w: Engine = SeriesWorkload::retention(|vfs| open(vfs, Synchronous::Full));
+    drop(w.open(vfs.name()).unwrap());
+    let image = vfs.disk();
+    let losses = |n: u64| match n % 2 {
+        0 => vec![Loss::Unsynced, Loss::Sectors(n)],
+        _ => vec![Loss::Nothing, Loss::Tail(n)],
+    };
+    sound(&lose_power_everywhere(&vfs, &w, &image, (1, 1), &losses));
+    for fault in [Fault::Full, Fault::Io] {
+        sound(&fail_everywhere(&vfs, &w, &image, (1, 2), fault, false));
+        sound(&fail_everywhere(&vfs, &w, &image, (2, 3), fault, true));
+    }
+}
+
+/// A start is a job too: it can be cut off anywhere, and the next one finds what the first would have found.
+#[test]
+fn power_lost_or_a_disk_failing_during_recovery_loses_nothing() {
+    let (vfs, w, image) = workload("series-recovery");
+    let losses = |n: u64| match n % 3 {
+        0 => Loss::Unsynced,
+        1 => Loss::Tail(n),
+        _ => Loss::Sectors(n),
+    };
+    sound(&fail_in_recovery(&vfs, &w, &image, (1, 5), &losses, Again::Power));
+    for fault in [Fault::Full, Fault::Io] {
+        sound(&fail_in_recovery(&vfs, &w, &image, (3, 9), &losses, Again::Fails(fault)));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Names that line protocol, Flux, CSV or SQL could trip over; both engines hold all of them.
-const HOSTILE: &[&str] = &[
+pub(in crate::series) const HOSTILE: &[&str] = &[
     "a b",
     "a,b",
     "a=b",

@@ -5,7 +5,7 @@
 
 mod catalog;
 mod conflicts;
-mod extremes;
+pub(super) mod extremes;
 mod rows;
 
 use super::model::{TIME_MAX_NS, TIME_MIN_NS};

@@ -90,7 +90,7 @@ impl Drop for FakeServer {
     }
 }
 
-pub(super) fn engine(url: &str, org: &str, token: &str, timeout_ms: u64) -> InfluxEngine {
+pub(in crate::series) fn engine(url: &str, org: &str, token: &str, timeout_ms: u64) -> InfluxEngine {
     let config = Influxdb2 {
         url: url.into(),
         org: org.into(),

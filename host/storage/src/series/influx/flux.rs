@@ -80,6 +80,11 @@ pub(super) fn none_of<'a>(column: &str, values: impl IntoIterator<Item = &'a str
     if tests.is_empty() { String::new() } else { format!(" |> filter(fn: (r) => {})", tests.join(" and ")) }
 }
 
+/// Texts that are not empty, and those that are. InfluxDB 2.7 takes texts of a column for others, or panics, where an empty
+/// one follows another (`x`, ``, `y` is read as `x`, `y`, ``); its storage tells them apart before that can happen.
+pub(super) const TEXT: &str = r#" |> filter(fn: (r) => r["_value"] != "")"#;
+pub(super) const EMPTY_TEXT: &str = r#" |> filter(fn: (r) => r["_value"] == "")"#;
+
 /// What a query that uses [`GUARD_TEXT`] begins with.
 pub(super) const GUARD_IMPORT: &str = "import \"strings\"\n";
 

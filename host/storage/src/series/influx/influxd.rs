@@ -115,6 +115,26 @@ fn what_others_write_past_the_host_is_counted_or_refused() {
     assert_eq!(scan(&engine, &named).unwrap()[0].times, [7]);
 }
 
+/// InfluxDB 2.7 itself gives the second text the place of the empty one, or panics.
+#[test]
+fn an_empty_text_stands_where_it_was_written() {
+    let server = Influxd::start();
+    let engine = open(&server);
+    for (name, texts) in
+        [("panics", vec!["x", ""]), ("shifts", vec!["x", "", "y", "", "zz", "", "x"]), ("none", vec!["", ""])]
+    {
+        let key = key("market", name);
+        let texts: Vec<String> = texts.into_iter().map(String::from).collect();
+        let column = Column::new("t", Values::String(texts));
+        assert_eq!(engine.write(one(&key, column.clone())).unwrap().written, column.values.len() as u64);
+        assert_eq!(engine.write(one(&key, Column::float("v", vec![1.0]))).unwrap().written, 1);
+        let found = scan(&engine, &key).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].column("t"), Some(&column), "{name}");
+        assert_eq!(found[0].column("v").and_then(|c| c.get(0)), Some(Value::Float(1.0)));
+    }
+}
+
 /// What random names found by luck.
 #[test]
 fn names_that_the_server_loses_are_refused() {

@@ -23,7 +23,7 @@ mod scan;
 mod types;
 
 #[cfg(test)]
-mod fake_server;
+pub(super) mod fake_server;
 #[cfg(test)]
 mod influxd;
 #[cfg(test)]

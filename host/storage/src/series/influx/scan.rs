@@ -28,8 +28,8 @@ pub(super) struct Scan {
     /// The filters of the query.
     filters: String,
     tags: Vec<(String, String)>,
-    /// Fields that hold texts, as far as pages have shown.
-    texts: BTreeSet<String>,
+    /// Fields that hold texts; `None`: nobody looked yet.
+    texts: Option<BTreeSet<String>>,
     budget: Budget,
     next: i64,
     end: i64,
@@ -58,7 +58,7 @@ impl Scan {
             bucket: key.bucket.clone(),
             filters,
             tags: key.tags.clone(),
-            texts: BTreeSet::new(),
+            texts: None,
             budget: budget.clone(),
             next: range.start,
             end: range.end,
@@ -69,26 +69,46 @@ impl Scan {
         }
     }
 
-    /// The tables of this very series, and the bytes of the reply.
-    fn ask(&self, range: TimeRange, rows: usize) -> Result<(Vec<reply::Table>, usize)> {
+    /// The fields of this series that hold texts in a range: no number equals a text, and none differs from it either.
+    fn find_texts(&self, range: TimeRange) -> Result<BTreeSet<String>> {
+        let source = format!("{}{}", flux::source(&self.bucket, range), self.filters);
+        let query = format!(
+            "{source}{} |> first() |> yield(name: \"texts\")\n{source}{} |> first() |> yield(name: \"empty\")",
+            flux::TEXT,
+            flux::EMPTY_TEXT
+        );
+        let tables = reply::parse(&or_empty(self.client.query(&query, &self.budget))?)?;
+        Ok(tables.into_iter().filter(reply::Table::is_text).filter_map(|t| t.field).collect())
+    }
+
+    /// The tables of this very series, and the bytes of the reply. Of a field that holds texts there may be two.
+    fn ask(
+        &self,
+        range: TimeRange,
+        rows: usize,
+        texts: &BTreeSet<String>,
+    ) -> Result<(Vec<reply::Table>, usize)> {
         let source = format!("{}{}", flux::source(&self.bucket, range), self.filters);
         let limit = format!(" |> limit(n: {rows}) |> drop(columns: [\"_start\", \"_stop\"])");
-        let query = if self.texts.is_empty() {
+        let query = if texts.is_empty() {
             format!("{source}{limit}")
         } else {
-            let texts = || self.texts.iter().map(String::as_str);
+            let names = || texts.iter().map(String::as_str);
+            let (others, these) = (flux::none_of("_field", names()), flux::one_of("_field", names()));
             format!(
-                "{}{source}{}{limit} |> yield(name: \"others\")\n{source}{}{limit}{} |> yield(name: \"texts\")",
+                "{}{source}{others}{limit} |> yield(name: \"others\")\n\
+                 {source}{these}{}{limit}{} |> yield(name: \"texts\")\n\
+                 {source}{these}{}{limit} |> yield(name: \"empty\")",
                 flux::GUARD_IMPORT,
-                flux::none_of("_field", texts()),
-                flux::one_of("_field", texts()),
-                flux::GUARD_TEXT
+                flux::TEXT,
+                flux::GUARD_TEXT,
+                flux::EMPTY_TEXT
             )
         };
         let body = or_empty(self.client.query(&query, &self.budget))?;
         // Series with more tags than these come along: InfluxDB has no filter for "no other tag".
         let mut tables: Vec<_> = reply::parse(&body)?.into_iter().filter(|t| t.tags == self.tags).collect();
-        for table in tables.iter_mut().filter(|t| t.field.as_ref().is_some_and(|f| self.texts.contains(f))) {
+        for table in tables.iter_mut().filter(|t| t.field.as_ref().is_some_and(|f| texts.contains(f))) {
             table.unguard();
         }
         Ok((tables, body.len()))
@@ -99,15 +119,20 @@ impl Scan {
         self.budget.check()?;
         let (start, rows) = (self.next, self.page_rows);
         let stop = self.window.map_or(self.end, |w| start.saturating_add(w).min(self.end));
+        let mut texts = match self.texts.take() {
+            Some(texts) => texts,
+            None => self.find_texts(TimeRange { start, end: self.end })?,
+        };
         let (tables, bytes) = loop {
-            let (tables, bytes) = self.ask(TimeRange { start, end: stop }, rows)?;
-            let known = self.texts.len();
-            self.texts.extend(tables.iter().filter(|t| t.is_text()).filter_map(|t| t.field.clone()));
-            // A text that is met for the first time came without care for its line breaks: again.
-            if self.texts.len() == known {
+            let (tables, bytes) = self.ask(TimeRange { start, end: stop }, rows, &texts)?;
+            let known = texts.len();
+            texts.extend(tables.iter().filter(|t| t.is_text()).filter_map(|t| t.field.clone()));
+            // A text that came to be meanwhile was read without care: again.
+            if texts.len() == known {
                 break (tables, bytes);
             }
         };
+        self.texts = Some(texts);
         // A field that filled its limit may have more; what lies after its last point is for the next page.
         let mut last = stop - 1;
         for table in &tables {
@@ -173,28 +198,36 @@ fn merge(tables: &[reply::Table], last: i64) -> Result<Frame> {
     times.sort_unstable();
     times.dedup();
     let mut columns: Vec<Column> = Vec::new();
+    let mut fields: Vec<&str> = Vec::new();
     for table in tables {
         let name = table.field()?;
-        let mut order: Vec<usize> =
-            (0..table.times.len()).filter(|i| table.times.get(*i).is_some_and(|t| *t <= last)).collect();
-        order.sort_by_key(|i| table.times.get(*i));
-        if order.is_empty() {
-            continue;
+        if !fields.contains(&name) {
+            fields.push(name);
         }
-        if columns.iter().any(|c| c.name == name) {
+    }
+    for name in fields {
+        let parts = || tables.iter().filter(|t| t.field.as_deref() == Some(name));
+        let mut order: Vec<(i64, Value)> = Vec::new();
+        for table in parts() {
+            let points = table.times.iter().enumerate().filter(|(_, t)| **t <= last);
+            order.extend(points.filter_map(|(i, t)| Some((*t, table.values.get(i)?))));
+        }
+        let Some(of) = order.first().map(|(_, v)| v.field_type()) else { continue };
+        if order.iter().any(|(_, v)| v.field_type() != of) {
             return Err(Error::new(
                 Kind::Corrupt,
                 format!("the field `{}` has two types in InfluxDB", reply::short(name)),
             )
             .hint("delete one of them: a client wrote it past the host"));
         }
+        order.sort_by_key(|(time, _)| *time);
         let mut valid = vec![false; times.len()];
-        let mut values = Values::empty(table.values.field_type());
+        let mut values = Values::empty(of);
         let mut points = order.into_iter().peekable();
         for (time, is_valid) in times.iter().zip(&mut valid) {
             let mut here = None;
-            while let Some(at) = points.next_if(|i| table.times.get(*i) == Some(time)) {
-                here = table.values.get(at);
+            while let Some((_, value)) = points.next_if(|(t, _)| t == time) {
+                here = Some(value);
             }
             *is_valid = here.is_some();
             push(&mut values, here);

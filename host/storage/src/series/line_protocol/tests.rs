@@ -1,3 +1,5 @@
+mod fuzz;
+
 use super::*;
 use crate::series::{Column, FieldType, Frame, TimeRange, Value, Values};
 use proptest::prelude::*;

@@ -1,7 +1,10 @@
 mod codecs;
 mod damage;
+mod fixtures;
+mod fuzz;
 mod model;
 mod rules;
+mod stuck;
 mod threads;
 
 use super::{EmbeddedEngine, EngineOptions};
