@@ -36,6 +36,8 @@ fn every_noun_works_whether_or_not_the_host_runs() {
         host.run(&["files", "verify", "models"]).ok();
         assert!(host.run(&["audit", "list"]).ok().contains("skills.put"));
         host.run(&["audit", "verify"]).ok();
+        assert!(host.run(&["sql", "SELECT name FROM skills"]).ok().contains(name));
+        host.run(&["sql", "DELETE FROM skills"]).fails(1, &["refused"]);
         host.run(&["series", "list"]).ok();
         host.run(&["series", "stats"]).ok();
         host.run(&["plugins", "list"]).ok();
@@ -137,7 +139,7 @@ fn every_command_helps() {
     let host = Host::new();
     for noun in [
         "serve", "check", "verify", "skills", "series", "settings", "audit", "files", "plugins", "backup",
-        "tokens",
+        "tokens", "sql",
     ] {
         let help = host.run(&[noun, "--help"]);
         assert!(help.ok().contains("Usage:"), "{noun}");

@@ -24,9 +24,10 @@ use crate::rollups::Rollups;
 use crate::series::embedded::{EmbeddedEngine, EngineOptions};
 use crate::series::influx::InfluxEngine;
 use crate::series::revisions::Rules;
-use crate::series::{SeriesEngine, SeriesStore};
+use crate::series::{Budget, SeriesEngine, SeriesStore};
 use crate::settings::Settings;
 use crate::skills::Skills;
+use crate::sql::{SqlAnswer, SqlQuery};
 use crate::sqlite::{Database, Options, Synchronous};
 use crate::tokens::Tokens;
 use std::path::Path;
@@ -186,6 +187,11 @@ impl DataLayer {
     /// an error. Admin.
     pub fn verify(&self, caller: &Caller, progress: &mut dyn FnMut(&str)) -> Result<VerifyReport> {
         verify::run(self, caller, progress)
+    }
+
+    /// Answers one SQL statement that only reads the structured store. Admin.
+    pub fn sql(&self, caller: &Caller, query: &SqlQuery, budget: &Budget) -> Result<SqlAnswer> {
+        crate::sql::ask(&self.db, caller, query, &self.series.budget(budget))
     }
 
     /// Background work that is due: seal, compact, watermarks. Call it about once a second.

@@ -18,6 +18,7 @@ pub mod schema;
 pub mod series;
 pub mod settings;
 pub mod skills;
+pub mod sql;
 pub mod sqlite;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -17,6 +17,7 @@ mod series;
 mod serve;
 mod settings;
 mod skills;
+mod sql;
 mod tokens;
 mod verify;
 
@@ -74,6 +75,7 @@ enum Command {
     /// Settings: namespaces of typed values with revisions
     #[command(subcommand)]
     Settings(settings::Verb),
+    Sql(sql::Args),
     /// The audit trail: append-only and hash-chained
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -148,6 +150,7 @@ async fn noun(command: Command, client: &Client, out: &Output) -> Result<ExitCod
         Command::Queries(verb) => queries::run(verb, client, out).await?,
         Command::Rollups(verb) => return rollups::run(verb, client, out).await,
         Command::Settings(verb) => settings::run(verb, client, out).await?,
+        Command::Sql(args) => sql::run(args, client, out).await?,
         Command::Audit(verb) => return audit::run(verb, client, out).await,
         Command::Files(verb) => return files::run(verb, client, out).await,
         Command::Plugins(verb) => plugins::run(verb, client, out).await?,

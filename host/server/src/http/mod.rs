@@ -17,6 +17,7 @@ mod rollups;
 mod series;
 mod settings;
 mod skills;
+mod sql;
 mod table;
 mod time;
 mod tokens;
@@ -84,6 +85,7 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
             get(settings::show).put(settings::set).delete(settings::remove),
         )
         .route("/v1/settings/{namespace}/{key}/history", get(settings::history))
+        .route("/v1/sql", post(sql::ask))
         .route("/v1/audit", get(audit::list))
         .route("/v1/audit/verify", get(audit::verify))
         .route("/v1/files", get(files::stores))
