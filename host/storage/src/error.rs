@@ -110,6 +110,16 @@ impl Error {
         self
     }
 
+    /// The same error once more, for several who wait for the same thing; without its cause.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let copy = Self::new(self.kind(), self.message());
+        match self.hint_text() {
+            Some(hint) => copy.hint(hint),
+            None => copy,
+        }
+    }
+
     pub fn kind(&self) -> Kind {
         self.0.kind
     }

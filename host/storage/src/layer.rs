@@ -17,7 +17,7 @@ use crate::changes::Changes;
 use crate::disk::{DiskGuard, FolderLock, Level};
 use crate::error::{Error, Result};
 use crate::files::FileStores;
-use crate::manifest::{EngineKind, Manifest};
+use crate::manifest::{EngineKind, Influxdb2, Manifest};
 use crate::plugins::PluginRuns;
 use crate::retention::Retention;
 use crate::rollups::Rollups;
@@ -37,6 +37,8 @@ use std::sync::Arc;
 pub const STRUCTURED_FILE: &str = "shiphold.db";
 /// The file of the embedded series engine in the data folder.
 pub const SERIES_FILE: &str = "series.db";
+/// The file of the InfluxDB engine in the data folder: what is acknowledged and not delivered yet.
+pub const OUTBOX_FILE: &str = "outbox.db";
 
 /// All stores behind one type.
 #[derive(Debug)]
@@ -214,7 +216,10 @@ impl DataLayer {
 
     /// Seals nothing, moves the WALs into their files. The lock goes with the value.
     pub fn close(&self) -> Result<()> {
-        let engine = self.embedded.as_ref().map_or(Ok(()), |e| e.close());
+        let engine = match &self.embedded {
+            Some(engine) => engine.close(),
+            None => self.series.engine().close(),
+        };
         self.db.checkpoint().and(engine)
     }
 }
@@ -232,7 +237,11 @@ fn open_engine(manifest: &Manifest) -> Result<OpenEngine> {
             let engine = Arc::new(open_embedded(&manifest.host.data.join(SERIES_FILE), Some(manifest))?);
             Ok(OpenEngine { engine: engine.clone(), embedded: Some(engine) })
         }
-        EngineKind::Influxdb2 => Ok(OpenEngine { engine: Arc::new(open_influx(manifest)?), embedded: None }),
+        EngineKind::Influxdb2 => {
+            let (server, settings) = open_influx(manifest)?;
+            let engine = server.behind_outbox(settings, &manifest.host.data.join(OUTBOX_FILE))?;
+            Ok(OpenEngine { engine: Arc::new(engine), embedded: None })
+        }
     }
 }
 
@@ -259,11 +268,11 @@ pub(crate) fn open_embedded(path: &Path, manifest: Option<&Manifest>) -> Result<
     )
 }
 
-/// The InfluxDB engine of a manifest, with its secret.
-pub(crate) fn open_influx(manifest: &Manifest) -> Result<InfluxEngine> {
+/// The InfluxDB server of a manifest, without an outbox, and its settings.
+pub(crate) fn open_influx(manifest: &Manifest) -> Result<(InfluxEngine, &Influxdb2)> {
     let settings =
         manifest.series.influxdb2.as_ref().ok_or_else(|| {
             Error::invalid("series.engine is `influxdb2`, but [series.influxdb2] is missing")
         })?;
-    InfluxEngine::open(settings, secret(manifest, &settings.token)?)
+    Ok((InfluxEngine::open(settings, secret(manifest, &settings.token)?)?, settings))
 }

@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// The protocol that is spoken here, in the form that clients read; what stands behind the `+` says who speaks it.
 const INFLUXDB_VERSION: &str = concat!("v2.7.0+shiphold.", env!("CARGO_PKG_VERSION"));
 
+/// Age of the oldest record that waits for InfluxDB, in seconds, from which on it is told.
+const OUTBOX_AGE_NAMED_S: u64 = 60;
+
 pub(super) async fn ping() -> impl IntoResponse {
     (StatusCode::NO_CONTENT, [("x-influxdb-version", INFLUXDB_VERSION), ("x-influxdb-build", "OSS")])
 }
@@ -39,9 +42,17 @@ fn checks(layer: &DataLayer) -> Vec<Value> {
         Level::ReadOnly => Err("the store is read-only: less room than disk.read_only_below".into()),
     });
     let structured = layer.audit().len().map(|_| "ready".into()).map_err(failed);
-    let series = layer.series().stats(&Caller::Operator).map_err(failed).map(|s| match s.quarantined {
-        0 => "ready".into(),
-        n => format!("ready, but {n} damaged chunks are left out: run `shiphold verify`"),
+    let series = layer.series().stats(&Caller::Operator).map_err(failed).map(|s| match s {
+        s if s.quarantined > 0 => {
+            format!("ready, but {} damaged chunks are left out: run `shiphold verify`", s.quarantined)
+        }
+        s if s.outbox_refused > 0 => {
+            format!("ready, but InfluxDB refused {} records: run `shiphold verify`", s.outbox_refused)
+        }
+        s if s.outbox_oldest_s > OUTBOX_AGE_NAMED_S => {
+            format!("ready for writes, but the oldest has waited {} s for InfluxDB", s.outbox_oldest_s)
+        }
+        _ => "ready".into(),
     });
     vec![check("structured", structured), check("series", series), check("disk", disk)]
 }

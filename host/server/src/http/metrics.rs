@@ -98,6 +98,25 @@ fn series(layer: &DataLayer, t: &mut Text) -> Result<()> {
         ("shiphold_series_log_bytes", "gauge", "Bytes of the log.", s.log_bytes),
         ("shiphold_series_commits_total", "counter", "Durable commits since the start.", s.commits),
         ("shiphold_series_rows_written_total", "counter", "Rows written since the start.", s.rows_written),
+        (
+            "shiphold_series_outbox_records",
+            "gauge",
+            "Acknowledged records that wait for InfluxDB.",
+            s.outbox_records,
+        ),
+        ("shiphold_series_outbox_bytes", "gauge", "Bytes of the records that wait.", s.outbox_bytes),
+        (
+            "shiphold_series_outbox_oldest_seconds",
+            "gauge",
+            "Since the oldest record that waits was acknowledged.",
+            s.outbox_oldest_s,
+        ),
+        (
+            "shiphold_series_outbox_refused",
+            "gauge",
+            "Records that InfluxDB refused for good: set aside.",
+            s.outbox_refused,
+        ),
         ("shiphold_audit_entries_total", "counter", "Entries of the audit trail.", layer.audit().len()?),
     ] {
         t.one(name, kind, help, value as f64);

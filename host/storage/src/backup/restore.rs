@@ -155,7 +155,7 @@ impl<'a> Plan<'a> {
         let want = source.contents.series_rows;
         let remote = self.manifest.filter(|m| m.series.engine == EngineKind::Influxdb2);
         if let Some(manifest) = remote {
-            return written(want, write_lines(source, &open_influx(manifest)?)?).map(|()| Vec::new());
+            return written(want, write_lines(source, &open_influx(manifest)?.0)?).map(|()| Vec::new());
         }
         let engine = open_embedded(path, self.manifest)?;
         let (counted, faults) = match source.contents.engine {

@@ -267,6 +267,12 @@ fn read_series(s: &Section<'_, '_>, secrets: &BTreeMap<String, SecretSource>) ->
                     Span::from_millis(100)..=Span::from_secs(600),
                 ),
                 create_buckets: i.flag("create_buckets", true),
+                outbox_max: i.size("outbox_max", ByteSize::gib(4), ByteSize::mib(1)..=ByteSize::gib(1_024)),
+                batch_wait: i.time(
+                    "batch_wait",
+                    Span::from_millis(50),
+                    Span::default()..=Span::from_secs(10),
+                ),
             })
         }
     };

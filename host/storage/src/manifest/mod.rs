@@ -130,6 +130,10 @@ pub struct Influxdb2 {
     pub timeout: Span,
     /// `create_buckets` (default true): create a bucket at its first write.
     pub create_buckets: bool,
+    /// `outbox_max` (default 4 GiB): acknowledged writes that wait for the server; more are refused.
+    pub outbox_max: ByteSize,
+    /// `batch_wait` (default 50 ms): how long an acknowledged write waits for others to go with.
+    pub batch_wait: Span,
 }
 
 /// `[disk]`: watermarks of the free space on the disk that holds the data folder.

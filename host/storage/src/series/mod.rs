@@ -80,6 +80,13 @@ pub struct EngineStats {
     pub log_bytes: u64,
     pub commits: u64,
     pub rows_written: u64,
+    /// Records that are acknowledged and not delivered to InfluxDB yet.
+    pub outbox_records: u64,
+    pub outbox_bytes: u64,
+    /// Seconds since the oldest of them was acknowledged; 0 when none waits.
+    pub outbox_oldest_s: u64,
+    /// What InfluxDB refused for good and is set aside.
+    pub outbox_refused: u64,
 }
 
 /// A store of time series. Calls block; async callers use a blocking thread.
@@ -122,4 +129,9 @@ pub trait SeriesEngine: Send + Sync + std::fmt::Debug {
 
     /// Re-reads everything that is stored and names what is damaged.
     fn verify(&self, budget: &Budget) -> Result<Vec<Fault>>;
+
+    /// Ends work in the background; what is acknowledged stays. No effect where there is none.
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
 }

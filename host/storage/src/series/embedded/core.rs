@@ -189,6 +189,7 @@ impl Core {
             log_bytes: g.log_bytes.get(),
             commits: g.commits.get(),
             rows_written: g.rows_written.get(),
+            ..EngineStats::default()
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the server's answers mean: errors with a kind and a hint, and what became of a write.
 
+use super::client::busy;
 use super::reply::short;
 use crate::error::{Error, Kind, Result};
 use crate::series::FieldType;
@@ -15,8 +16,14 @@ pub(super) enum WriteAnswer {
     Partly {
         dropped: u64,
         conflict: Option<Conflict>,
+        said: String,
     },
     NoBucket,
+    /// Not now; `after`: when the server asks to be asked again.
+    Busy {
+        error: Error,
+        after: Option<Duration>,
+    },
 }
 
 /// A field-type conflict as InfluxDB words it.
@@ -87,17 +94,31 @@ impl Server {
         }
     }
 
-    pub fn write_answer(&self, bucket: &str, status: StatusCode, text: &str) -> Result<WriteAnswer> {
+    pub fn write_answer(
+        &self,
+        bucket: &str,
+        status: StatusCode,
+        after: Option<Duration>,
+        text: &str,
+    ) -> Result<WriteAnswer> {
+        if status == StatusCode::NO_CONTENT {
+            return Ok(WriteAnswer::Stored);
+        }
         let said = message(text);
         if status == StatusCode::NOT_FOUND && said.starts_with("bucket ") {
             return Ok(WriteAnswer::NoBucket);
         }
         if status == StatusCode::UNPROCESSABLE_ENTITY {
             if let Some(dropped) = said.rsplit_once("dropped=").and_then(|(_, n)| n.trim().parse().ok()) {
-                return Ok(WriteAnswer::Partly { dropped, conflict: conflict(&said) });
+                return Ok(WriteAnswer::Partly { dropped, conflict: conflict(&said), said });
             }
         }
-        Err(self.refused(status, text).context(format!("writing to `{bucket}`")))
+        let error = self.refused(status, text).context(format!("writing to `{bucket}`"));
+        // Whatever is not an error of the request may pass.
+        if busy(status) || (after.is_some() && status.is_server_error()) {
+            return Ok(WriteAnswer::Busy { error, after });
+        }
+        Err(error)
     }
 }
 

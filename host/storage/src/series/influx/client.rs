@@ -1,6 +1,7 @@
 //! Requests to the server: a runtime of their own under blocking calls, bounded replies, retries.
 
-use super::answers::{Server, WriteAnswer};
+use super::answers::Server;
+use super::outbox::jittered;
 use super::reply::short;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::Influxdb2;
@@ -12,8 +13,10 @@ use influxdb2::{ClientBuilder, RequestError};
 use reqwest::{StatusCode, Url, header};
 use serde_json::json;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Bytes of one reply.
 pub(super) const REPLY_BYTES_MAX: usize = 256 << 20;
@@ -22,9 +25,13 @@ const ERROR_BYTES_MAX: usize = 64 << 10;
 /// Tries of a request to a server that says it is busy (429, 503).
 pub(super) const TRIES_MAX: u32 = 4;
 /// The wait before the second try; it doubles.
-const BACKOFF: Duration = Duration::from_millis(100);
+pub(super) const BACKOFF: Duration = Duration::from_millis(100);
 /// A longer `Retry-After` is an error at once: the caller tries again later.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
+/// Requests at once, and connections that are kept.
+const CONNECTIONS_MAX: usize = 16;
+/// The longest wait for a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How often a waiting call looks whether it was cancelled.
 const CANCEL_CHECK: Duration = Duration::from_millis(20);
 /// Buckets in one page of the list: InfluxDB's own bound.
@@ -38,8 +45,19 @@ pub(super) struct Client {
     /// Taken when dropped.
     runtime: Option<tokio::runtime::Runtime>,
     api: influxdb2::Client,
-    http: reqwest::Client,
-    server: Server,
+    pub(super) http: reqwest::Client,
+    pub(super) server: Server,
+    /// Requests that may be made at once; others wait for their turn.
+    permits: Arc<Semaphore>,
+}
+
+/// What came back for one request.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub status: StatusCode,
+    /// When the server asks to be asked again.
+    pub after: Option<Duration>,
+    pub body: Vec<u8>,
 }
 
 impl Client {
@@ -63,6 +81,8 @@ impl Client {
         let builder = || {
             reqwest::Client::builder()
                 .timeout(timeout)
+                .connect_timeout(timeout.min(CONNECT_MAX))
+                .pool_max_idle_per_host(CONNECTIONS_MAX)
                 .redirect(reqwest::redirect::Policy::none())
                 .no_proxy()
                 .no_gzip()
@@ -81,7 +101,8 @@ impl Client {
             .build()
             .map_err(|e| Error::io("starting the thread of the InfluxDB client", e))?;
         let server = Server { url, org: config.org.clone(), secret: config.token.clone(), timeout };
-        Ok(Self { runtime: Some(runtime), api, http, server })
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Ok(Self { runtime: Some(runtime), api, http, server, permits })
     }
 
     /// Runs on the runtime of this client and waits here, whatever thread this is; ends when the budget does.
@@ -94,7 +115,10 @@ impl Client {
         let runtime =
             self.runtime.as_ref().ok_or_else(|| Error::internal("the InfluxDB client is closed"))?;
         let (done, result) = sync_channel(1);
+        let permits = self.permits.clone();
         let task = runtime.spawn(async move {
+            // It is never closed; if it were, nothing but the bound would be lost.
+            let _permit = permits.acquire_owned().await;
             let _ = done.send(work.await);
         });
         loop {
@@ -113,28 +137,6 @@ impl Client {
         }
     }
 
-    /// Lines with nanosecond times to a bucket.
-    pub fn write(&self, bucket: &str, body: String) -> Result<WriteAnswer> {
-        let (api, server, bucket) = (self.api.clone(), self.server.clone(), bucket.to_string());
-        self.wait(&Budget::default(), async move {
-            let mut backoff = BACKOFF;
-            for attempt in 1.. {
-                match api.write_line_protocol(&server.org, &bucket, body.clone()).await {
-                    Ok(()) => break,
-                    Err(RequestError::Http { status, .. }) if busy(status) && attempt < TRIES_MAX => {
-                        tokio::time::sleep(backoff).await;
-                        backoff *= 2;
-                    }
-                    Err(RequestError::Http { status, text }) => {
-                        return server.write_answer(&bucket, status, &text);
-                    }
-                    Err(e) => return Err(server.request_error(e)),
-                }
-            }
-            Ok(WriteAnswer::Stored)
-        })
-    }
-
     /// A Flux query; its annotated CSV. A bucket that does not exist is [`Kind::NotFound`].
     pub fn query(&self, flux: &str, budget: &Budget) -> Result<Vec<u8>> {
         let body = json!({
@@ -151,6 +153,15 @@ impl Client {
         self.post("/api/v2/delete", &[("bucket", bucket)], body, &Budget::default()).map(|_| ())
     }
 
+    /// The address of a route, with the organisation.
+    pub(super) fn url(&self, path: &str, query: &[(&str, &str)]) -> Url {
+        let mut url = self.server.url.clone();
+        url.set_path(path);
+        url.query_pairs_mut().append_pair("org", &self.server.org).extend_pairs(query);
+        url
+    }
+
+    /// A question that changes nothing when it is asked twice: a busy server is asked again.
     fn post(
         &self,
         path: &str,
@@ -158,44 +169,55 @@ impl Client {
         body: serde_json::Value,
         budget: &Budget,
     ) -> Result<Vec<u8>> {
-        let mut url = self.server.url.clone();
-        url.set_path(path);
-        url.query_pairs_mut().append_pair("org", &self.server.org).extend_pairs(query);
-        let (http, server) = (self.http.clone(), self.server.clone());
-        self.wait(budget, async move {
-            let mut backoff = BACKOFF;
-            let mut attempt = 1;
-            loop {
-                let sent = http.post(url.clone()).header(header::CONTENT_TYPE, "application/json");
-                let mut answer =
-                    sent.body(body.to_string()).send().await.map_err(|e| server.unreachable(e))?;
-                let status = answer.status();
-                let after = retry_after(answer.headers()).unwrap_or(backoff);
-                let bound = if status.is_success() { REPLY_BYTES_MAX } else { ERROR_BYTES_MAX };
-                let mut reply = Vec::new();
-                while let Some(part) = answer.chunk().await.map_err(|e| server.unreachable(e))? {
-                    if reply.len() + part.len() > bound {
-                        if status.is_success() {
-                            return Err(Error::limit(
-                                "a reply of InfluxDB",
-                                format!("{bound} bytes"),
-                                "narrow the range",
-                            ));
-                        }
-                        break;
-                    }
-                    reply.extend_from_slice(&part);
-                }
-                if status.is_success() {
-                    return Ok(reply);
-                }
-                if !busy(status) || attempt >= TRIES_MAX || after > RETRY_AFTER_MAX {
-                    return Err(server.refused(status, &String::from_utf8_lossy(&reply)));
-                }
-                tokio::time::sleep(after).await;
-                backoff *= 2;
-                attempt += 1;
+        let url = self.url(path, query);
+        let mut backoff = BACKOFF;
+        for attempt in 1.. {
+            let request = self.http.post(url.clone()).header(header::CONTENT_TYPE, "application/json");
+            let answer = self.send(request.body(body.to_string()), budget)?;
+            if answer.status.is_success() {
+                return Ok(answer.body);
             }
+            let after = answer.after.unwrap_or_else(|| jittered(backoff));
+            if !busy(answer.status) || attempt >= TRIES_MAX || after > RETRY_AFTER_MAX {
+                return Err(self.server.refused(answer.status, &String::from_utf8_lossy(&answer.body)));
+            }
+            self.rest(after, budget)?;
+            backoff *= 2;
+        }
+        Err(Error::internal("a request to InfluxDB was never made"))
+    }
+
+    /// Waits, for as long as the budget lasts.
+    pub(super) fn rest(&self, wait: Duration, budget: &Budget) -> Result<()> {
+        self.wait(budget, async move {
+            tokio::time::sleep(wait).await;
+            Ok(())
+        })
+    }
+
+    /// One request; its answer is bounded, whatever it says.
+    pub(super) fn send(&self, request: reqwest::RequestBuilder, budget: &Budget) -> Result<Answer> {
+        let server = self.server.clone();
+        self.wait(budget, async move {
+            let mut answer = request.send().await.map_err(|e| server.unreachable(e))?;
+            let status = answer.status();
+            let after = retry_after(answer.headers());
+            let bound = if status.is_success() { REPLY_BYTES_MAX } else { ERROR_BYTES_MAX };
+            let mut body = Vec::new();
+            while let Some(part) = answer.chunk().await.map_err(|e| server.unreachable(e))? {
+                if body.len() + part.len() > bound {
+                    if status.is_success() {
+                        return Err(Error::limit(
+                            "a reply of InfluxDB",
+                            format!("{bound} bytes"),
+                            "narrow the range",
+                        ));
+                    }
+                    break;
+                }
+                body.extend_from_slice(&part);
+            }
+            Ok(Answer { status, after, body })
         })
     }
 
@@ -272,13 +294,18 @@ impl Drop for Client {
     }
 }
 
-fn busy(status: StatusCode) -> bool {
+pub(super) fn busy(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
+/// `Retry-After` in either of its forms: seconds, or a date.
 fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+    Some((date.to_utc() - chrono::Utc::now()).to_std().unwrap_or_default())
 }
 
 fn rfc3339(ns: i64) -> String {
@@ -297,6 +324,18 @@ mod tests {
     }
 
     #[test]
+    fn retry_after_has_two_forms() {
+        let read = |text: &str| {
+            retry_after(&std::iter::once((header::RETRY_AFTER, text.parse().unwrap())).collect())
+        };
+        assert_eq!(read("7"), Some(Duration::from_secs(7)));
+        assert_eq!(read("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO), "it is past");
+        let later = (chrono::Utc::now() + chrono::TimeDelta::days(2)).to_rfc2822();
+        assert!(read(&later).unwrap() > Duration::from_secs(86_400));
+        assert_eq!((read("soon"), read("-1")), (None, None));
+    }
+
+    #[test]
     fn the_token_is_not_shown() {
         let config = Influxdb2 {
             url: "http://127.0.0.1:1".into(),
@@ -304,6 +343,8 @@ mod tests {
             token: "influx".into(),
             timeout: crate::units::Span::from_secs(1),
             create_buckets: true,
+            outbox_max: crate::units::ByteSize::gib(4),
+            batch_wait: crate::units::Span::from_millis(50),
         };
         let client = Client::new(&config, "hush-hush").unwrap();
         assert!(!format!("{client:?}").contains("hush"), "{client:?}");

@@ -2,7 +2,7 @@
 
 use super::InfluxEngine;
 use crate::manifest::Influxdb2;
-use crate::units::Span;
+use crate::units::{ByteSize, Span};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,6 +33,8 @@ impl Reply {
 pub(super) struct Asked {
     pub line: String,
     pub body: String,
+    /// The body came as gzip.
+    pub packed: bool,
 }
 
 pub(super) struct FakeServer {
@@ -97,6 +99,8 @@ pub(in crate::series) fn engine(url: &str, org: &str, token: &str, timeout_ms: u
         token: "influx".into(),
         timeout: Span::from_millis(timeout_ms),
         create_buckets: true,
+        outbox_max: ByteSize::mib(64),
+        batch_wait: Span::from_millis(5),
     };
     InfluxEngine::open(&config, token.into()).unwrap()
 }
@@ -114,8 +118,14 @@ fn read(stream: &mut TcpStream) -> Option<Asked> {
                 .and_then(|(_, v)| v.trim().parse::<usize>().ok())
                 .unwrap_or(0);
             if raw.len() >= end + 4 + length {
-                let body = String::from_utf8_lossy(&raw[end + 4..end + 4 + length]).into_owned();
-                return Some(Asked { line: head.lines().next()?.to_string(), body });
+                let mut body = raw[end + 4..end + 4 + length].to_vec();
+                let packed = head.to_ascii_lowercase().contains("content-encoding: gzip");
+                if packed {
+                    let bytes = std::mem::take(&mut body);
+                    flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut body).unwrap();
+                }
+                let body = String::from_utf8_lossy(&body).into_owned();
+                return Some(Asked { line: head.lines().next()?.to_string(), body, packed });
             }
         }
         match stream.read(&mut part) {

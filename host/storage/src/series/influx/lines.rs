@@ -140,13 +140,13 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Adds the rows of a series, but for those that are refused and those without any value.
-    pub fn add(
+    pub fn add<E>(
         &mut self,
         key: &SeriesKey,
         frame: &Frame,
         refused: Option<&[bool]>,
-        send: &mut dyn FnMut(Request) -> Result<()>,
-    ) -> Result<()> {
+        send: &mut dyn FnMut(Request) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut head = String::new();
         escape(&mut head, &key.measurement, &[',', ' ']);
         for (tag, v) in &key.tags {
@@ -192,11 +192,11 @@ impl Lines {
     }
 
     /// Sends what is left.
-    pub fn finish(mut self, send: &mut dyn FnMut(Request) -> Result<()>) -> Result<()> {
+    pub fn finish<E>(mut self, send: &mut dyn FnMut(Request) -> Result<(), E>) -> Result<(), E> {
         self.flush(send)
     }
 
-    fn flush(&mut self, send: &mut dyn FnMut(Request) -> Result<()>) -> Result<()> {
+    fn flush<E>(&mut self, send: &mut dyn FnMut(Request) -> Result<(), E>) -> Result<(), E> {
         if self.rows == 0 {
             return Ok(());
         }

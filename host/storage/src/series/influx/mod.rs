@@ -1,8 +1,8 @@
-//! The InfluxDB 2 engine: a thin translation of [`SeriesEngine`] to a real server.
+//! The InfluxDB 2 engine: a thin translation of [`SeriesEngine`] to a real server, and an [`Outbox`] before it.
 //!
-//! The `influxdb2` crate writes lines, asks for health and organisations, and lists and makes buckets. Plain
-//! HTTP serves where the crate falls short: its query reader panics on a reply that is not the CSV it expects,
-//! holds a reply of any size and hides `Retry-After`; its delete cuts times to whole seconds.
+//! The `influxdb2` crate asks for health and organisations, and lists and makes buckets. Plain HTTP serves where the
+//! crate falls short: its query reader panics on a reply that is not the CSV it expects, holds a reply of any size and
+//! hides `Retry-After`; its writes are not compressed and hide it, too; its delete cuts times to whole seconds.
 //!
 //! What InfluxDB does otherwise, and what is done so that both engines give the same answers:
 //! - it fixes a field's type per shard (a week), not per measurement: [`types`] refuses conflicts before they are sent;
@@ -18,9 +18,11 @@ mod catalog;
 mod client;
 mod flux;
 mod lines;
+mod outbox;
 mod reply;
 mod scan;
 mod types;
+mod write;
 
 #[cfg(test)]
 pub(super) mod fake_server;
@@ -35,10 +37,13 @@ use super::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::manifest::Influxdb2;
+use crate::sqlite::Synchronous;
 use answers::WriteAnswer;
 use client::Client;
+pub use outbox::Outbox;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -78,6 +83,18 @@ impl InfluxEngine {
         })
     }
 
+    /// The server behind an outbox in the data folder.
+    pub fn behind_outbox(self, config: &Influxdb2, path: &Path) -> Result<Outbox> {
+        let options = outbox::OutboxOptions {
+            vfs: None,
+            synchronous: Synchronous::Full,
+            bytes_max: config.outbox_max.0,
+            batch_wait: config.batch_wait.0,
+            manual: false,
+        };
+        Outbox::open(Arc::new(self), path, options)
+    }
+
     /// Makes a bucket that a write needs.
     fn make_bucket(&self, bucket: &str) -> Result<()> {
         if self.create_buckets {
@@ -87,44 +104,71 @@ impl InfluxEngine {
             .hint("create it there, or set `create_buckets = true` in [series.influxdb2]"))
     }
 
-    /// Sends the lines of one request and adds what became of them to `report`.
-    fn send(&self, bucket: &str, request: lines::Request, report: &mut WriteReport) -> Result<()> {
+    /// One try to send the lines of one request; makes the bucket where it may.
+    fn send_once(
+        &self,
+        bucket: &str,
+        request: &lines::Request,
+        budget: &Budget,
+    ) -> std::result::Result<Sent, (Error, Option<Duration>)> {
+        let at_once = |e: Error| (e, None);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let mut answer = self.client.write(bucket, request.body.clone())?;
+        let mut answer = self.client.write(bucket, &request.body, budget).map_err(at_once)?;
         if matches!(answer, WriteAnswer::NoBucket) {
-            self.make_bucket(bucket)?;
-            answer = self.client.write(bucket, request.body)?;
+            self.make_bucket(bucket).map_err(at_once)?;
+            answer = self.client.write(bucket, &request.body, budget).map_err(at_once)?;
         }
-        match answer {
-            WriteAnswer::Stored => report.written += request.rows,
-            WriteAnswer::Partly { dropped, conflict } => {
-                let dropped = dropped.min(request.rows);
-                report.written += request.rows - dropped;
-                report.dropped += dropped;
-                if let Some(conflict) = conflict {
+        Ok(match answer {
+            WriteAnswer::Stored => Sent::Stored,
+            WriteAnswer::Busy { error, after } => Sent::Busy { error, after },
+            WriteAnswer::Partly { dropped, conflict, said } => {
+                if let Some(conflict) = &conflict {
                     // Somebody else wrote this field: what is remembered about the measurement is stale.
                     self.types.forget(bucket, &conflict.measurement);
-                    types::note(&mut report.conflicts, types::in_bucket(bucket, conflict));
                 }
+                Sent::Partly { dropped: dropped.min(request.rows), conflict, said }
             }
             WriteAnswer::NoBucket => {
-                return Err(Error::not_found(format!("InfluxDB has no bucket `{bucket}`")));
+                return Err(at_once(Error::not_found(format!("InfluxDB has no bucket `{bucket}`"))));
             }
+        })
+    }
+
+    /// Sends the lines of one request, several times to a server that is busy, and adds what became of them to `report`.
+    fn send(&self, bucket: &str, request: &lines::Request, report: &mut WriteReport) -> Result<()> {
+        let mut backoff = client::BACKOFF;
+        for attempt in 1.. {
+            match self.send_once(bucket, request, &Budget::default()).map_err(|(e, _)| e)? {
+                Sent::Stored => report.written += request.rows,
+                Sent::Partly { dropped, conflict, .. } => {
+                    report.written += request.rows - dropped;
+                    report.dropped += dropped;
+                    if let Some(conflict) = conflict {
+                        types::note(&mut report.conflicts, types::in_bucket(bucket, conflict));
+                    }
+                }
+                Sent::Busy { error, after } => {
+                    let after = after.unwrap_or_else(|| outbox::jittered(backoff));
+                    if attempt >= client::TRIES_MAX || after > client::RETRY_AFTER_MAX {
+                        return Err(error);
+                    }
+                    self.client.rest(after, &Budget::default())?;
+                    backoff *= 2;
+                    continue;
+                }
+            }
+            break;
         }
         Ok(())
     }
 
-    fn write_checked(&self, batch: &WriteBatch) -> Result<WriteReport> {
-        let admitted = self.types.admit(batch, |bucket, measurements| {
-            match types::load(&self.client, bucket, measurements) {
-                Err(e) if e.kind() == Kind::NotFound => {
-                    self.make_bucket(bucket)?;
-                    types::load(&self.client, bucket, measurements)
-                }
-                other => other,
-            }
-        })?;
-        let mut report = WriteReport { written: 0, dropped: admitted.dropped, conflicts: admitted.conflicts };
+    /// Hands the rows that are not refused on as requests of bounded size, bucket by bucket.
+    fn send_batch<E>(
+        &self,
+        batch: &WriteBatch,
+        refused: &[Option<Vec<bool>>],
+        send: &mut dyn FnMut(&str, lines::Request) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
         let mut buckets: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (at, (key, _)) in batch.series.iter().enumerate() {
             buckets.entry(&key.bucket).or_default().push(at);
@@ -133,14 +177,52 @@ impl InfluxEngine {
             let mut out = lines::Lines::default();
             for at in series {
                 let Some((key, frame)) = batch.series.get(at) else { continue };
-                let refused = admitted.refused.get(at).and_then(Option::as_deref);
-                out.add(key, frame, refused, &mut |request| self.send(bucket, request, &mut report))?;
+                let refused = refused.get(at).and_then(Option::as_deref);
+                out.add(key, frame, refused, &mut |request| send(bucket, request))?;
             }
-            out.finish(&mut |request| self.send(bucket, request, &mut report))?;
+            out.finish(&mut |request| send(bucket, request))?;
         }
+        Ok(())
+    }
+
+    /// The fields of measurements and their types, as the server has them; makes the bucket where it may.
+    fn load_types(&self, bucket: &str, measurements: &[&str]) -> Result<Vec<types::Fields>> {
+        match types::load(&self.client, bucket, measurements) {
+            Err(e) if e.kind() == Kind::NotFound => {
+                self.make_bucket(bucket)?;
+                types::load(&self.client, bucket, measurements)
+            }
+            other => other,
+        }
+    }
+
+    fn write_checked(&self, batch: &WriteBatch) -> Result<WriteReport> {
+        let admitted = self.types.admit(batch, |bucket, measurements| {
+            Ok(types::Loaded::asked(self.load_types(bucket, measurements)?))
+        })?;
+        let mut report = WriteReport { written: 0, dropped: admitted.dropped, conflicts: admitted.conflicts };
+        self.send_batch(batch, &admitted.refused, &mut |bucket, request| {
+            self.send(bucket, &request, &mut report)
+        })?;
         self.rows_written.fetch_add(report.written, Ordering::Relaxed);
         Ok(report)
     }
+}
+
+/// What became of one request of lines.
+#[derive(Debug)]
+enum Sent {
+    Stored,
+    /// Some were refused, by the server's own count.
+    Partly {
+        dropped: u64,
+        conflict: Option<answers::Conflict>,
+        said: String,
+    },
+    Busy {
+        error: Error,
+        after: Option<Duration>,
+    },
 }
 
 fn hash(key: &SeriesKey) -> u64 {

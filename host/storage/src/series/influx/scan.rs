@@ -240,7 +240,7 @@ fn merge(tables: &[reply::Table], last: i64) -> Result<Frame> {
 }
 
 /// Adds a value of the column's own type, or the type's default.
-fn push(values: &mut Values, value: Option<Value>) {
+pub(super) fn push(values: &mut Values, value: Option<Value>) {
     match (values, value) {
         (Values::Float(v), Some(Value::Float(x))) => v.push(x),
         (Values::Float(v), _) => v.push(0.0),

@@ -16,21 +16,46 @@ const ASKED_MAX: usize = 50;
 /// Distinct conflicts of a report.
 const CONFLICTS_MAX: usize = 100;
 
-type Fields = HashMap<String, FieldType>;
+pub(super) type Fields = HashMap<String, FieldType>;
+
+/// Per series of a batch: which rows are refused; `None` if none is.
+pub(super) type RefusedRows = Vec<Option<Vec<bool>>>;
+
+/// The fields of some measurements.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    pub fields: Vec<Fields>,
+    /// The server was asked; if not, it will be at the next write.
+    pub asked: bool,
+}
+
+impl Loaded {
+    pub fn asked(fields: Vec<Fields>) -> Self {
+        Self { fields, asked: true }
+    }
+}
+
+/// What is known of a measurement.
+#[derive(Debug, Default)]
+struct Known {
+    fields: Fields,
+    asked: bool,
+}
 
 /// What is known of the server's fields. Forgotten after deletes and errors, asked for again when needed.
 #[derive(Debug, Default)]
 pub(super) struct Types {
-    known: Mutex<HashMap<(String, String), Fields>>,
+    known: Mutex<HashMap<(String, String), Known>>,
 }
 
 /// Which rows of a batch go out.
 #[derive(Debug, Default)]
 pub(super) struct Admitted {
-    /// Per series of the batch: rows that are refused; `None` if none is.
-    pub refused: Vec<Option<Vec<bool>>>,
+    pub refused: RefusedRows,
     pub dropped: u64,
     pub conflicts: Vec<TypeConflict>,
+    /// Every type was compared with the server's.
+    pub checked: bool,
 }
 
 /// Adds a conflict that is not told yet, up to the bound.
@@ -93,7 +118,7 @@ impl Types {
     pub fn admit(
         &self,
         batch: &WriteBatch,
-        mut load: impl FnMut(&str, &[&str]) -> Result<Vec<Fields>>,
+        mut load: impl FnMut(&str, &[&str]) -> Result<Loaded>,
     ) -> Result<Admitted> {
         let mut unknown: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         {
@@ -102,7 +127,7 @@ impl Types {
             for (key, _) in &batch.series {
                 name.0.clone_from(&key.bucket);
                 name.1.clone_from(&key.measurement);
-                if !known.contains_key(&name) {
+                if !known.get(&name).is_some_and(|k| k.asked) {
                     unknown.entry(&key.bucket).or_default().insert(&key.measurement);
                 }
             }
@@ -111,10 +136,10 @@ impl Types {
         let mut loaded = Vec::new();
         for (bucket, measurements) in unknown {
             let measurements: Vec<&str> = measurements.into_iter().collect();
-            let fields = load(bucket, &measurements)?;
-            loaded.extend(
-                measurements.iter().zip(fields).map(|(m, f)| ((bucket.to_string(), (*m).to_string()), f)),
-            );
+            let Loaded { fields, asked } = load(bucket, &measurements)?;
+            let known =
+                |(m, fields): (&&str, _)| ((bucket.to_string(), (*m).to_string()), Known { fields, asked });
+            loaded.extend(measurements.iter().zip(fields).map(known));
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() + loaded.len() > KNOWN_MAX {
@@ -123,14 +148,24 @@ impl Types {
                 batch.series.iter().map(|(k, _)| (k.bucket.as_str(), k.measurement.as_str())).collect();
             known.retain(|(b, m), _| needed.contains(&(b.as_str(), m.as_str())));
         }
-        for (name, fields) in loaded {
-            known.entry(name).or_insert(fields);
+        for (name, new) in loaded {
+            let have = known.entry(name).or_default();
+            if new.asked {
+                // The server has the last word.
+                have.fields.extend(new.fields);
+                have.asked = true;
+            } else {
+                new.fields.into_iter().for_each(|(name, of)| {
+                    have.fields.entry(name).or_insert(of);
+                });
+            }
         }
-        let mut admitted = Admitted::default();
+        let mut admitted = Admitted { checked: true, ..Admitted::default() };
         for (key, frame) in &batch.series {
             // Another thread's error may have made it forgotten since: then the server's own check stands.
-            let fields = known.entry((key.bucket.clone(), key.measurement.clone())).or_default();
-            let refused = refuse(frame, fields, |field, have, got| {
+            let have = known.entry((key.bucket.clone(), key.measurement.clone())).or_default();
+            admitted.checked &= have.asked;
+            let refused = refuse(frame, &mut have.fields, |field, have, got| {
                 let (bucket, measurement) = (key.bucket.clone(), key.measurement.clone());
                 note(&mut admitted.conflicts, TypeConflict { bucket, measurement, field, have, got });
             });
@@ -204,7 +239,9 @@ mod tests {
     #[test]
     fn a_row_is_refused_whole_and_teaches_nothing() {
         let types = Types::default();
-        let have = |_: &str, _: &[&str]| Ok(vec![Fields::from([("v".to_string(), FieldType::Float)])]);
+        let have = |_: &str, _: &[&str]| {
+            Ok(Loaded::asked(vec![Fields::from([("v".to_string(), FieldType::Float)])]))
+        };
         let mut v = Column::new("v", Values::Integer(vec![1, 0]));
         v.valid = Some(vec![true, false]);
         let mut w = Column::new("w", Values::Boolean(vec![true, false]));
@@ -215,7 +252,7 @@ mod tests {
         assert_eq!((said.dropped, said.conflicts.len()), (1, 1));
         assert_eq!((said.conflicts[0].have, said.conflicts[0].got), (FieldType::Float, FieldType::Integer));
         // `w` went nowhere, so it has no type yet; `n` has.
-        let never = |_: &str, _: &[&str]| -> Result<Vec<Fields>> { panic!("asked twice") };
+        let never = |_: &str, _: &[&str]| -> Result<Loaded> { panic!("asked twice") };
         let w = Column::new("w", Values::String(vec!["x".into()]));
         assert_eq!(types.admit(&batch(vec![w], 1), never).unwrap().dropped, 0);
         let n = Column::new("n", Values::Integer(vec![1]));
@@ -236,7 +273,7 @@ mod tests {
                 })
                 .collect()
         };
-        let none = |_: &str, m: &[&str]| Ok(vec![Fields::new(); m.len()]);
+        let none = |_: &str, m: &[&str]| Ok(Loaded::asked(vec![Fields::new(); m.len()]));
         assert_eq!(types.admit(&batch(columns(false), 1), none).unwrap().dropped, 0);
         let said = types.admit(&batch(columns(true), 1), none).unwrap();
         assert_eq!((said.dropped, said.conflicts.len()), (1, CONFLICTS_MAX));
