@@ -14,8 +14,10 @@ mod engine;
 #[allow(dead_code)]
 #[path = "../machine.rs"]
 mod machine;
+mod peers;
 #[path = "../run.rs"]
 mod run;
+mod shapes;
 #[path = "../table.rs"]
 mod table;
 
@@ -23,5 +25,5 @@ use run::Run;
 use table::Table;
 
 fn main() {
-    run::groups(&[("series", engine::run)]);
+    run::groups(&[("series", engine::run), ("series-peers", peers::run)]);
 }

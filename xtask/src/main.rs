@@ -46,7 +46,7 @@ enum Command {
     Peers,
     /// Measure, beside baselines in the same run.
     Bench {
-        /// Only the groups whose name contains this: series, http, plugins, skills.
+        /// Only the groups whose name contains this: series, series-peers, http, plugins, skills.
         group: Option<String>,
         /// Fewer rows, to see that every benchmark runs.
         #[arg(long)]
@@ -107,8 +107,10 @@ fn run(command: Command) -> Result<()> {
 }
 
 /// The groups of each benchmark program: a package, its program, what it measures.
-const BENCHES: [(&str, &str, &[&str]); 2] =
-    [("shiphold-storage", "series", &["series"]), ("shiphold", "shiphold", &["http", "plugins", "skills"])];
+const BENCHES: [(&str, &str, &[&str]); 2] = [
+    ("shiphold-storage", "series", &["series", "series-peers"]),
+    ("shiphold", "shiphold", &["http", "plugins", "skills"]),
+];
 
 fn bench(root: &Path, group: Option<&str>, quick: bool) -> Result<()> {
     let asked = |groups: &[&str]| group.is_none_or(|g| groups.iter().any(|name| name.contains(g)));
@@ -129,6 +131,13 @@ fn bench(root: &Path, group: Option<&str>, quick: bool) -> Result<()> {
         command.env("SHIPHOLD_GUESTS", guests_folder(root));
         if let Some(influxd) = peers::influxd() {
             command.env("SHIPHOLD_INFLUXD", influxd);
+        }
+        if groups.contains(&"series-peers") {
+            // Without them there are fewer columns, and the rest is measured all the same.
+            match peers::bench_python(root) {
+                Ok(python) => command.env("SHIPHOLD_BENCH_PYTHON", python),
+                Err(e) => command.env("SHIPHOLD_BENCH_PYTHON_MISSING", format!("{e:#}")),
+            };
         }
         steps::say(&format!("benchmarks of {}, in release", groups.join(", ")));
         steps::must(&mut command)?;

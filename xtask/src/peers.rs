@@ -36,16 +36,47 @@ pub fn restic() -> Option<PathBuf> {
     Some(folder().join(RESTIC).join("restic")).filter(|p| p.is_file())
 }
 
+/// Packages of Python that the tests need.
+const OF_TESTS: &str = "tests/python/requirements.txt";
+/// Packages of Python that the benchmarks measure.
+const OF_BENCHES: &str = "benches/series/requirements.txt";
+
 /// The Python of the virtual environment with the packages of `tests/python/requirements.txt`, if it is complete.
 pub fn python(root: &Path) -> Option<PathBuf> {
-    let venv = venv(root)?;
+    python_with(root, OF_TESTS)
+}
+
+fn python_with(root: &Path, requirements: &str) -> Option<PathBuf> {
+    let venv = venv(root, requirements)?;
     Some(venv.join("bin/python")).filter(|p| p.exists() && venv.join("complete").is_file())
 }
 
 /// The folder's name holds a digest of the requirements.
-fn venv(root: &Path) -> Option<PathBuf> {
-    let text = std::fs::read(root.join("tests/python/requirements.txt")).ok()?;
+fn venv(root: &Path, requirements: &str) -> Option<PathBuf> {
+    let text = std::fs::read(root.join(requirements)).ok()?;
     Some(folder().join(format!("python-{:016x}", digest(&text))))
+}
+
+/// The Python with the stores that benchmarks measure beside ours, installed if need be.
+pub fn bench_python(root: &Path) -> Result<PathBuf> {
+    install_python(root, OF_BENCHES)?;
+    python_with(root, OF_BENCHES).context("the virtual environment has no Python")
+}
+
+fn install_python(root: &Path, requirements: &str) -> Result<()> {
+    if python_with(root, requirements).is_some() {
+        return Ok(());
+    }
+    steps::say(&format!("python: packages of {requirements}"));
+    let venv = venv(root, requirements).with_context(|| format!("{requirements} is missing"))?;
+    steps::must(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))
+        .context("making a virtual environment (Debian: apt-get install python3-venv)")?;
+    steps::must(
+        Command::new(venv.join("bin/python"))
+            .args(["-m", "pip", "install", "--quiet", "-r"])
+            .arg(root.join(requirements)),
+    )?;
+    std::fs::write(venv.join("complete"), b"").context("marking the environment as complete")
 }
 
 /// FNV-1a: names what is wanted, and protects from nothing.
@@ -103,18 +134,7 @@ pub fn install(root: &Path) -> Result<()> {
     steps::must(Command::new("bash").arg(root.join("peers/s3/build.sh")).arg(folder.join(S3)))?;
     steps::say("restic: the real one (a minute the first time)");
     steps::must(Command::new("bash").arg(root.join("peers/restic/build.sh")).arg(folder.join(RESTIC)))?;
-    steps::say("python: packages of tests/python/requirements.txt");
-    if python(root).is_none() {
-        let venv = venv(root).context("tests/python/requirements.txt is missing")?;
-        steps::must(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))
-            .context("making a virtual environment (Debian: apt-get install python3-venv)")?;
-        steps::must(
-            Command::new(venv.join("bin/python"))
-                .args(["-m", "pip", "install", "--quiet", "-r"])
-                .arg(root.join("tests/python/requirements.txt")),
-        )?;
-        std::fs::write(venv.join("complete"), b"").context("marking the environment as complete")?;
-    }
+    install_python(root, OF_TESTS)?;
     steps::say("node: packages of peers/javascript");
     if node(root).is_none() {
         install_javascript(root)?;
