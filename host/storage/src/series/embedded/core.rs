@@ -1,9 +1,10 @@
 //! What the parts of the engine share: the file, the catalogue, the locks, the counters.
 
 use super::catalog::{Catalog, Series};
-use super::chunk::{self, Chunk, Wanted};
+use super::chunk::{self, Chunk, Decoding, Wanted};
 use super::commit::{Commit, Job};
 use super::compact::Pass;
+use super::crew::Crew;
 use super::run::Run;
 use super::seal::Bell;
 use super::{lock, read, tables};
@@ -89,6 +90,7 @@ pub(super) struct Core {
     pub next_chunk: AtomicI64,
     pub gauges: Gauges,
     pub bell: Bell,
+    pub crew: Crew,
 }
 
 impl Core {
@@ -98,8 +100,17 @@ impl Core {
 
     /// Reads and decodes a chunk. [`Kind::Corrupt`] says that it is damaged.
     pub(super) fn read_chunk(&self, chunk: &Chunk, types: &[FieldType], wanted: Wanted<'_>) -> Result<Run> {
-        let body = self.fetch(chunk.id)?;
-        chunk::decode(&body, chunk, types, wanted)
+        self.begin_chunk(chunk, types, wanted)?.finish()
+    }
+
+    /// [`Core::read_chunk`], whose decoding goes on until its rows are needed.
+    pub(super) fn begin_chunk(
+        &self,
+        chunk: &Chunk,
+        types: &[FieldType],
+        wanted: Wanted<'_>,
+    ) -> Result<Decoding> {
+        chunk::begin(self.fetch(chunk.id)?, chunk, types, wanted, &self.crew)
     }
 
     pub(super) fn fetch(&self, id: i64) -> Result<Vec<u8>> {

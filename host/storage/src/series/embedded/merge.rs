@@ -4,12 +4,17 @@
 
 use super::bounds::{FRAME_ROWS_MAX, MERGE_ROWS_EACH_MIN, MERGE_ROWS_MAX};
 use super::catalog::Series;
-use super::chunk::{Chunk, Wanted};
+use super::chunk::{Chunk, Decoding, Wanted};
 use super::core::Core;
 use super::run::{Run, merge_all};
 use crate::error::{Kind, Result};
 use crate::series::{Budget, FieldType, TimeRange};
 use std::sync::Arc;
+
+/// The chunk of a merge after which the one that follows is decoded ahead.
+const LOOK_AHEAD_FROM: u64 = 2;
+/// Bytes of values, of all fields, that are decoded ahead; a merge holds so much more at most.
+const LOOK_AHEAD_BYTES_MAX: u64 = 16 << 20;
 
 /// Where rows come from.
 #[derive(Debug)]
@@ -102,6 +107,10 @@ pub(super) struct Merge {
     active: Vec<Active>,
     strict: bool,
     rows_held_max: usize,
+    /// The chunk that comes next, being decoded while the rows of the present one are used.
+    ahead: Option<(i64, Decoding)>,
+    /// Chunks that were decoded.
+    decoded: u64,
 }
 
 impl Merge {
@@ -127,6 +136,8 @@ impl Merge {
             active: Vec::new(),
             strict: false,
             rows_held_max: MERGE_ROWS_MAX,
+            ahead: None,
+            decoded: 0,
         }
     }
 
@@ -193,22 +204,42 @@ impl Merge {
         again.into_iter().try_for_each(|(source, next)| self.activate(core, source, next))
     }
 
+    fn decode(&mut self, core: &Core, chunk: &Chunk) -> Result<Run> {
+        let wanted = Wanted { fields: self.fields.as_deref(), before: self.range.end };
+        let now = match self.ahead.take() {
+            Some((id, decoding)) if id == chunk.id => decoding,
+            other => {
+                self.ahead = other;
+                core.begin_chunk(chunk, &self.types, wanted)?
+            }
+        };
+        let run = now.finish()?;
+        self.decoded += 1;
+        // Whoever wants the first rows only should not pay for more; whoever goes on will need the next chunk.
+        if self.decoded >= LOOK_AHEAD_FROM && self.ahead.is_none() {
+            if let Some(Origin::Chunk(next)) = self.waiting.last().map(|s| &s.origin) {
+                if !next.is_bad() && next.raw_bytes <= LOOK_AHEAD_BYTES_MAX {
+                    // What is wrong with it is said when its turn comes.
+                    self.ahead = core.begin_chunk(next, &self.types, wanted).ok().map(|d| (next.id, d));
+                }
+            }
+        }
+        Ok(run)
+    }
+
     fn activate(&mut self, core: &Core, source: Source, from: i64) -> Result<()> {
         let held: usize = self.active.iter().map(|a| a.end - a.pos).sum();
         let buffer = match &source.origin {
             Origin::Run(run) => Buffer::Shared(run.clone()),
             Origin::Chunk(chunk) if chunk.is_bad() => return Ok(()),
-            Origin::Chunk(chunk) => {
-                let wanted = Wanted { fields: self.fields.as_deref(), before: self.range.end };
-                match core.read_chunk(chunk, &self.types, wanted) {
-                    Ok(run) => Buffer::Own(run),
-                    Err(e) if e.kind() == Kind::Corrupt => {
-                        core.quarantine(&self.series, chunk, &e);
-                        return if self.strict { Err(e) } else { Ok(()) };
-                    }
-                    Err(e) => return Err(e.context(format!("chunk {} of {}", chunk.id, self.series.key))),
+            Origin::Chunk(chunk) => match self.decode(core, chunk) {
+                Ok(run) => Buffer::Own(run),
+                Err(e) if e.kind() == Kind::Corrupt => {
+                    core.quarantine(&self.series, chunk, &e);
+                    return if self.strict { Err(e) } else { Ok(()) };
                 }
-            }
+                Err(e) => return Err(e.context(format!("chunk {} of {}", chunk.id, self.series.key))),
+            },
         };
         let mut active = Active { source, buffer, pos: 0, end: 0, next: None };
         let times = &active.run().times;

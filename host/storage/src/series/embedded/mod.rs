@@ -15,6 +15,7 @@ mod codec;
 mod commit;
 mod compact;
 mod core;
+mod crew;
 mod delete;
 mod latest;
 mod merge;

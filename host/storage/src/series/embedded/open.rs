@@ -6,6 +6,7 @@ use super::catalog::Series;
 use super::commit::Commit;
 use super::compact::Pass;
 use super::core::{Core, Gauges};
+use super::crew::Crew;
 use super::record::{self, Section};
 use super::tables::{self, CHUNK_COLUMNS, MIGRATIONS};
 use crate::error::{Error, Result};
@@ -60,6 +61,7 @@ pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOpt
         next_chunk: AtomicI64::new(1),
         gauges: Gauges::default(),
         bell: super::seal::Bell::default(),
+        crew: Crew::new()?,
     };
     let damaged = load_chunks(&core, &by_id)? + replay(&core, &by_id)?;
     core.gauges.quarantined.add(damaged);
