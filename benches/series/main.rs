@@ -16,6 +16,7 @@ mod engine;
 mod machine;
 #[path = "../run.rs"]
 mod run;
+mod scale;
 #[path = "../table.rs"]
 mod table;
 
@@ -23,5 +24,5 @@ use run::Run;
 use table::Table;
 
 fn main() {
-    run::groups(&[("series", engine::run)]);
+    run::groups(&[("series", engine::run), ("scale", scale::run)]);
 }
