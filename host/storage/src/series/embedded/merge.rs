@@ -7,7 +7,9 @@ use super::catalog::Series;
 use super::chunk::{Chunk, Decoding, Wanted};
 use super::core::Core;
 use super::run::{Run, merge_all};
+use super::statistics::FieldStats;
 use crate::error::{Kind, Result};
+use crate::series::pieces::Within;
 use crate::series::{Budget, FieldType, TimeRange};
 use std::sync::Arc;
 
@@ -94,6 +96,14 @@ impl Active {
     }
 }
 
+/// What a merge gives.
+#[derive(Debug)]
+pub(super) enum Part {
+    Rows(Run),
+    /// All rows of a chunk.
+    Whole(Arc<Chunk>, Vec<FieldStats>),
+}
+
 #[derive(Debug)]
 pub(super) struct Merge {
     series: Arc<Series>,
@@ -156,8 +166,26 @@ impl Merge {
     /// The next rows, at most [`FRAME_ROWS_MAX`], never none.
     pub(super) fn next(&mut self, core: &Core, budget: &Budget) -> Result<Option<Run>> {
         loop {
+            match self.next_part(core, budget, &|_, _| false)? {
+                None => return Ok(None),
+                Some(Part::Rows(run)) => return Ok(Some(run)),
+                // None are asked for.
+                Some(Part::Whole(..)) => {}
+            }
+        }
+    }
+
+    /// The next rows, or the statistics of a chunk of which nothing else has rows between its first and its last, if
+    /// `within` takes it.
+    pub(super) fn next_part(
+        &mut self,
+        core: &Core,
+        budget: &Budget,
+        within: &Within,
+    ) -> Result<Option<Part>> {
+        loop {
             budget.check()?;
-            self.turn_over(core)?;
+            self.turn_over(core, within)?;
             let first = self.active.iter().filter_map(|a| a.rest().first()).min().copied();
             let to_come = self.waiting.last().map(|s| s.min);
             match (first, to_come) {
@@ -166,8 +194,13 @@ impl Merge {
                 (Some(_), None) => {}
                 _ => {
                     if let Some(source) = self.waiting.pop() {
+                        if self.active.is_empty() && self.stands_alone(&source, self.waiting.last(), within) {
+                            if let Some(part) = self.whole(core, &source)? {
+                                return Ok(Some(part));
+                            }
+                        }
                         let from = source.min;
-                        self.activate(core, source, from)?;
+                        self.activate(core, source, from, within)?;
                     }
                     continue;
                 }
@@ -183,13 +216,13 @@ impl Merge {
             let parts: Vec<Run> = self.active.iter_mut().filter_map(|a| a.take(limit, fields)).collect();
             let run = merge_all(parts);
             if !run.is_empty() {
-                return Ok(Some(run));
+                return Ok(Some(Part::Rows(run)));
             }
         }
     }
 
     /// Drops what is used up and decodes the rest of what was held in part.
-    fn turn_over(&mut self, core: &Core) -> Result<()> {
+    fn turn_over(&mut self, core: &Core, within: &Within) -> Result<()> {
         let mut again = Vec::new();
         self.active.retain_mut(|a| {
             let used_up = a.pos >= a.end;
@@ -201,10 +234,30 @@ impl Merge {
             }
             !used_up
         });
-        again.into_iter().try_for_each(|(source, next)| self.activate(core, source, next))
+        again.into_iter().try_for_each(|(source, next)| self.activate(core, source, next, within))
     }
 
-    fn decode(&mut self, core: &Core, chunk: &Chunk) -> Result<Run> {
+    /// A chunk that is wanted whole, has no rows of others between its own, and is taken by `within`.
+    fn stands_alone(&self, source: &Source, next: Option<&Source>, within: &Within) -> bool {
+        let Origin::Chunk(chunk) = &source.origin else { return false };
+        !chunk.is_bad()
+            && chunk.min >= self.range.start
+            && chunk.max < self.range.end
+            && next.is_none_or(|next| next.min > chunk.max)
+            && within(chunk.min, chunk.max)
+    }
+
+    /// The statistics of a chunk, of the fields that are wanted; none if they cannot be had: then its rows tell.
+    fn whole(&self, core: &Core, source: &Source) -> Result<Option<Part>> {
+        let Origin::Chunk(chunk) = &source.origin else { return Ok(None) };
+        let stats = core.sound_stats(chunk, &self.types)?;
+        Ok(stats.map(|mut stats| {
+            stats.retain(|s| self.fields.as_ref().is_none_or(|f| f.contains(&s.field)));
+            Part::Whole(chunk.clone(), stats)
+        }))
+    }
+
+    fn decode(&mut self, core: &Core, chunk: &Chunk, within: &Within) -> Result<Run> {
         let wanted = Wanted { fields: self.fields.as_deref(), before: self.range.end };
         let now = match self.ahead.take() {
             Some((id, decoding)) if id == chunk.id => decoding,
@@ -217,7 +270,9 @@ impl Merge {
         self.decoded += 1;
         // Whoever wants the first rows only should not pay for more; whoever goes on will need the next chunk.
         if self.decoded >= LOOK_AHEAD_FROM && self.ahead.is_none() {
-            if let Some(Origin::Chunk(next)) = self.waiting.last().map(|s| &s.origin) {
+            let mut to_come = self.waiting.iter().rev();
+            let next = to_come.next().filter(|next| !self.stands_alone(next, to_come.next(), within));
+            if let Some(Origin::Chunk(next)) = next.map(|s| &s.origin) {
                 if !next.is_bad() && next.raw_bytes <= LOOK_AHEAD_BYTES_MAX {
                     // What is wrong with it is said when its turn comes.
                     self.ahead = core.begin_chunk(next, &self.types, wanted).ok().map(|d| (next.id, d));
@@ -227,12 +282,12 @@ impl Merge {
         Ok(run)
     }
 
-    fn activate(&mut self, core: &Core, source: Source, from: i64) -> Result<()> {
+    fn activate(&mut self, core: &Core, source: Source, from: i64, within: &Within) -> Result<()> {
         let held: usize = self.active.iter().map(|a| a.end - a.pos).sum();
         let buffer = match &source.origin {
             Origin::Run(run) => Buffer::Shared(run.clone()),
             Origin::Chunk(chunk) if chunk.is_bad() => return Ok(()),
-            Origin::Chunk(chunk) => match self.decode(core, chunk) {
+            Origin::Chunk(chunk) => match self.decode(core, chunk, within) {
                 Ok(run) => Buffer::Own(run),
                 Err(e) if e.kind() == Kind::Corrupt => {
                     core.quarantine(&self.series, chunk, &e);

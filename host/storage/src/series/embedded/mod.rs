@@ -35,6 +35,7 @@ mod verify;
 use self::core::Core;
 use crate::error::Result;
 use crate::manifest;
+use crate::series::pieces::{PieceStream, Within};
 use crate::series::{
     Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, FrameStream, Latest, Selector,
     SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
@@ -123,6 +124,16 @@ impl SeriesEngine for EmbeddedEngine {
         budget: &Budget,
     ) -> Result<FrameStream> {
         scan::scan(&self.core, key, range, fields, budget)
+    }
+    fn scan_pieces(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        within: Box<Within>,
+        budget: &Budget,
+    ) -> Result<PieceStream> {
+        scan::scan_pieces(&self.core, key, range, fields, within, budget)
     }
     fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
         self.core.delete(selector, range)

@@ -1,6 +1,7 @@
 mod codecs;
 mod damage;
 mod model;
+mod pieces;
 mod rules;
 mod threads;
 
