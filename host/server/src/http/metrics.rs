@@ -60,6 +60,14 @@ fn series(layer: &DataLayer, t: &mut Text) -> Result<()> {
         ("shiphold_series_log_bytes", "gauge", "Bytes of the log.", s.log_bytes),
         ("shiphold_series_commits_total", "counter", "Durable commits since the start.", s.commits),
         ("shiphold_series_rows_written_total", "counter", "Rows written since the start.", s.rows_written),
+        ("shiphold_series_cache_bytes", "gauge", "Bytes of decoded chunks in memory.", s.cache_bytes),
+        ("shiphold_series_cache_hits_total", "counter", "Chunks that a read found decoded.", s.cache_hits),
+        (
+            "shiphold_series_cache_misses_total",
+            "counter",
+            "Chunks that a read looked for there in vain.",
+            s.cache_misses,
+        ),
         ("shiphold_audit_entries_total", "counter", "Entries of the audit trail.", layer.audit().len()?),
     ] {
         t.one(name, kind, help, value as f64);

@@ -79,6 +79,11 @@ pub struct EngineStats {
     pub log_bytes: u64,
     pub commits: u64,
     pub rows_written: u64,
+    /// Bytes of decoded chunks that are kept in memory.
+    pub cache_bytes: u64,
+    /// Chunks that a read found there, and that it did not, since the start.
+    pub cache_hits: u64,
+    pub cache_misses: u64,
 }
 
 /// A store of time series. Calls block; async callers use a blocking thread.

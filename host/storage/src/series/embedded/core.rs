@@ -1,5 +1,6 @@
 //! What the parts of the engine share: the file, the catalogue, the locks, the counters.
 
+use super::cache::Cache;
 use super::catalog::{Catalog, Series};
 use super::chunk::{self, Chunk, Decoding, Wanted};
 use super::commit::{Commit, Job};
@@ -91,6 +92,7 @@ pub(super) struct Core {
     pub gauges: Gauges,
     pub bell: Bell,
     pub crew: Crew,
+    pub cache: Cache,
 }
 
 impl Core {
@@ -135,6 +137,7 @@ impl Core {
             chunk.id,
             series.key
         );
+        self.cache.forget(chunk.id);
         self.gauges.quarantined.add(1);
         self.gauges.chunk_rows.sub(u64::from(chunk.rows));
         series.state().latest = None;
@@ -142,7 +145,7 @@ impl Core {
 
     /// Takes chunks that were replaced.
     pub(super) fn retire(&self, chunks: impl IntoIterator<Item = Arc<Chunk>>) {
-        lock(&self.retired).extend(chunks);
+        lock(&self.retired).extend(chunks.into_iter().inspect(|c| self.cache.forget(c.id)));
     }
 
     /// Gives up the data of retired chunks that no scan holds.
@@ -200,6 +203,9 @@ impl Core {
             log_bytes: g.log_bytes.get(),
             commits: g.commits.get(),
             rows_written: g.rows_written.get(),
+            cache_bytes: self.cache.bytes(),
+            cache_hits: self.cache.hits(),
+            cache_misses: self.cache.misses(),
         }
     }
 }

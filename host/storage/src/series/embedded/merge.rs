@@ -3,6 +3,7 @@
 //! held in part and decoded again for the rest.
 
 use super::bounds::{FRAME_ROWS_MAX, MERGE_ROWS_EACH_MIN, MERGE_ROWS_MAX};
+use super::cache::Cache;
 use super::catalog::Series;
 use super::chunk::{Chunk, Decoding, Wanted};
 use super::core::Core;
@@ -121,6 +122,8 @@ pub(super) struct Merge {
     ahead: Option<(i64, Decoding)>,
     /// Chunks that were decoded.
     decoded: u64,
+    /// Takes chunks from the cache, and puts them there.
+    cached: bool,
 }
 
 impl Merge {
@@ -148,12 +151,23 @@ impl Merge {
             rows_held_max: MERGE_ROWS_MAX,
             ahead: None,
             decoded: 0,
+            cached: false,
         }
     }
 
     /// A damaged chunk ends the merge with its error; otherwise it is left out.
     pub(super) fn strict(mut self) -> Self {
         self.strict = true;
+        self
+    }
+
+    /// Uses the cache, if what is to be read is not too much for it.
+    pub(super) fn through(mut self, cache: &Cache) -> Self {
+        let bytes = |s: &Source| match &s.origin {
+            Origin::Chunk(chunk) => chunk.raw_bytes,
+            Origin::Run(_) => 0,
+        };
+        self.cached = cache.is_for(self.waiting.iter().map(bytes).sum());
         self
     }
 
@@ -257,6 +271,22 @@ impl Merge {
         }))
     }
 
+    fn rows_of(&mut self, core: &Core, chunk: &Chunk, within: &Within) -> Result<Buffer> {
+        if self.cached {
+            if let Some(run) = core.cache.get(chunk.id, self.fields.as_deref()) {
+                return Ok(Buffer::Shared(run));
+            }
+        }
+        let run = self.decode(core, chunk, within)?;
+        // What is cut is not all of it.
+        if !self.cached || self.range.end <= chunk.max {
+            return Ok(Buffer::Own(run));
+        }
+        let run = Arc::new(run);
+        core.cache.put(chunk.id, self.fields.as_deref(), &run);
+        Ok(Buffer::Shared(run))
+    }
+
     fn decode(&mut self, core: &Core, chunk: &Chunk, within: &Within) -> Result<Run> {
         let wanted = Wanted { fields: self.fields.as_deref(), before: self.range.end };
         let now = match self.ahead.take() {
@@ -269,7 +299,7 @@ impl Merge {
         let run = now.finish()?;
         self.decoded += 1;
         // Whoever wants the first rows only should not pay for more; whoever goes on will need the next chunk.
-        if self.decoded >= LOOK_AHEAD_FROM && self.ahead.is_none() {
+        if self.decoded >= LOOK_AHEAD_FROM && self.ahead.is_none() && !self.cached {
             let mut to_come = self.waiting.iter().rev();
             let next = to_come.next().filter(|next| !self.stands_alone(next, to_come.next(), within));
             if let Some(Origin::Chunk(next)) = next.map(|s| &s.origin) {
@@ -287,8 +317,8 @@ impl Merge {
         let buffer = match &source.origin {
             Origin::Run(run) => Buffer::Shared(run.clone()),
             Origin::Chunk(chunk) if chunk.is_bad() => return Ok(()),
-            Origin::Chunk(chunk) => match self.decode(core, chunk, within) {
-                Ok(run) => Buffer::Own(run),
+            Origin::Chunk(chunk) => match self.rows_of(core, chunk, within) {
+                Ok(buffer) => buffer,
                 Err(e) if e.kind() == Kind::Corrupt => {
                     core.quarantine(&self.series, chunk, &e);
                     return if self.strict { Err(e) } else { Ok(()) };

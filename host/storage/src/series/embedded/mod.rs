@@ -5,10 +5,11 @@
 //! a series may overlap (late data): the newer one wins per time and field, and compaction merges them.
 //!
 //! Locks are taken in this order: `pass`, `structure`, `commit`, `catalog`, a measurement's
-//! fields, a series' state.
+//! fields, a series' state. Nothing else is locked by whoever holds the cache or the queue of the decoding threads.
 
 pub mod bounds;
 mod bytes;
+mod cache;
 mod catalog;
 mod chunk;
 mod codec;

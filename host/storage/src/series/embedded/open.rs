@@ -2,6 +2,7 @@
 
 use super::EngineOptions;
 use super::bounds::CHUNK_ROWS_MAX;
+use super::cache::Cache;
 use super::catalog::Series;
 use super::commit::Commit;
 use super::compact::Pass;
@@ -62,6 +63,7 @@ pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOpt
         gauges: Gauges::default(),
         bell: super::seal::Bell::default(),
         crew: Crew::new()?,
+        cache: Cache::new(config.cache_max.0),
     };
     let damaged = load_chunks(&core, &by_id)? + replay(&core, &by_id)?;
     core.gauges.quarantined.add(damaged);

@@ -80,7 +80,7 @@ fn begin(
         }
     };
     let numbers = fields.map(|_| columns.iter().map(|c| c.0).collect());
-    let merge = Merge::new(&series, sources(&series, range), numbers, range);
+    let merge = Merge::new(&series, sources(&series, range), numbers, range).through(&core.cache);
     Ok(Some(Scan {
         core: core.clone(),
         merge,

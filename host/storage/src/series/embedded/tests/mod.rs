@@ -1,8 +1,10 @@
+mod cached;
 mod codecs;
 mod damage;
 mod model;
 mod pieces;
 mod rules;
+mod space;
 mod threads;
 
 use super::{EmbeddedEngine, EngineOptions};
@@ -17,6 +19,7 @@ pub(super) fn config() -> manifest::Embedded {
         chunk_rows: 1024,
         seal_after: Span::from_secs(300),
         compact_every: Span::from_secs(600),
+        cache_max: ByteSize::mib(4),
     }
 }
 
