@@ -48,7 +48,6 @@ fn ticks(run: &Run, table: &mut Table, engine: &EmbeddedEngine) {
         state % n
     };
     let (mut time, mut price) = (BEGIN_NS, 100_000_i64);
-    let begin = Instant::now();
     let mut busy = Duration::ZERO;
     for _ in 0..rows / 10_000 {
         let mut times = Vec::with_capacity(10_000);
@@ -66,7 +65,6 @@ fn ticks(run: &Run, table: &mut Table, engine: &EmbeddedEngine) {
         engine.write(WriteBatch { series: vec![(key.clone(), Frame { times, columns })] }).unwrap();
         busy += write.elapsed();
     }
-    let _ = begin;
     table.rate("ingest of ticks", "rows/s", rows as f64 / busy.as_secs_f64(), None, "");
     engine.seal().unwrap();
     engine.compact().unwrap();
@@ -148,7 +146,6 @@ fn many(run: &Run, table: &mut Table, dir: &Path) {
         .collect();
     let (before, _) = machine::memory_mib(std::process::id());
     let mut slowest = Duration::ZERO;
-    let begin = Instant::now();
     let mut busy = Duration::ZERO;
     for second in 0..seconds {
         let time = BEGIN_NS + second * 1_000_000_000;
@@ -159,13 +156,11 @@ fn many(run: &Run, table: &mut Table, dir: &Path) {
         let batch = WriteBatch { series: keys.iter().enumerate().map(point).collect() };
         let write = Instant::now();
         engine.write(batch).unwrap();
-        engine.maintain().unwrap();
         if second > 0 {
             slowest = slowest.max(write.elapsed());
             busy += write.elapsed();
         }
     }
-    let _ = begin;
     let points = (series as i64 * (seconds - 1)) as f64;
     table.rate(
         &format!("{series} series, a point each a batch"),
@@ -180,6 +175,11 @@ fn many(run: &Run, table: &mut Table, dir: &Path) {
     let seal = Instant::now();
     engine.seal().unwrap();
     table.cost("sealing them", "s", seal.elapsed().as_secs_f64(), None, "");
+    let chunks = engine.stats().unwrap().chunks;
+    let compact = Instant::now();
+    engine.compact().unwrap();
+    let each = compact.elapsed().as_secs_f64() * 1e6 / chunks.max(1) as f64;
+    table.cost("compacting them, of each chunk", "µs", each, None, "");
     drop(engine);
     let again = Instant::now();
     let path = dir.join("many").join("series.db");

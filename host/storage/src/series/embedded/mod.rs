@@ -18,6 +18,7 @@ mod compact;
 mod core;
 mod crew;
 mod delete;
+mod join;
 mod latest;
 mod merge;
 mod open;

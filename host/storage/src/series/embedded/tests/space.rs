@@ -39,3 +39,30 @@ fn the_file_stops_growing_when_as_much_goes_as_comes() {
     }
     assert_eq!(count(&engine, &key("m")) as i64, 3 * ROUND);
 }
+
+#[test]
+fn small_chunks_of_many_series_are_joined_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = EngineOptions { synchronous: crate::sqlite::Synchronous::Off, ..EngineOptions::default() };
+    let engine = EmbeddedEngine::open(&dir.path().join("series.db"), &config(), options).unwrap();
+    // More chunks than one transaction replaces.
+    const SERIES: i64 = 400;
+    let named = |n: i64| key(&format!("m{n}"));
+    for round in 0..4 {
+        let series = (0..SERIES).flat_map(|n| ramp(&named(n), round * 10..round * 10 + 10, n as f64).series);
+        engine.write(WriteBatch { series: series.collect() }).unwrap();
+        engine.seal().unwrap();
+    }
+    let report = engine.compact().unwrap();
+    assert_eq!((report.chunks_before, report.chunks_after), (4 * SERIES as u64, SERIES as u64));
+    for n in [0, 255, 256, 257, SERIES - 1] {
+        let want: Vec<_> = (0..40).map(|t| (t, (t + n) as f64)).collect();
+        assert_eq!(rows(&engine, &named(n), TimeRange::ALL), want);
+    }
+    let left: i64 = engine
+        .database()
+        .read(|c| Ok(c.query_row("SELECT count(*) FROM chunk_data", [], |r| r.get(0))?))
+        .unwrap();
+    assert_eq!(left, SERIES, "what was replaced is given up");
+    assert_eq!(engine.verify(&Budget::default()).unwrap(), vec![]);
+}
