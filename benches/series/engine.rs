@@ -16,12 +16,14 @@ const BATCH_ROWS: usize = 10_000;
 /// Rows of the range that is read: thirty days of minutes.
 const RANGE_ROWS: usize = 43_200;
 
+/// Figures are taken without what a cache would have kept decoded.
 pub fn config() -> manifest::Embedded {
     manifest::Embedded {
         head_max: shiphold_storage::units::ByteSize::mib(64),
         chunk_rows: 65_536,
         seal_after: Span::from_secs(300),
         compact_every: Span::from_secs(600),
+        cache_max: shiphold_storage::units::ByteSize(0),
     }
 }
 

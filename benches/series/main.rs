@@ -17,6 +17,7 @@ mod machine;
 mod peers;
 #[path = "../run.rs"]
 mod run;
+mod scale;
 mod shapes;
 #[path = "../table.rs"]
 mod table;
@@ -25,5 +26,5 @@ use run::Run;
 use table::Table;
 
 fn main() {
-    run::groups(&[("series", engine::run), ("series-peers", peers::run)]);
+    run::groups(&[("series", engine::run), ("series-scale", scale::run), ("series-peers", peers::run)]);
 }

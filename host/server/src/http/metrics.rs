@@ -117,6 +117,14 @@ fn series(layer: &DataLayer, t: &mut Text) -> Result<()> {
             "Records that InfluxDB refused for good: set aside.",
             s.outbox_refused,
         ),
+        ("shiphold_series_cache_bytes", "gauge", "Bytes of decoded chunks in memory.", s.cache_bytes),
+        ("shiphold_series_cache_hits_total", "counter", "Chunks that a read found decoded.", s.cache_hits),
+        (
+            "shiphold_series_cache_misses_total",
+            "counter",
+            "Chunks that a read looked for there in vain.",
+            s.cache_misses,
+        ),
         ("shiphold_audit_entries_total", "counter", "Entries of the audit trail.", layer.audit().len()?),
     ] {
         t.one(name, kind, help, value as f64);

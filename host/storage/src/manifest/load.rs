@@ -238,6 +238,7 @@ fn read_series(s: &Section<'_, '_>, secrets: &BTreeMap<String, SecretSource>) ->
         chunk_rows: to_u32(e.number("chunk_rows", 65_536, 1_024..=1_048_576)),
         seal_after: e.time("seal_after", Span::from_secs(300), Span::from_millis(100)..=DAY),
         compact_every: e.time("compact_every", Span::from_secs(600), Span::default()..=DAY),
+        cache_max: e.size("cache_max", ByteSize::mib(32), ByteSize(0)..=ByteSize::gib(16)),
     };
     e.finish();
     let i = s.section("influxdb2");

@@ -117,6 +117,8 @@ pub struct Embedded {
     pub seal_after: Span,
     /// `compact_every` (default 10 min): background compaction; `0 s` turns it off.
     pub compact_every: Span,
+    /// `cache_max` (default 32 MiB): decoded chunks kept in memory; `0 B` keeps none.
+    pub cache_max: ByteSize,
 }
 
 /// `[series.influxdb2]`

@@ -114,6 +114,10 @@ fn bounds_hold_at_their_edges() {
         let found = problems(&format!("[series.embedded]\nchunk_rows = {rows}"));
         assert_eq!(found.is_empty(), ok, "{rows}: {found:?}");
     }
+    for (cache, ok) in [("0 B", true), ("16 GiB", true), ("17 GiB", false)] {
+        let found = problems(&format!("[series.embedded]\ncache_max = \"{cache}\""));
+        assert_eq!(found.is_empty(), ok, "{cache}: {found:?}");
+    }
     for (share, ok) in [("0 %", false), ("1 %", true), ("100%", true), ("101 %", false), ("20", false)] {
         let found = problems(&format!("[safety]\nmax_drop_share = \"{share}\""));
         assert_eq!(found.is_empty(), ok, "{share}: {found:?}");

@@ -13,6 +13,7 @@ pub mod line_protocol;
 pub mod model;
 #[cfg(any(test, feature = "testing"))]
 pub mod model_engine;
+pub mod pieces;
 pub mod query;
 pub(crate) mod revisions;
 pub mod store;
@@ -24,6 +25,7 @@ pub use model::{
 pub use store::{CsvImport, SeriesStore};
 
 use crate::error::Result;
+use pieces::{Piece, PieceStream, Within};
 use serde::Serialize;
 
 /// Rows of one series in ascending time, in bounded frames.
@@ -87,6 +89,11 @@ pub struct EngineStats {
     pub outbox_oldest_s: u64,
     /// What InfluxDB refused for good and is set aside.
     pub outbox_refused: u64,
+    /// Bytes of decoded chunks that are kept in memory.
+    pub cache_bytes: u64,
+    /// Chunks that a read found there, and that it did not, since the start.
+    pub cache_hits: u64,
+    pub cache_misses: u64,
 }
 
 /// A store of time series. Calls block; async callers use a blocking thread.
@@ -107,6 +114,20 @@ pub trait SeriesEngine: Send + Sync + std::fmt::Debug {
         fields: Option<&[String]>,
         budget: &Budget,
     ) -> Result<FrameStream>;
+
+    /// [`SeriesEngine::scan`] for whoever sums up: where the engine knows what the rows of a span hold without reading
+    /// them, and `within` says that they may be taken together, it may give that in place of them.
+    fn scan_pieces(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        within: Box<Within>,
+        budget: &Budget,
+    ) -> Result<PieceStream> {
+        drop(within);
+        Ok(Box::new(self.scan(key, range, fields, budget)?.map(|frame| frame.map(Piece::Rows))))
+    }
 
     /// Removes rows of the chosen series within `range`; durable on return.
     fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport>;

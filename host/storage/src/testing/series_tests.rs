@@ -17,6 +17,7 @@ fn open(vfs: &str, synchronous: Synchronous) -> Result<EmbeddedEngine> {
         chunk_rows: 1024,
         seal_after: Span::from_secs(3600),
         compact_every: Span::from_secs(0),
+        cache_max: ByteSize::mib(1),
     };
     let options = EngineOptions { vfs: Some(vfs.into()), synchronous, ..EngineOptions::default() };
     EmbeddedEngine::open(Path::new("/data/series.db"), &config, options)

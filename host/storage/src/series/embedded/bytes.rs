@@ -65,6 +65,13 @@ pub(super) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
+    pub(super) fn of(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+    /// Where it stands in `whole`, of which it is the end.
+    pub(super) fn place_in(&self, whole: &[u8]) -> usize {
+        whole.len().saturating_sub(self.rest.len())
+    }
     pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(n).ok_or_else(short)?;
         self.rest = rest;

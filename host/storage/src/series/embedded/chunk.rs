@@ -4,9 +4,10 @@
 //! type, its length and its bytes, so that columns that are not asked for are skipped.
 
 use super::bounds::CHUNK_ROWS_MAX;
-use super::bytes::{self, checksum, put_len};
-use super::codec::{get_lane, get_numbers, put_lane, put_numbers, type_code, type_of_code};
-use super::run::Run;
+use super::bytes::{self, Input, checksum, put_len};
+use super::codec::{get_lane, get_numbers, put_lane, put_numbers, skip_numbers, type_code, type_of_code};
+use super::crew::{Crew, Pieces};
+use super::run::{Lane, Run};
 use super::statistics;
 use crate::error::{Error, Result};
 use crate::series::FieldType;
@@ -14,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const KIND: u8 = b'C';
 const VERSION: u8 = 1;
+/// Values from which on several threads decode a chunk: fewer are decoded before a thread has woken.
+const SHARED_VALUES_MIN: usize = 32 << 10;
 
 /// What is known of a chunk without reading it. Kept in memory by its series, and pinned by scans.
 #[derive(Debug)]
@@ -111,8 +114,20 @@ impl Wanted<'_> {
 }
 
 /// Decodes the body of `chunk`; `types` are those of the measurement's fields, by number.
+#[cfg(test)]
 pub(super) fn decode(body: &[u8], chunk: &Chunk, types: &[FieldType], wanted: Wanted<'_>) -> Result<Run> {
-    let mut input = bytes::open(body, KIND, VERSION)?;
+    begin(body.to_vec(), chunk, types, wanted, &Crew::of(1)?)?.finish()
+}
+
+/// Checks the body of `chunk` and begins to decode it.
+pub(super) fn begin(
+    body: Vec<u8>,
+    chunk: &Chunk,
+    types: &[FieldType],
+    wanted: Wanted<'_>,
+    crew: &Crew,
+) -> Result<Decoding> {
+    let mut input = bytes::open(&body, KIND, VERSION)?;
     let rows = input.len()?;
     let (min, max) = (input.i64()?, input.i64()?);
     if rows > CHUNK_ROWS_MAX
@@ -123,33 +138,82 @@ pub(super) fn decode(body: &[u8], chunk: &Chunk, types: &[FieldType], wanted: Wa
         return Err(Error::corrupt("its rows or times are not those of its row in the database"));
     }
     let lanes = input.len()?;
-    let mut times: Vec<i64> = get_numbers(&mut input, rows, rows)?;
-    if !times.is_sorted_by(|a, b| a < b) || times.first() != Some(&min) || times.last() != Some(&max) {
-        return Err(Error::corrupt("its times do not ascend between its first and last"));
-    }
-    let take = times.partition_point(|t| *t < wanted.before);
-    times.truncate(take);
+    let times_at = input.place_in(&body);
+    skip_numbers(&mut input)?;
     let mut columns = Vec::new();
+    let mut before = None;
     for _ in 0..lanes {
         let field = input.u32()?;
         let of = type_of_code(input.u8()?)?;
         let len = input.len()?;
-        let column = input.part(len)?;
+        let from = input.place_in(&body);
+        input.take(len)?;
         let number = usize::try_from(field).unwrap_or(usize::MAX);
         if types.get(number) != Some(&of) {
             return Err(Error::corrupt(format!("its field number {field} is not a {of} in the catalogue")));
         }
+        if before.replace(field).is_some_and(|before| before >= field) {
+            return Err(Error::corrupt("its fields do not ascend"));
+        }
         if wanted.fields.is_none_or(|f| f.contains(&field)) {
-            columns.push((field, of, column));
+            columns.push((field, of, from..from + len));
         }
     }
     input.end()?;
-    let lanes = columns
-        .into_iter()
-        .map(|(field, of, column)| get_lane(column, field, of, rows, take))
-        .collect::<Result<Vec<_>>>()?;
-    if !lanes.is_sorted_by(|a, b| a.field < b.field) {
-        return Err(Error::corrupt("its fields do not ascend"));
+    // Only where the chunk is cut do its times say how many rows of the columns are needed.
+    let times = if wanted.before > max {
+        None
+    } else {
+        let mut times = get_times(&body, times_at, rows, (min, max))?;
+        times.truncate(times.partition_point(|t| *t < wanted.before));
+        Some(times)
+    };
+    let take = times.as_ref().map_or(rows, Vec::len);
+    let first = usize::from(times.is_none());
+    let pieces = columns.len() + first;
+    let piece = move |at: usize| match at.checked_sub(first) {
+        None => get_times(&body, times_at, rows, (min, max)).map(Part::Times),
+        Some(at) => {
+            let (field, of, place) = columns.get(at).ok_or_else(|| Error::internal("a column too many"))?;
+            let column = Input::of(body.get(place.clone()).unwrap_or_default());
+            get_lane(column, *field, *of, rows, take).map(Part::Lane)
+        }
+    };
+    let crew = if take * pieces >= SHARED_VALUES_MIN { Some(crew) } else { None };
+    Ok(Decoding { times, parts: Pieces::begin(crew, pieces, piece) })
+}
+
+fn get_times(body: &[u8], at: usize, rows: usize, (min, max): (i64, i64)) -> Result<Vec<i64>> {
+    let times: Vec<i64> = get_numbers(&mut Input::of(body.get(at..).unwrap_or_default()), rows, rows)?;
+    if !times.is_sorted_by(|a, b| a < b) || times.first() != Some(&min) || times.last() != Some(&max) {
+        return Err(Error::corrupt("its times do not ascend between its first and last"));
     }
-    Ok(Run { times, lanes })
+    Ok(times)
+}
+
+/// Rows that are being decoded.
+#[derive(Debug)]
+pub(super) struct Decoding {
+    /// Where they had to be known first.
+    times: Option<Vec<i64>>,
+    parts: Pieces<Result<Part>>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Times(Vec<i64>),
+    Lane(Lane),
+}
+
+impl Decoding {
+    pub(super) fn finish(self) -> Result<Run> {
+        let mut run = Run { times: self.times.unwrap_or_default(), lanes: Vec::new() };
+        for part in self.parts.finish()? {
+            match part? {
+                Part::Times(times) => run.times = times,
+                Part::Lane(lane) => run.lanes.push(lane),
+            }
+        }
+        Ok(run)
+    }
 }

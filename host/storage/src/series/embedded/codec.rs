@@ -59,6 +59,14 @@ pub(super) fn put_numbers<T: Number + Word>(out: &mut Vec<u8>, values: &[T]) -> 
     Ok(())
 }
 
+/// Goes past what [`put_numbers`] wrote.
+pub(super) fn skip_numbers(input: &mut Input<'_>) -> Result<()> {
+    input.u8()?;
+    let len = input.len()?;
+    input.take(len)?;
+    Ok(())
+}
+
 /// The first `take` of `count` numbers.
 pub(super) fn get_numbers<T: Number + Word>(
     input: &mut Input<'_>,

@@ -5,11 +5,10 @@ use super::bounds::CHUNK_RAW_BYTES_MAX;
 use super::catalog::Series;
 use super::chunk::Chunk;
 use super::core::Core;
-use super::merge::{Merge, Source};
-use super::store::{Cutter, Writing};
-use super::{lock, read, tables};
-use crate::error::{Kind, Result};
-use crate::series::{Budget, CompactReport, Selector, SeriesKey, TimeRange};
+use super::join::Joins;
+use super::{lock, read};
+use crate::error::Result;
+use crate::series::{CompactReport, Selector, SeriesKey};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +21,7 @@ const SHRINKS_PER_STEP: u32 = 4;
 /// In the background, neighbours are joined when there are so many, or when none is most of the whole: a
 /// chunk that grows row by row is not rewritten each time.
 const JOIN_COUNT: usize = 8;
-/// Passes over one series: the first takes overlaps away, each later one leaves fewer chunks.
+/// Passes over the series: the first takes overlaps away, each later one leaves fewer chunks.
 const PASSES_MAX: usize = 8;
 
 /// The background compaction: where it stands.
@@ -49,11 +48,22 @@ impl Core {
             self.seal()?;
         }
         let before = self.stats();
-        for series in self.select(&Selector::default()) {
-            self.compact_series(&series, true)?;
-            if self.gauges.head_bytes.get() >= self.head_max {
-                self.seal()?;
+        let mut left = self.select(&Selector::default());
+        // Chunks that overlapped are fewer rows than they said, and so may fit with their neighbours only after they
+        // were merged.
+        for _ in 0..PASSES_MAX {
+            let mut joins = Joins::new(self);
+            let mut again = Vec::new();
+            for series in left {
+                if self.compact_series(&series, true, &mut joins)? {
+                    again.push(series);
+                }
+                if self.gauges.head_bytes.get() >= self.head_max {
+                    self.seal()?;
+                }
             }
+            joins.flush()?;
+            left = again;
         }
         drop(pass);
         self.collect_garbage()?;
@@ -92,9 +102,11 @@ impl Core {
         }
         pass.running = true;
         let begin = Instant::now();
+        let mut joins = Joins::new(self);
         while begin.elapsed() < STEP_MAX {
             let next = read(&self.catalog).after(pass.after.as_ref());
             let Some(series) = next else {
+                joins.flush()?;
                 // Room that the log will need again is kept.
                 let keep = self.head_max / u64::from(super::open::PAGE_BYTES);
                 for _ in 0..SHRINKS_PER_STEP {
@@ -106,9 +118,9 @@ impl Core {
                 return Ok(());
             };
             pass.after = Some(series.key.clone());
-            self.compact_series(&series, false)?;
+            self.compact_series(&series, false, &mut joins)?;
         }
-        Ok(())
+        joins.flush()
     }
 
     /// Gives some free pages back; false: there are no more than `keep`.
@@ -130,64 +142,13 @@ impl Core {
         })
     }
 
-    /// With `all`, until nothing more can be merged: chunks that overlapped are fewer rows than they said, and so may fit
-    /// with their neighbours only after they were merged.
-    fn compact_series(&self, series: &Arc<Series>, all: bool) -> Result<()> {
-        for _ in 0..if all { PASSES_MAX } else { 1 } {
-            let chunks: Vec<Arc<Chunk>> =
-                series.state().chunks.iter().filter(|c| !c.is_bad()).cloned().collect();
-            let groups = if chunks.len() < 2 { Vec::new() } else { plan(chunks, self.chunk_rows, all) };
-            if groups.is_empty() {
-                break;
-            }
-            for group in groups {
-                match self.join(series, group) {
-                    // The damaged chunk is out; the next pass joins the others.
-                    Err(e) if e.kind() == Kind::Corrupt => {
-                        tracing::warn!("{} is not compacted: {e}", series.key);
-                    }
-                    other => other?,
-                }
-                self.collect_garbage()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn join(&self, series: &Arc<Series>, mut group: Vec<Arc<Chunk>>) -> Result<()> {
-        group.sort_by_key(|c| (c.version, c.id));
-        let version = group.last().map(|c| c.version);
-        let sources: Vec<Source> = group.iter().map(|c| Source::chunk(c.clone())).collect();
-        let rows = sources.iter().map(Source::rows).sum();
-        let mut writing = Writing::new(self);
-        let mut cutter = Cutter::new(series.id, version, rows, self.chunk_rows);
-        let mut merge = Merge::new(series, sources, None, TimeRange::ALL).strict();
-        while let Some(run) = merge.next(self, &Budget::default())? {
-            cutter.push(run, &mut writing)?;
-        }
-        cutter.end(&mut writing)?;
-        drop(merge);
-
-        let _structure = lock(&self.structure);
-        let there = {
-            let state = series.state();
-            group.iter().all(|c| !c.is_bad() && state.chunks.iter().any(|s| s.id == c.id))
-        };
-        if !there {
-            // A delete came between: what was merged is out of date.
-            return Ok(());
-        }
-        let joined = writing.finish(|tx| group.iter().try_for_each(|c| tables::retire_chunk(tx, c)))?;
-        let mut state = series.state();
-        state.chunks.retain(|c| !group.iter().any(|g| g.id == c.id));
-        for chunk in joined {
-            self.gauges.chunk_came(&chunk);
-            state.add_chunk(chunk);
-        }
-        drop(state);
-        group.iter().for_each(|c| self.gauges.chunk_went(c));
-        self.retire(group);
-        Ok(())
+    /// Joins what there is to join of a series; false: there is nothing.
+    fn compact_series(&self, series: &Arc<Series>, all: bool, joins: &mut Joins<'_>) -> Result<bool> {
+        let chunks: Vec<Arc<Chunk>> = series.state().chunks.iter().filter(|c| !c.is_bad()).cloned().collect();
+        let groups = if chunks.len() < 2 { Vec::new() } else { plan(chunks, self.chunk_rows, all) };
+        let any = !groups.is_empty();
+        groups.into_iter().try_for_each(|group| joins.add(series, group))?;
+        Ok(any)
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the parts of the engine share: the file, the catalogue, the locks, the counters.
 
+use super::cache::Cache;
 use super::catalog::{Catalog, Series};
-use super::chunk::{self, Chunk, Wanted};
+use super::chunk::{self, Chunk, Decoding, Wanted};
 use super::commit::{Commit, Job};
 use super::compact::Pass;
+use super::crew::Crew;
 use super::run::Run;
 use super::seal::Bell;
 use super::{lock, read, tables};
@@ -89,6 +91,8 @@ pub(super) struct Core {
     pub next_chunk: AtomicI64,
     pub gauges: Gauges,
     pub bell: Bell,
+    pub crew: Crew,
+    pub cache: Cache,
 }
 
 impl Core {
@@ -98,8 +102,17 @@ impl Core {
 
     /// Reads and decodes a chunk. [`Kind::Corrupt`] says that it is damaged.
     pub(super) fn read_chunk(&self, chunk: &Chunk, types: &[FieldType], wanted: Wanted<'_>) -> Result<Run> {
-        let body = self.fetch(chunk.id)?;
-        chunk::decode(&body, chunk, types, wanted)
+        self.begin_chunk(chunk, types, wanted)?.finish()
+    }
+
+    /// [`Core::read_chunk`], whose decoding goes on until its rows are needed.
+    pub(super) fn begin_chunk(
+        &self,
+        chunk: &Chunk,
+        types: &[FieldType],
+        wanted: Wanted<'_>,
+    ) -> Result<Decoding> {
+        chunk::begin(self.fetch(chunk.id)?, chunk, types, wanted, &self.crew)
     }
 
     pub(super) fn fetch(&self, id: i64) -> Result<Vec<u8>> {
@@ -124,6 +137,7 @@ impl Core {
             chunk.id,
             series.key
         );
+        self.cache.forget(chunk.id);
         self.gauges.quarantined.add(1);
         self.gauges.chunk_rows.sub(u64::from(chunk.rows));
         series.state().latest = None;
@@ -131,7 +145,7 @@ impl Core {
 
     /// Takes chunks that were replaced.
     pub(super) fn retire(&self, chunks: impl IntoIterator<Item = Arc<Chunk>>) {
-        lock(&self.retired).extend(chunks);
+        lock(&self.retired).extend(chunks.into_iter().inspect(|c| self.cache.forget(c.id)));
     }
 
     /// Gives up the data of retired chunks that no scan holds.
@@ -189,6 +203,9 @@ impl Core {
             log_bytes: g.log_bytes.get(),
             commits: g.commits.get(),
             rows_written: g.rows_written.get(),
+            cache_bytes: self.cache.bytes(),
+            cache_hits: self.cache.hits(),
+            cache_misses: self.cache.misses(),
             ..EngineStats::default()
         }
     }

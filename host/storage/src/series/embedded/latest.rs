@@ -75,16 +75,25 @@ impl Core {
     }
 
     fn chunk_latest(&self, types: &[FieldType], chunk: &Chunk) -> Result<Vec<Last>> {
-        let stored = self.stored_stats(chunk)?;
+        let stats = match self.sound_stats(chunk, types)? {
+            Some(stats) => stats,
+            // Replaced meanwhile in the file, or damaged: the values themselves tell.
+            None => statistics::of_run(&self.read_chunk(chunk, types, Wanted::ALL)?),
+        };
+        Ok(stats.into_iter().map(|s| Last { field: s.field, time: s.last_time, value: s.last }).collect())
+    }
+
+    /// The statistics of a chunk, if they are there and whole.
+    pub(super) fn sound_stats(
+        &self,
+        chunk: &Chunk,
+        types: &[FieldType],
+    ) -> Result<Option<Vec<statistics::FieldStats>>> {
         let fits = |s: &statistics::FieldStats| {
             types.get(s.field as usize).is_some_and(|t| *t == s.last.field_type())
         };
-        let stats = match stored.map(|s| statistics::decode(&s)) {
-            Some(Ok(stats)) if stats.iter().all(fits) => stats,
-            // Replaced meanwhile in the file, or damaged: the values themselves tell.
-            _ => statistics::of_run(&self.read_chunk(chunk, types, Wanted::ALL)?),
-        };
-        Ok(stats.into_iter().map(|s| Last { field: s.field, time: s.last_time, value: s.last }).collect())
+        let stored = self.stored_stats(chunk)?.map(|s| statistics::decode(&s));
+        Ok(stored.and_then(Result::ok).filter(|stats| stats.iter().all(fits)))
     }
 
     pub(super) fn stored_stats(&self, chunk: &Chunk) -> Result<Option<Vec<u8>>> {

@@ -3,13 +3,21 @@
 //! held in part and decoded again for the rest.
 
 use super::bounds::{FRAME_ROWS_MAX, MERGE_ROWS_EACH_MIN, MERGE_ROWS_MAX};
+use super::cache::Cache;
 use super::catalog::Series;
-use super::chunk::{Chunk, Wanted};
+use super::chunk::{Chunk, Decoding, Wanted};
 use super::core::Core;
 use super::run::{Run, merge_all};
+use super::statistics::FieldStats;
 use crate::error::{Kind, Result};
+use crate::series::pieces::Within;
 use crate::series::{Budget, FieldType, TimeRange};
 use std::sync::Arc;
+
+/// The chunk of a merge after which the one that follows is decoded ahead.
+const LOOK_AHEAD_FROM: u64 = 2;
+/// Bytes of values, of all fields, that are decoded ahead; a merge holds so much more at most.
+const LOOK_AHEAD_BYTES_MAX: u64 = 16 << 20;
 
 /// Where rows come from.
 #[derive(Debug)]
@@ -89,6 +97,14 @@ impl Active {
     }
 }
 
+/// What a merge gives.
+#[derive(Debug)]
+pub(super) enum Part {
+    Rows(Run),
+    /// All rows of a chunk.
+    Whole(Arc<Chunk>, Vec<FieldStats>),
+}
+
 #[derive(Debug)]
 pub(super) struct Merge {
     series: Arc<Series>,
@@ -102,6 +118,12 @@ pub(super) struct Merge {
     active: Vec<Active>,
     strict: bool,
     rows_held_max: usize,
+    /// The chunk that comes next, being decoded while the rows of the present one are used.
+    ahead: Option<(i64, Decoding)>,
+    /// Chunks that were decoded.
+    decoded: u64,
+    /// Takes chunks from the cache, and puts them there.
+    cached: bool,
 }
 
 impl Merge {
@@ -127,12 +149,25 @@ impl Merge {
             active: Vec::new(),
             strict: false,
             rows_held_max: MERGE_ROWS_MAX,
+            ahead: None,
+            decoded: 0,
+            cached: false,
         }
     }
 
     /// A damaged chunk ends the merge with its error; otherwise it is left out.
     pub(super) fn strict(mut self) -> Self {
         self.strict = true;
+        self
+    }
+
+    /// Uses the cache, if what is to be read is not too much for it.
+    pub(super) fn through(mut self, cache: &Cache) -> Self {
+        let bytes = |s: &Source| match &s.origin {
+            Origin::Chunk(chunk) => chunk.raw_bytes,
+            Origin::Run(_) => 0,
+        };
+        self.cached = cache.is_for(self.waiting.iter().map(bytes).sum());
         self
     }
 
@@ -145,8 +180,26 @@ impl Merge {
     /// The next rows, at most [`FRAME_ROWS_MAX`], never none.
     pub(super) fn next(&mut self, core: &Core, budget: &Budget) -> Result<Option<Run>> {
         loop {
+            match self.next_part(core, budget, &|_, _| false)? {
+                None => return Ok(None),
+                Some(Part::Rows(run)) => return Ok(Some(run)),
+                // None are asked for.
+                Some(Part::Whole(..)) => {}
+            }
+        }
+    }
+
+    /// The next rows, or the statistics of a chunk of which nothing else has rows between its first and its last, if
+    /// `within` takes it.
+    pub(super) fn next_part(
+        &mut self,
+        core: &Core,
+        budget: &Budget,
+        within: &Within,
+    ) -> Result<Option<Part>> {
+        loop {
             budget.check()?;
-            self.turn_over(core)?;
+            self.turn_over(core, within)?;
             let first = self.active.iter().filter_map(|a| a.rest().first()).min().copied();
             let to_come = self.waiting.last().map(|s| s.min);
             match (first, to_come) {
@@ -155,8 +208,13 @@ impl Merge {
                 (Some(_), None) => {}
                 _ => {
                     if let Some(source) = self.waiting.pop() {
+                        if self.active.is_empty() && self.stands_alone(&source, self.waiting.last(), within) {
+                            if let Some(part) = self.whole(core, &source)? {
+                                return Ok(Some(part));
+                            }
+                        }
                         let from = source.min;
-                        self.activate(core, source, from)?;
+                        self.activate(core, source, from, within)?;
                     }
                     continue;
                 }
@@ -172,13 +230,13 @@ impl Merge {
             let parts: Vec<Run> = self.active.iter_mut().filter_map(|a| a.take(limit, fields)).collect();
             let run = merge_all(parts);
             if !run.is_empty() {
-                return Ok(Some(run));
+                return Ok(Some(Part::Rows(run)));
             }
         }
     }
 
     /// Drops what is used up and decodes the rest of what was held in part.
-    fn turn_over(&mut self, core: &Core) -> Result<()> {
+    fn turn_over(&mut self, core: &Core, within: &Within) -> Result<()> {
         let mut again = Vec::new();
         self.active.retain_mut(|a| {
             let used_up = a.pos >= a.end;
@@ -190,25 +248,83 @@ impl Merge {
             }
             !used_up
         });
-        again.into_iter().try_for_each(|(source, next)| self.activate(core, source, next))
+        again.into_iter().try_for_each(|(source, next)| self.activate(core, source, next, within))
     }
 
-    fn activate(&mut self, core: &Core, source: Source, from: i64) -> Result<()> {
+    /// A chunk that is wanted whole, has no rows of others between its own, and is taken by `within`.
+    fn stands_alone(&self, source: &Source, next: Option<&Source>, within: &Within) -> bool {
+        let Origin::Chunk(chunk) = &source.origin else { return false };
+        !chunk.is_bad()
+            && chunk.min >= self.range.start
+            && chunk.max < self.range.end
+            && next.is_none_or(|next| next.min > chunk.max)
+            && within(chunk.min, chunk.max)
+    }
+
+    /// The statistics of a chunk, of the fields that are wanted; none if they cannot be had: then its rows tell.
+    fn whole(&self, core: &Core, source: &Source) -> Result<Option<Part>> {
+        let Origin::Chunk(chunk) = &source.origin else { return Ok(None) };
+        let stats = core.sound_stats(chunk, &self.types)?;
+        Ok(stats.map(|mut stats| {
+            stats.retain(|s| self.fields.as_ref().is_none_or(|f| f.contains(&s.field)));
+            Part::Whole(chunk.clone(), stats)
+        }))
+    }
+
+    fn rows_of(&mut self, core: &Core, chunk: &Chunk, within: &Within) -> Result<Buffer> {
+        if self.cached {
+            if let Some(run) = core.cache.get(chunk.id, self.fields.as_deref()) {
+                return Ok(Buffer::Shared(run));
+            }
+        }
+        let run = self.decode(core, chunk, within)?;
+        // What is cut is not all of it.
+        if !self.cached || self.range.end <= chunk.max {
+            return Ok(Buffer::Own(run));
+        }
+        let run = Arc::new(run);
+        core.cache.put(chunk.id, self.fields.as_deref(), &run);
+        Ok(Buffer::Shared(run))
+    }
+
+    fn decode(&mut self, core: &Core, chunk: &Chunk, within: &Within) -> Result<Run> {
+        let wanted = Wanted { fields: self.fields.as_deref(), before: self.range.end };
+        let now = match self.ahead.take() {
+            Some((id, decoding)) if id == chunk.id => decoding,
+            other => {
+                self.ahead = other;
+                core.begin_chunk(chunk, &self.types, wanted)?
+            }
+        };
+        let run = now.finish()?;
+        self.decoded += 1;
+        // Whoever wants the first rows only should not pay for more; whoever goes on will need the next chunk.
+        if self.decoded >= LOOK_AHEAD_FROM && self.ahead.is_none() && !self.cached {
+            let mut to_come = self.waiting.iter().rev();
+            let next = to_come.next().filter(|next| !self.stands_alone(next, to_come.next(), within));
+            if let Some(Origin::Chunk(next)) = next.map(|s| &s.origin) {
+                if !next.is_bad() && next.raw_bytes <= LOOK_AHEAD_BYTES_MAX {
+                    // What is wrong with it is said when its turn comes.
+                    self.ahead = core.begin_chunk(next, &self.types, wanted).ok().map(|d| (next.id, d));
+                }
+            }
+        }
+        Ok(run)
+    }
+
+    fn activate(&mut self, core: &Core, source: Source, from: i64, within: &Within) -> Result<()> {
         let held: usize = self.active.iter().map(|a| a.end - a.pos).sum();
         let buffer = match &source.origin {
             Origin::Run(run) => Buffer::Shared(run.clone()),
             Origin::Chunk(chunk) if chunk.is_bad() => return Ok(()),
-            Origin::Chunk(chunk) => {
-                let wanted = Wanted { fields: self.fields.as_deref(), before: self.range.end };
-                match core.read_chunk(chunk, &self.types, wanted) {
-                    Ok(run) => Buffer::Own(run),
-                    Err(e) if e.kind() == Kind::Corrupt => {
-                        core.quarantine(&self.series, chunk, &e);
-                        return if self.strict { Err(e) } else { Ok(()) };
-                    }
-                    Err(e) => return Err(e.context(format!("chunk {} of {}", chunk.id, self.series.key))),
+            Origin::Chunk(chunk) => match self.rows_of(core, chunk, within) {
+                Ok(buffer) => buffer,
+                Err(e) if e.kind() == Kind::Corrupt => {
+                    core.quarantine(&self.series, chunk, &e);
+                    return if self.strict { Err(e) } else { Ok(()) };
                 }
-            }
+                Err(e) => return Err(e.context(format!("chunk {} of {}", chunk.id, self.series.key))),
+            },
         };
         let mut active = Active { source, buffer, pos: 0, end: 0, next: None };
         let times = &active.run().times;

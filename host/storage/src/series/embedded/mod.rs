@@ -5,17 +5,20 @@
 //! a series may overlap (late data): the newer one wins per time and field, and compaction merges them.
 //!
 //! Locks are taken in this order: `pass`, `structure`, `commit`, `catalog`, a measurement's
-//! fields, a series' state.
+//! fields, a series' state. Nothing else is locked by whoever holds the cache or the queue of the decoding threads.
 
 pub mod bounds;
 mod bytes;
+mod cache;
 mod catalog;
 mod chunk;
 mod codec;
 mod commit;
 mod compact;
 mod core;
+mod crew;
 mod delete;
+mod join;
 mod latest;
 mod merge;
 mod open;
@@ -34,6 +37,7 @@ mod verify;
 use self::core::Core;
 use crate::error::Result;
 use crate::manifest;
+use crate::series::pieces::{PieceStream, Within};
 use crate::series::{
     Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, FrameStream, Latest, Selector,
     SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
@@ -122,6 +126,16 @@ impl SeriesEngine for EmbeddedEngine {
         budget: &Budget,
     ) -> Result<FrameStream> {
         scan::scan(&self.core, key, range, fields, budget)
+    }
+    fn scan_pieces(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        within: Box<Within>,
+        budget: &Budget,
+    ) -> Result<PieceStream> {
+        scan::scan_pieces(&self.core, key, range, fields, within, budget)
     }
     fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
         self.core.delete(selector, range)

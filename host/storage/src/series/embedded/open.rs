@@ -2,10 +2,12 @@
 
 use super::EngineOptions;
 use super::bounds::CHUNK_ROWS_MAX;
+use super::cache::Cache;
 use super::catalog::Series;
 use super::commit::Commit;
 use super::compact::Pass;
 use super::core::{Core, Gauges};
+use super::crew::Crew;
 use super::record::{self, Section};
 use super::tables::{self, CHUNK_COLUMNS, MIGRATIONS};
 use crate::error::{Error, Result};
@@ -60,6 +62,8 @@ pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOpt
         next_chunk: AtomicI64::new(1),
         gauges: Gauges::default(),
         bell: super::seal::Bell::default(),
+        crew: Crew::new()?,
+        cache: Cache::new(config.cache_max.0),
     };
     let damaged = load_chunks(&core, &by_id)? + replay(&core, &by_id)?;
     core.gauges.quarantined.add(damaged);

@@ -3,10 +3,12 @@
 
 use super::catalog::Series;
 use super::core::Core;
-use super::merge::{Merge, Source};
+use super::merge::{Merge, Part, Source};
 use super::read;
 use super::run::{Lane, Run};
+use super::statistics::{FieldStats, Sum};
 use crate::error::{Error, Result};
+use crate::series::pieces::{FieldSummary, Piece, PieceStream, Summary, Total, Within};
 use crate::series::{Budget, Column, FieldType, Frame, FrameStream, SeriesKey, TimeRange, Values};
 use std::sync::Arc;
 
@@ -26,8 +28,37 @@ pub(super) fn scan(
     fields: Option<&[String]>,
     budget: &Budget,
 ) -> Result<FrameStream> {
+    let scan = begin(core, key, range, fields, Box::new(|_, _| false), budget)?;
+    let rows = |piece| match piece {
+        Piece::Rows(frame) => Some(frame),
+        // None are asked for.
+        Piece::Summary(_) => None,
+    };
+    Ok(Box::new(scan.into_iter().flatten().filter_map(move |piece| piece.map(rows).transpose())))
+}
+
+pub(super) fn scan_pieces(
+    core: &Arc<Core>,
+    key: &SeriesKey,
+    range: TimeRange,
+    fields: Option<&[String]>,
+    within: Box<Within>,
+    budget: &Budget,
+) -> Result<PieceStream> {
+    Ok(Box::new(begin(core, key, range, fields, within, budget)?.into_iter().flatten()))
+}
+
+/// `None`: there is nothing to give.
+fn begin(
+    core: &Arc<Core>,
+    key: &SeriesKey,
+    range: TimeRange,
+    fields: Option<&[String]>,
+    within: Box<Within>,
+    budget: &Budget,
+) -> Result<Option<Scan>> {
     budget.check()?;
-    let Some(series) = read(&core.catalog).get(key).cloned() else { return Ok(Box::new(std::iter::empty())) };
+    let Some(series) = read(&core.catalog).get(key).cloned() else { return Ok(None) };
     let columns = {
         let has = series.state().fields.clone();
         let names = series.measurement.fields();
@@ -42,15 +73,23 @@ pub(super) fn scan(
                     }
                 }
                 if chosen.is_empty() && !asked.is_empty() {
-                    return Ok(Box::new(std::iter::empty()));
+                    return Ok(None);
                 }
                 chosen.into_iter().filter_map(named).collect()
             }
         }
     };
     let numbers = fields.map(|_| columns.iter().map(|c| c.0).collect());
-    let merge = Merge::new(&series, sources(&series, range), numbers, range);
-    Ok(Box::new(Scan { core: core.clone(), merge, columns, budget: budget.clone(), rows: 0, done: false }))
+    let merge = Merge::new(&series, sources(&series, range), numbers, range).through(&core.cache);
+    Ok(Some(Scan {
+        core: core.clone(),
+        merge,
+        columns,
+        within,
+        budget: budget.clone(),
+        rows: 0,
+        done: false,
+    }))
 }
 
 struct Scan {
@@ -58,14 +97,32 @@ struct Scan {
     merge: Merge,
     /// What each frame has: number, name, type.
     columns: Vec<(u32, String, FieldType)>,
+    within: Box<Within>,
     budget: Budget,
     rows: u64,
     done: bool,
 }
 
 impl Scan {
-    fn step(&mut self) -> Result<Option<Frame>> {
-        while let Some(mut run) = self.merge.next(&self.core, &self.budget)? {
+    fn step(&mut self) -> Result<Option<Piece>> {
+        while let Some(part) = self.merge.next_part(&self.core, &self.budget, &self.within)? {
+            let mut run = match part {
+                Part::Rows(run) => run,
+                Part::Whole(chunk, stats) => {
+                    let fields: Vec<FieldSummary> = stats.into_iter().filter_map(|s| self.field(s)).collect();
+                    if fields.is_empty() && !self.columns.is_empty() {
+                        continue;
+                    }
+                    let rows = u64::from(chunk.rows);
+                    self.count(rows)?;
+                    return Ok(Some(Piece::Summary(Summary {
+                        first: chunk.min,
+                        last: chunk.max,
+                        rows,
+                        fields,
+                    })));
+                }
+            };
             if !self.columns.is_empty() {
                 // As InfluxDB does: a row without any of the asked fields is not there.
                 run.tidy();
@@ -73,17 +130,38 @@ impl Scan {
             if run.is_empty() || (run.lanes.is_empty() && !self.columns.is_empty()) {
                 continue;
             }
-            self.rows += run.len() as u64;
-            if let Some(max) = self.budget.rows_max.filter(|max| self.rows > *max) {
-                return Err(Error::limit(
-                    "the number of rows read",
-                    max,
-                    "narrow the range, or raise `limits.query_rows` in shiphold.toml",
-                ));
-            }
-            return Ok(Some(self.frame(run)));
+            self.count(run.len() as u64)?;
+            return Ok(Some(Piece::Rows(self.frame(run))));
         }
         Ok(None)
+    }
+
+    fn count(&mut self, rows: u64) -> Result<()> {
+        self.rows += rows;
+        match self.budget.rows_max {
+            Some(max) if self.rows > max => Err(Error::limit(
+                "the number of rows read",
+                max,
+                "narrow the range, or raise `limits.query_rows` in shiphold.toml",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn field(&self, stats: FieldStats) -> Option<FieldSummary> {
+        let (_, name, _) = self.columns.iter().find(|(number, ..)| *number == stats.field)?;
+        Some(FieldSummary {
+            name: name.clone(),
+            count: u64::from(stats.count),
+            first: stats.first,
+            last: stats.last,
+            extremes: stats.extremes,
+            sum: match stats.sum {
+                Sum::Float(v) => Total::Float(v),
+                Sum::Whole(v) => Total::Whole(v),
+                Sum::None => Total::None,
+            },
+        })
     }
 
     /// The same columns in every frame, in the same order.
@@ -114,8 +192,8 @@ fn nothing(of: FieldType, rows: usize) -> Values {
 }
 
 impl Iterator for Scan {
-    type Item = Result<Frame>;
-    fn next(&mut self) -> Option<Result<Frame>> {
+    type Item = Result<Piece>;
+    fn next(&mut self) -> Option<Result<Piece>> {
         if self.done {
             return None;
         }

@@ -11,7 +11,7 @@ use rusqlite::Transaction;
 use std::sync::Arc;
 
 /// Encoded bytes that wait in memory.
-const AHEAD_BYTES_MAX: usize = 4 << 20;
+pub(super) const AHEAD_BYTES_MAX: usize = 4 << 20;
 
 /// Chunks that are being written. What is not finished is given up.
 #[derive(Debug)]
@@ -37,6 +37,18 @@ impl<'a> Writing<'a> {
         if self.waiting_bytes > AHEAD_BYTES_MAX { self.write_ahead() } else { Ok(()) }
     }
 
+    /// Of encoded chunks that are not in the file yet.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Finishes the chunks of another with its own.
+    pub(super) fn take_over(&mut self, mut other: Self) {
+        self.waiting.append(&mut other.waiting);
+        self.waiting_bytes += std::mem::take(&mut other.waiting_bytes);
+        self.ahead.append(&mut other.ahead);
+    }
+
     fn write_ahead(&mut self) -> Result<()> {
         let waiting = &self.waiting;
         self.core.db.write(|tx| {
@@ -51,7 +63,7 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// One transaction: the chunks become owned, and what else `f` does. Gives the chunks, in order.
+    /// One transaction: the chunks become owned, and what else `f` does. Gives the chunks, those written ahead first, else in order.
     pub(super) fn finish(
         mut self,
         f: impl FnOnce(&Transaction<'_>) -> Result<()>,

@@ -98,17 +98,21 @@ impl Core {
         };
         let problem = match damage(self.fetch(chunk.id))? {
             Err(e) => Some(e),
-            Ok(body) => chunk::decode(&body, chunk, &series.measurement.types(), Wanted::ALL)
-                .and_then(|run| {
-                    if body.len() as u64 != chunk.bytes || run.size_bytes() as u64 != chunk.raw_bytes {
-                        return Err(Error::corrupt("its sizes are not those of its row in the database"));
-                    }
-                    if statistics::encode(&statistics::of_run(&run))? != stats {
-                        return Err(Error::corrupt("its statistics do not agree with its values"));
-                    }
-                    Ok(())
-                })
-                .err(),
+            Ok(body) => {
+                let bytes = body.len() as u64;
+                chunk::begin(body, chunk, &series.measurement.types(), Wanted::ALL, &self.crew)
+                    .and_then(chunk::Decoding::finish)
+                    .and_then(|run| {
+                        if bytes != chunk.bytes || run.size_bytes() as u64 != chunk.raw_bytes {
+                            return Err(Error::corrupt("its sizes are not those of its row in the database"));
+                        }
+                        if statistics::encode(&statistics::of_run(&run))? != stats {
+                            return Err(Error::corrupt("its statistics do not agree with its values"));
+                        }
+                        Ok(())
+                    })
+                    .err()
+            }
         };
         let Some(problem) = problem else { return Ok(None) };
         // Replaced meanwhile: then its data may be gone.

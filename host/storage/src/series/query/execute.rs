@@ -5,8 +5,10 @@ use super::columns::{Builder, reverse, with_values};
 use super::fill::{self, Filling};
 use super::plan::{Plan, Source, Work};
 use super::table::Table;
-use super::window::{Fold, count_rows};
+use super::window::{Fold, can_sum_up, count_rows};
 use crate::error::{Error, Kind, Result};
+use crate::series::kinds::Timeframe;
+use crate::series::pieces::Piece;
 use crate::series::{Budget, FieldType, Frame, SeriesEngine, SeriesKey, TimeRange};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -115,7 +117,7 @@ impl Run<'_, '_> {
         for frame in stream {
             let frame = frame?;
             self.budget.check()?;
-            count_rows(&mut self.rows_read, frame.len(), self.budget)?;
+            count_rows(&mut self.rows_read, frame.len() as u64, self.budget)?;
             let frame = match &source.scan {
                 Some(fields) => with_values(frame, &|name| fields.iter().any(|f| f == name)),
                 None => frame,
@@ -168,14 +170,47 @@ impl Run<'_, '_> {
         Ok(true)
     }
 
-    fn windows(&mut self, source: &Source, timeframe: crate::series::kinds::Timeframe) -> Result<bool> {
+    /// The parts of a source for its windows: rows, or what the engine knows of the rows of one window without reading them.
+    fn pieces(
+        &mut self,
+        source: &Source,
+        timeframe: Timeframe,
+        take: &mut dyn FnMut(&mut Self, Piece) -> Result<bool>,
+    ) -> Result<bool> {
+        if !source.specs.iter().all(|s| can_sum_up(s.function)) {
+            return self.scan(source, self.plan.range, &mut |run, frame| take(run, Piece::Rows(frame)));
+        }
+        let zone = self.plan.zone;
+        let within = move |first: i64, last: i64| last < timeframe.bar_at(first, zone).end;
+        let (key, range) = (&source.info.key, self.plan.range);
+        let stream =
+            self.engine.scan_pieces(key, range, source.scan.as_deref(), Box::new(within), self.budget)?;
+        for piece in stream {
+            let piece = piece?;
+            self.budget.check()?;
+            let rows = match &piece {
+                Piece::Rows(frame) => frame.len() as u64,
+                Piece::Summary(summary) => summary.rows,
+            };
+            count_rows(&mut self.rows_read, rows, self.budget)?;
+            if rows > 0 && !take(self, piece)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn windows(&mut self, source: &Source, timeframe: Timeframe) -> Result<bool> {
         if source.specs.is_empty() {
             return Ok(true);
         }
         let mut fold = Fold::new(timeframe, self.plan.zone, source.specs.clone());
         let range = self.plan.range;
-        let go_on = self.scan(source, range, &mut |run, frame| {
-            fold.frame(&frame)?;
+        let go_on = self.pieces(source, timeframe, &mut |run, piece| {
+            match piece {
+                Piece::Rows(frame) => fold.frame(&frame)?,
+                Piece::Summary(summary) => fold.summary(&summary)?,
+            }
             let rows = fold.rows();
             if run.descending || run.plan.fill != Fill::None {
                 // The newest come last, and a gap is filled from both sides: all are made before the limit of the query is

@@ -1,5 +1,9 @@
 //! Aggregates over windows of time: running accumulators over frames, a run of rows of one window at a time.
 
+mod absorb;
+
+pub(super) use absorb::can_sum_up;
+
 use super::ast::{Aggregate, Function};
 use super::columns::Builder;
 use crate::error::{Error, Result};
@@ -125,15 +129,7 @@ impl Fold {
             self.accumulators.iter().map(|a| frame.column(&a.spec.input)).collect();
         let mut at = 0;
         while let Some(time) = frame.times.get(at) {
-            let end = match self.open {
-                Some(bar) if *time < bar.end => bar.end,
-                _ => {
-                    self.close()?;
-                    let bar = self.timeframe.bar_at(*time, self.zone);
-                    self.open = Some(bar);
-                    bar.end
-                }
-            };
+            let end = self.reach(*time)?;
             let to = at + run_length(frame.times.get(at..).unwrap_or_default(), end);
             for (accumulator, column) in self.accumulators.iter_mut().zip(&columns) {
                 if let Some(column) = column {
@@ -150,6 +146,17 @@ impl Fold {
             at = to;
         }
         Ok(())
+    }
+
+    /// Opens the window of a time; gives its end.
+    fn reach(&mut self, time: i64) -> Result<i64> {
+        if let Some(bar) = self.open.filter(|bar| time < bar.end) {
+            return Ok(bar.end);
+        }
+        self.close()?;
+        let bar = self.timeframe.bar_at(time, self.zone);
+        self.open = Some(bar);
+        Ok(bar.end)
     }
 
     fn close(&mut self) -> Result<()> {
@@ -410,7 +417,7 @@ pub(crate) fn windows_of(
     for frame in stream {
         let frame = frame?;
         budget.check()?;
-        count_rows(&mut rows, frame.len(), budget)?;
+        count_rows(&mut rows, frame.len() as u64, budget)?;
         if frame.is_empty() {
             continue;
         }
@@ -437,8 +444,8 @@ pub(crate) fn windows_of(
 }
 
 /// Counts rows read against the budget.
-pub(super) fn count_rows(rows: &mut u64, more: usize, budget: &Budget) -> Result<()> {
-    *rows = rows.saturating_add(more as u64);
+pub(super) fn count_rows(rows: &mut u64, more: u64, budget: &Budget) -> Result<()> {
+    *rows = rows.saturating_add(more);
     match budget.rows_max {
         Some(max) if *rows > max => Err(Error::limit("the rows read", max, "narrow the range of the query")),
         _ => Ok(()),

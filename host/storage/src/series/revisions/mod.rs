@@ -24,6 +24,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::rollups::Watch;
 use crate::schema::now_ns;
+use crate::series::pieces::{PieceStream, Within};
 use clock::{Clock, Ticket};
 use known::Known;
 use names::{hidden, hidden_bucket, is_hidden};
@@ -280,6 +281,20 @@ impl SeriesEngine for Recorder {
             return Ok(Box::new(std::iter::empty()));
         }
         self.engine.scan(key, range, fields, budget)
+    }
+
+    fn scan_pieces(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        within: Box<Within>,
+        budget: &Budget,
+    ) -> Result<PieceStream> {
+        if is_hidden(&key.bucket) {
+            return Ok(Box::new(std::iter::empty()));
+        }
+        self.engine.scan_pieces(key, range, fields, within, budget)
     }
 
     /// What goes from a series with revisions is kept for its window.

@@ -184,3 +184,34 @@ fn a_damaged_catalogue_refuses_to_open_with_its_name() {
         assert_eq!(e.kind(), crate::Kind::Corrupt, "{change}");
     }
 }
+
+#[test]
+fn a_damaged_chunk_that_is_decoded_ahead_is_left_out_when_its_turn_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let engine = open(dir.path());
+        for i in 0..6 {
+            engine.write(ramp(&key("m"), i * 1000..i * 1000 + 1000, 0.0)).unwrap();
+            engine.seal().unwrap();
+        }
+    }
+    tamper(dir.path(), |c| flip(c, "chunk_data", "body", "id = 4", 77));
+    let engine = open(dir.path());
+    let mut scan = engine.scan(&key("m"), TimeRange::ALL, None, &Budget::default()).unwrap();
+    for chunk in 0..3 {
+        assert_eq!(
+            scan.next().unwrap().unwrap().times,
+            (chunk * 1000..chunk * 1000 + 1000).collect::<Vec<_>>()
+        );
+        assert_eq!(engine.stats().unwrap().quarantined, 0, "it is not needed yet");
+    }
+    let rest: Vec<i64> = scan.flat_map(|f| f.unwrap().times).collect();
+    assert_eq!(rest, (4000..6000).collect::<Vec<_>>());
+    assert_eq!(engine.stats().unwrap().quarantined, 1);
+    // One who stops early leaves nothing behind that a chunk is held by.
+    let mut scan = engine.scan(&key("m"), TimeRange::ALL, None, &Budget::default()).unwrap();
+    assert_eq!(scan.by_ref().take(3).count(), 3);
+    drop(scan);
+    assert_eq!(engine.delete(&all(), TimeRange::ALL).unwrap().rows, Some(5000));
+    assert_eq!(engine.verify(&Budget::default()).unwrap(), vec![]);
+}

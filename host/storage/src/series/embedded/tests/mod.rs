@@ -1,10 +1,13 @@
+mod cached;
 mod codecs;
 mod damage;
 mod fixtures;
 mod fuzz;
 mod model;
+mod pieces;
 mod rules;
 mod stuck;
+mod space;
 mod threads;
 
 use super::{EmbeddedEngine, EngineOptions};
@@ -19,6 +22,7 @@ pub(super) fn config() -> manifest::Embedded {
         chunk_rows: 1024,
         seal_after: Span::from_secs(300),
         compact_every: Span::from_secs(600),
+        cache_max: ByteSize::mib(4),
     }
 }
 

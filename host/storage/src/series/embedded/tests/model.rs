@@ -52,7 +52,7 @@ fn fields(n: i64) -> Vec<(&'static str, Value)> {
     all.into_iter().enumerate().filter(|(i, _)| n % 7 == 0 || (n >> i) & 1 == 1).map(|(_, f)| f).collect()
 }
 
-fn frame(rows: &[(i64, i64)]) -> Frame {
+pub(super) fn frame(rows: &[(i64, i64)]) -> Frame {
     let mut columns = [
         Column::new("price", Values::Float(Vec::new())),
         Column::new("size", Values::Integer(Vec::new())),
