@@ -7,6 +7,7 @@ pub mod csv_import;
 #[cfg(test)]
 mod differential;
 pub mod embedded;
+pub mod exchange;
 pub mod influx;
 pub mod kinds;
 pub mod line_protocol;

@@ -6,7 +6,7 @@ use super::query::{self, Query, Table};
 use super::revisions::{Recorder, Rules};
 use super::{
     Budget, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest, Selector,
-    SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport, csv_import, kinds,
+    SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport, csv_import, exchange, kinds,
 };
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
@@ -19,7 +19,7 @@ use crate::schema::now_ns;
 use crate::sqlite::Database;
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -232,6 +232,22 @@ impl SeriesStore {
         let budget = self.budget(budget);
         let engine = self.answering(&mut query)?;
         query::execute_into(engine.as_ref(), &query, &budget, self.limits.query_rows, sink)
+    }
+
+    /// Whole series into `out`, in bounded memory. No limit on rows, and none on time but the budget's own: who writes out
+    /// years of ticks means it.
+    pub fn export(
+        &self,
+        caller: &Caller,
+        request: &exchange::Export,
+        format: exchange::Format,
+        budget: &Budget,
+        out: &mut (dyn Write + Send),
+    ) -> Result<exchange::Exported> {
+        let mut request = request.clone();
+        let bucket = request.bucket.get_or_insert_with(|| self.bucket.clone());
+        caller.may_read_series(bucket, &request.measurement)?;
+        exchange::export(self.engine.as_ref(), &request, format, budget, out)
     }
 
     /// The host's own deadline, or a nearer one.

@@ -122,7 +122,7 @@ pub(super) fn reverse(frame: &mut Frame) {
 }
 
 /// The rows in which one of the columns that `wanted` names has a value.
-pub(super) fn with_values(frame: Frame, wanted: &dyn Fn(&str) -> bool) -> Frame {
+pub(crate) fn with_values(frame: Frame, wanted: &dyn Fn(&str) -> bool) -> Frame {
     let columns: Vec<&Column> = frame.columns.iter().filter(|c| wanted(&c.name)).collect();
     if columns.iter().any(|c| c.valid.is_none()) {
         return frame;

@@ -75,6 +75,20 @@ impl Filter {
     }
 }
 
+/// The filters of a request that reads series but is no query.
+#[derive(Debug)]
+pub(crate) struct Filters(Vec<Filter>);
+
+impl Filters {
+    pub(crate) fn new(given: &[TagFilter]) -> Result<Self> {
+        Filter::all(given).map(Self)
+    }
+
+    pub(crate) fn take(&self, key: &SeriesKey) -> bool {
+        self.0.iter().all(|f| f.takes(key))
+    }
+}
+
 fn regex(tag: &str, pattern: &str) -> Result<Regex> {
     let tag = tag.escape_debug();
     if pattern.len() > REGEX_BYTES_MAX {

@@ -16,7 +16,9 @@ mod tests;
 
 pub use ast::{Aggregate, Fill, Function, Query, TagFilter, Time, Window};
 pub(in crate::series) use columns::{Builder, chosen};
+pub(crate) use columns::with_values;
 pub use execute::{BATCH_ROWS, Sink, execute, execute_for, execute_into};
+pub(crate) use filter::Filters;
 pub use filter::{FILTER_VALUES_MAX, FILTERS_MAX, REGEX_BYTES_MAX};
 pub use joined::{Joined, Shape};
 pub use table::Table;
