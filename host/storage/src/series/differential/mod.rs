@@ -128,6 +128,8 @@ fn settings() -> manifest::Embedded {
         chunk_rows: 16,
         seal_after: Span::from_secs(300),
         compact_every: Span::from_millis(1),
+        // A few chunks, so that some are found and some are not.
+        cache_max: ByteSize::kib(4),
     }
 }
 

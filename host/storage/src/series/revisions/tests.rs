@@ -30,6 +30,7 @@ fn embedded(dir: &tempfile::TempDir) -> Arc<EmbeddedEngine> {
         chunk_rows: 1024,
         seal_after: Span::from_secs(3_600),
         compact_every: Span::from_secs(0),
+        cache_max: ByteSize::mib(1),
     };
     let path = dir.path().join("series.db");
     Arc::new(EmbeddedEngine::open(&path, &config, EngineOptions::default()).unwrap())
