@@ -53,6 +53,10 @@ impl From<Problems> for Error {
 
 const SAFETY_KINDS: [&str; 6] = ["tick", "bar", "book", "signal", "metric", "other"];
 const DAY: Span = Span::from_secs(86_400);
+/// InfluxDB's own least retention of a bucket.
+const RETENTION_MIN: Span = Span::from_secs(3_600);
+/// The longest retention whose seconds every client of InfluxDB can hold: 24,000 days.
+const RETENTION_MAX: Span = Span::from_secs(24_000 * 86_400);
 const NEVER: Span = Span::from_secs(100 * 365 * 86_400);
 const SIZE_MAX: ByteSize = ByteSize(1 << 50);
 
@@ -258,7 +262,15 @@ fn read_series(s: &Section<'_, '_>, secrets: &BTreeMap<String, SecretSource>) ->
             if !(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")) {
                 i.problem("url", format!("`{url}` is not a URL, such as \"http://127.0.0.1:8086\""));
             }
+            let r = i.section("retention");
+            let of = |name: String| {
+                let span = r.time(&name, RETENTION_MAX, RETENTION_MIN..=RETENTION_MAX);
+                (name, span)
+            };
+            let retention = r.keys().into_iter().map(of).collect();
+            r.finish();
             Some(Influxdb2 {
+                retention,
                 url,
                 org: i.required("org", "\"trader\"").unwrap_or_default(),
                 token,

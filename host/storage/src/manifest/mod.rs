@@ -136,6 +136,8 @@ pub struct Influxdb2 {
     pub outbox_max: ByteSize,
     /// `batch_wait` (default 50 ms): how long an acknowledged write waits for others to go with.
     pub batch_wait: Span,
+    /// `[series.influxdb2.retention]`: how long InfluxDB keeps the rows of a bucket; a bucket without one is left as it is.
+    pub retention: BTreeMap<String, Span>,
 }
 
 /// `[disk]`: watermarks of the free space on the disk that holds the data folder.

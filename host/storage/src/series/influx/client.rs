@@ -345,6 +345,7 @@ mod tests {
             create_buckets: true,
             outbox_max: crate::units::ByteSize::gib(4),
             batch_wait: crate::units::Span::from_millis(50),
+            retention: Default::default(),
         };
         let client = Client::new(&config, "hush-hush").unwrap();
         assert!(!format!("{client:?}").contains("hush"), "{client:?}");

@@ -101,6 +101,7 @@ pub(in crate::series) fn engine(url: &str, org: &str, token: &str, timeout_ms: u
         create_buckets: true,
         outbox_max: ByteSize::mib(64),
         batch_wait: Span::from_millis(5),
+        retention: Default::default(),
     };
     InfluxEngine::open(&config, token.into()).unwrap()
 }

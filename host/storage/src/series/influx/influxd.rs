@@ -89,6 +89,35 @@ fn a_bucket_is_made_only_if_the_manifest_says_so() {
 }
 
 #[test]
+fn a_bucket_gets_the_retention_of_the_manifest() {
+    let server = Influxd::start();
+    let seconds = || -> Vec<(String, u64)> {
+        let said = server.request("GET", "/api/v2/buckets", "").unwrap().1;
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let rules = |b: &serde_json::Value| b["retentionRules"][0]["everySeconds"].as_u64().unwrap_or(0);
+        let all = said["buckets"].as_array().unwrap().iter();
+        let own = all.filter(|b| !b["name"].as_str().unwrap().starts_with('_'));
+        let mut own: Vec<_> = own.map(|b| (b["name"].as_str().unwrap().to_string(), rules(b))).collect();
+        own.sort();
+        own
+    };
+    let day = crate::units::Span::from_secs(86_400);
+    for (keep, want) in [(day, 86_400), (crate::units::Span::from_secs(3_600), 3_600)] {
+        let mut engine = open(&server);
+        engine.retention = [(Influxd::BUCKET.to_string(), keep), ("a b".to_string(), keep)].into();
+        for bucket in [Influxd::BUCKET, "a b", "other"] {
+            let now = crate::schema::now_ns();
+            let column = Column::float("v", vec![1.0]);
+            let frame = Frame { times: vec![now], columns: vec![column] };
+            let batch = WriteBatch { series: vec![(key(bucket, "m"), frame)] };
+            assert_eq!(engine.write(batch).unwrap().written, 1, "{bucket}");
+        }
+        let wanted = [("a b".into(), want), (Influxd::BUCKET.into(), want), ("other".into(), 0)];
+        assert_eq!(seconds(), wanted, "made, found, and left alone");
+    }
+}
+
+#[test]
 fn a_type_stays_for_all_time_and_not_for_a_week() {
     let server = Influxd::start();
     let key = key("market", "m");

@@ -14,6 +14,7 @@
 //! part of a batch may be stored. Writing it again is harmless.
 
 mod answers;
+mod buckets;
 mod catalog;
 mod client;
 mod flux;
@@ -38,6 +39,7 @@ use super::{
 use crate::error::{Error, Kind, Result};
 use crate::manifest::Influxdb2;
 use crate::sqlite::Synchronous;
+use crate::units::Span;
 use answers::WriteAnswer;
 use client::Client;
 pub use outbox::Outbox;
@@ -57,6 +59,9 @@ const STATS_AGE_MAX: Duration = Duration::from_secs(30);
 pub struct InfluxEngine {
     client: Arc<Client>,
     create_buckets: bool,
+    retention: BTreeMap<String, Span>,
+    /// Buckets whose retention was looked at since the start.
+    kept: Mutex<HashSet<String>>,
     types: Types,
     requests: AtomicU64,
     rows_written: AtomicU64,
@@ -74,6 +79,8 @@ impl InfluxEngine {
         Ok(Self {
             client: Arc::new(Client::new(config, token.trim())?),
             create_buckets: config.create_buckets,
+            retention: config.retention.clone(),
+            kept: Mutex::default(),
             types: Types::default(),
             requests: AtomicU64::new(0),
             rows_written: AtomicU64::new(0),
@@ -187,12 +194,31 @@ impl InfluxEngine {
 
     /// The fields of measurements and their types, as the server has them; makes the bucket where it may.
     fn load_types(&self, bucket: &str, measurements: &[&str]) -> Result<Vec<types::Fields>> {
-        match types::load(&self.client, bucket, measurements) {
+        let loaded = match types::load(&self.client, bucket, measurements) {
             Err(e) if e.kind() == Kind::NotFound => {
                 self.make_bucket(bucket)?;
                 types::load(&self.client, bucket, measurements)
             }
             other => other,
+        }?;
+        self.keep(bucket);
+        Ok(loaded)
+    }
+
+    /// Gives a bucket the retention of the manifest, once a start. What it fails for is no reason to refuse rows.
+    fn keep(&self, bucket: &str) {
+        let Some(span) = self.retention.get(bucket) else { return };
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept().contains(bucket) {
+            return;
+        }
+        match self.client.set_retention(bucket, *span) {
+            Ok(()) => {
+                kept().insert(bucket.to_string());
+            }
+            Err(e) => {
+                tracing::warn!(error = ?e, "the retention of a bucket could not be set: the next write tries again")
+            }
         }
     }
 

@@ -192,6 +192,8 @@ impl SeriesEngine for Outbox {
                 return self.core.target.engine().list(selector);
             }
         }
+        // Nothing is delivered between the two looks, or its rows would count twice.
+        let _still = lock(&self.core.delivering);
         let waiting = read(&self.core.head).of_selector(selector);
         let waiting = self.fetch(waiting)?;
         Ok(overlay::list(self.core.target.engine().list(selector)?, &waiting))
