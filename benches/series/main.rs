@@ -11,6 +11,7 @@
 #[path = "../data.rs"]
 mod data;
 mod engine;
+mod growth;
 #[allow(dead_code)]
 #[path = "../machine.rs"]
 mod machine;
@@ -26,5 +27,10 @@ use run::Run;
 use table::Table;
 
 fn main() {
-    run::groups(&[("series", engine::run), ("series-scale", scale::run), ("series-peers", peers::run)]);
+    run::groups(&[
+        ("series", engine::run),
+        ("series-scale", scale::run),
+        ("series-peers", peers::run),
+        ("series-growth", growth::run),
+    ]);
 }

@@ -1,4 +1,4 @@
-"""Measures DuckDB, ArcticDB and Parquet on the very rows that the Rust program wrote.
+"""Measures DuckDB, ArcticDB, Parquet and InfluxDB 2 on the very rows that the Rust program wrote.
 
 `peers.py PLAN`: a JSON file that says where the columns are and what to ask. Prints one JSON object: of each peer its version, what its
 durability is, and figures, each with its answer (rows, a sum), which the Rust program compares with its own. A peer that cannot be
@@ -16,6 +16,8 @@ import time
 from importlib.metadata import version
 
 import numpy as np
+
+import influx
 
 DAY_NS = 86_400_000_000_000
 MINUTE_NS = 60_000_000_000
@@ -247,19 +249,29 @@ def parquet(plan):
     return "not durable: written once per symbol, not synced", out
 
 
+def influxdb(plan):
+    out = Figures()
+    return influx.measure(plan, out, folder_bytes), out
+
+
+PEERS = [
+    ("DuckDB", "duckdb", duckdb),
+    ("ArcticDB", "arcticdb", arcticdb),
+    ("Parquet", "pyarrow", parquet),
+    ("InfluxDB 2 over HTTP", None, influxdb),
+]
+
+
 def main():
     plan = Plan(sys.argv[1])
     answers = []
-    for peer, package, measure in [("DuckDB", "duckdb", duckdb), ("ArcticDB", "arcticdb", arcticdb), ("Parquet", "pyarrow", parquet)]:
+    for peer, package, measure in PEERS:
         try:
             durability, figures = measure(plan)
-            answers.append(
-                {"peer": peer, "version": version(package), "durability": durability, "figures": figures.all, "failed": None}
-            )
+            said = {"version": version(package) if package else "", "durability": durability, "figures": figures.all, "failed": None}
         except Exception as e:  # whatever it is, it is printed, and the next peer goes on
-            answers.append(
-                {"peer": peer, "version": "", "durability": "", "figures": {}, "failed": f"{type(e).__name__}: {e}"}
-            )
+            said = {"version": "", "durability": "", "figures": {}, "failed": f"{type(e).__name__}: {e}"}
+        answers.append({"peer": peer, **said})
     print(json.dumps(answers))
 
 

@@ -1,4 +1,4 @@
-//! The embedded engine beside DuckDB, ArcticDB and Parquet, on the same rows in the same run, answers compared.
+//! The embedded engine beside DuckDB, ArcticDB, Parquet and InfluxDB 2, on the same rows in the same run, answers compared.
 
 use crate::engine::config;
 use crate::machine::{self, folder_bytes, median_ms};
@@ -58,7 +58,9 @@ pub fn run(run: &Run, table: &mut Table) {
     let peers = peers(&shapes, dir.path());
     for peer in &peers {
         match &peer.failed {
-            None => println!("{} {}: {}.", peer.peer, peer.version, peer.durability),
+            None => {
+                println!("{}: {}.", format!("{} {}", peer.peer, peer.version).trim_end(), peer.durability)
+            }
             Some(why) => println!("{} is left out: {why}", peer.peer),
         }
     }
@@ -167,7 +169,7 @@ fn peers(shapes: &[Shape], dir: &Path) -> Vec<Peer> {
     let Some(python) = std::env::var_os("SHIPHOLD_BENCH_PYTHON") else {
         let why = std::env::var("SHIPHOLD_BENCH_PYTHON_MISSING")
             .unwrap_or_else(|_| "SHIPHOLD_BENCH_PYTHON is not set: run `cargo xtask bench series`".into());
-        println!("DuckDB, ArcticDB and Parquet are left out: {why}");
+        println!("DuckDB, ArcticDB, Parquet and InfluxDB 2 are left out: {why}");
         return Vec::new();
     };
     let (data, work) = (dir.join("data"), dir.join("work"));

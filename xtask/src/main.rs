@@ -46,7 +46,7 @@ enum Command {
     Peers,
     /// Measure, beside baselines in the same run.
     Bench {
-        /// Only the groups whose name contains this: series, series-peers, http, plugins, skills.
+        /// Only the groups whose name contains this: series, series-scale, series-peers, series-growth, http, plugins, skills.
         group: Option<String>,
         /// Fewer rows, to see that every benchmark runs.
         #[arg(long)]
@@ -108,7 +108,7 @@ fn run(command: Command) -> Result<()> {
 
 /// The groups of each benchmark program: a package, its program, what it measures.
 const BENCHES: [(&str, &str, &[&str]); 2] = [
-    ("shiphold-storage", "series", &["series", "series-peers"]),
+    ("shiphold-storage", "series", &["series", "series-scale", "series-peers", "series-growth"]),
     ("shiphold", "shiphold", &["http", "plugins", "skills"]),
 ];
 
