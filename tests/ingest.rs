@@ -51,6 +51,39 @@ fn real_daily_bars_are_imported_whole_with_and_without_a_host() {
 }
 
 #[test]
+fn an_export_into_a_folder_goes_on_where_it_was_cut_off() {
+    let mut host = Host::new();
+    host.serve();
+    let token = host.token("feed", "write");
+    for symbol in ["AAPL", "KO"] {
+        assert_eq!(host.write_lines(&token, "market", &bars(symbol, 1_700_000_000, 300)).status, 204);
+    }
+    let to = host.path().join("out");
+    let folder = to.to_str().unwrap();
+    let export = ["series", "export", "bar.*", "--to", folder, "--format", "csv"];
+    assert!(host.run(&export).ok().contains("2 files"));
+    let read = |name: &str| std::fs::read_to_string(to.join(name)).unwrap();
+    assert_eq!(read("bar.1m.KO.csv").lines().count(), 301);
+    // What is there is whole and stays; what was begun begins anew.
+    std::fs::write(to.join("bar.1m.AAPL.csv"), "left as it is").unwrap();
+    std::fs::rename(to.join("bar.1m.KO.csv"), to.join("bar.1m.KO.csv.partial")).unwrap();
+    assert!(host.run(&export).ok().contains("1 files"));
+    assert_eq!(
+        (read("bar.1m.AAPL.csv").as_str(), read("bar.1m.KO.csv").lines().count()),
+        ("left as it is", 301)
+    );
+    assert!(!to.join("bar.1m.KO.csv.partial").exists());
+    host.run(&["series", "export", "bar.*", "--to", folder]).fails(2, &["other options", "export.json"]);
+    let file = host.path().join("ko.parquet");
+    let file = file.to_str().unwrap();
+    host.run(&["series", "export", "bar.1m.KO", "--to", file, "--fields", "nothing"])
+        .fails(1, &["`nothing`"]);
+    assert!(!std::path::Path::new(file).exists());
+    host.run(&["series", "export", "bar.1m.KO", "--to", file]).ok();
+    assert!(std::fs::read(file).unwrap().ends_with(b"PAR1"));
+}
+
+#[test]
 fn a_gzipped_batch_is_accepted() {
     use std::io::Write as _;
     let mut host = Host::new();

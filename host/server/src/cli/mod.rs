@@ -6,6 +6,7 @@ mod backup;
 mod check;
 mod client;
 mod completions;
+mod export;
 mod files;
 mod input;
 mod kit;

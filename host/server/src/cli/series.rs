@@ -30,6 +30,8 @@ pub(crate) enum Verb {
         #[arg(long)]
         timezone: Option<String>,
     },
+    /// Whole series into Parquet or CSV, however many rows
+    Export(super::export::Export),
     /// Write line protocol from a file; `-` reads standard input
     Write {
         file: PathBuf,
@@ -165,7 +167,7 @@ fn aggregate(text: &str) -> Result<Value, String> {
 }
 
 /// A condition on a tag, as the JSON form has it.
-fn condition(text: &str) -> Result<Value, String> {
+pub(super) fn condition(text: &str) -> Result<Value, String> {
     let at = text.find(['=', '!']).filter(|at| *at > 0);
     let (tag, rest) = at.map(|at| text.split_at(at)).unwrap_or((text, ""));
     let values = |list: &str| list.split(',').map(str::to_string).collect::<Vec<_>>();
@@ -190,7 +192,7 @@ impl Choice {
 }
 
 /// A time as the routes take it: a number of nanoseconds, or text.
-fn when(text: Option<&String>) -> Value {
+pub(super) fn when(text: Option<&String>) -> Value {
     text.map_or(Value::Null, |t| t.parse::<i64>().map_or_else(|_| Value::from(t.as_str()), Value::from))
 }
 
@@ -239,6 +241,7 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
                 ),
             );
         }
+        Verb::Export(e) => super::export::run(&e, client, out).await?,
         Verb::Write { file, bucket, precision } => {
             let path = with_query("/v1/series/write", &[("bucket", bucket), ("precision", Some(precision))]);
             let v = client.json_text(&path, input::text(&file)?).await?;

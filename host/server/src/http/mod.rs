@@ -5,6 +5,7 @@ mod answer;
 mod audit;
 mod backup;
 mod body;
+mod exchange;
 mod files;
 mod guard;
 mod health;
@@ -60,6 +61,7 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/v1/series/query", post(series::query))
         .route("/v1/series/write", post(write::lines))
         .route("/v1/series/import", post(write::import))
+        .route("/v1/series/export", get(exchange::export).post(exchange::export_of))
         .route("/v1/series/delete", post(series::delete))
         .route("/v1/series/stats", get(series::stats))
         .route("/v1/series/seal", post(series::seal))

@@ -105,6 +105,24 @@ async fn a_csv_file_is_imported_as_it_comes() {
 }
 
 #[tokio::test]
+async fn series_are_exported_as_files() {
+    let host = Host::new("[limits]\nquery_rows = 10");
+    host.ask("POST", WRITE, bars(20_000)).await.ok();
+    let csv = host.ask("GET", "/v1/series/export?measurement=bar.*&format=csv&fields=close", "").await.ok();
+    assert_eq!(csv.header("content-type"), "text/csv; charset=utf-8");
+    assert_eq!(csv.text().lines().count(), 20_001, "no limit of queries holds");
+    assert!(csv.text().starts_with("time,measurement,close:float\n"), "{}", &csv.text()[..80]);
+    let body = r#"{"measurement":"bar.1m.A","start":60000000000,"end":"1970-01-01T00:03:00Z"}"#;
+    let parquet = host.ask("POST", "/v1/series/export", body).await.ok();
+    assert_eq!(parquet.header("content-type"), "application/vnd.apache.parquet");
+    assert!(parquet.body.starts_with(b"PAR1") && parquet.body.ends_with(b"PAR1"));
+    let wrong = host.ask("POST", "/v1/series/export", r#"{"measurement":"bar.1m.A","fields":["z"]}"#).await;
+    assert!(wrong.problem(400, "invalid")["detail"].as_str().unwrap().contains("`z`"));
+    host.ask("POST", "/v1/series/export?format=xml", body).await.problem(400, "invalid");
+    assert_eq!(host.tcp("POST", "/v1/series/export", None, body).await.status, 401);
+}
+
+#[tokio::test]
 async fn a_deletion_names_what_it_deletes() {
     let host = Host::new("");
     host.ask("POST", WRITE, bars(10)).await.ok();
