@@ -75,6 +75,14 @@ pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOpt
 
 /// Data that was written ahead of a transaction that never came, or whose chunk was replaced.
 fn give_up_unowned(db: &Database) -> Result<()> {
+    // A damaged list must not take what is in use: what a chunk owns stays, whatever the list says.
+    let owned: i64 = db.read(|c| {
+        Ok(c.query_row("SELECT count(*) FROM unowned WHERE id IN (SELECT id FROM chunk)", [], |r| r.get(0))?)
+    })?;
+    if owned > 0 {
+        tracing::error!("{owned} chunks are listed as given up and are in use; they are kept");
+        db.write(|tx| Ok(tx.execute("DELETE FROM unowned WHERE id IN (SELECT id FROM chunk)", [])?))?;
+    }
     loop {
         let ids: Vec<i64> = db.read(|c| {
             let mut select = c.prepare_cached("SELECT id FROM unowned LIMIT 64")?;

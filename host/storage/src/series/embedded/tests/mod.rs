@@ -2,6 +2,7 @@ mod cached;
 mod codecs;
 mod damage;
 mod fixtures;
+mod flips;
 mod fuzz;
 mod model;
 mod pieces;
