@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 mod backup;
+mod calendars;
 mod limits;
 mod load;
 mod plugin;
@@ -39,6 +40,8 @@ pub struct Manifest {
     pub plugins: BTreeMap<String, Plugin>,
     /// `[backup.NAME]`: repositories on backup targets.
     pub backups: BTreeMap<String, Offsite>,
+    /// `[calendars.NAME]`: trading sessions that queries name.
+    pub calendars: BTreeMap<String, crate::series::kinds::Session>,
 }
 
 /// `[host]`

@@ -128,6 +128,11 @@ pub(super) fn with_values(frame: Frame, wanted: &dyn Fn(&str) -> bool) -> Frame 
         return frame;
     }
     let keep: Vec<bool> = (0..frame.len()).map(|row| columns.iter().any(|c| c.is_valid(row))).collect();
+    kept(frame, &keep)
+}
+
+/// The rows whose flag is set.
+pub(super) fn kept(frame: Frame, keep: &[bool]) -> Frame {
     if keep.iter().all(|k| *k) {
         return frame;
     }
@@ -135,20 +140,20 @@ pub(super) fn with_values(frame: Frame, wanted: &dyn Fn(&str) -> bool) -> Frame 
         values.into_iter().zip(keep).filter(|(_, k)| **k).map(|(v, _)| v).collect()
     }
     Frame {
-        times: chosen(frame.times, &keep),
+        times: chosen(frame.times, keep),
         columns: frame
             .columns
             .into_iter()
             .map(|c| Column {
                 name: c.name,
                 values: match c.values {
-                    Values::Float(v) => Values::Float(chosen(v, &keep)),
-                    Values::Integer(v) => Values::Integer(chosen(v, &keep)),
-                    Values::Unsigned(v) => Values::Unsigned(chosen(v, &keep)),
-                    Values::Boolean(v) => Values::Boolean(chosen(v, &keep)),
-                    Values::String(v) => Values::String(chosen(v, &keep)),
+                    Values::Float(v) => Values::Float(chosen(v, keep)),
+                    Values::Integer(v) => Values::Integer(chosen(v, keep)),
+                    Values::Unsigned(v) => Values::Unsigned(chosen(v, keep)),
+                    Values::Boolean(v) => Values::Boolean(chosen(v, keep)),
+                    Values::String(v) => Values::String(chosen(v, keep)),
                 },
-                valid: c.valid.map(|v| chosen(v, &keep)),
+                valid: c.valid.map(|v| chosen(v, keep)),
             })
             .collect(),
     }

@@ -1,13 +1,17 @@
 //! The one executor: streams the frames of an engine's `scan` and keeps only rows of the answer, or of one batch of it.
 
+use super::asof::Join;
 use super::ast::{Fill, Query};
-use super::columns::{Builder, reverse, with_values};
+use super::columns::{Builder, kept, reverse, with_values};
 use super::fill::{self, Filling};
+use super::filter::Filter;
 use super::plan::{Plan, Source, Work};
 use super::table::Table;
 use super::window::{Fold, count_rows};
 use crate::error::{Error, Kind, Result};
-use crate::series::{Budget, FieldType, Frame, SeriesEngine, SeriesKey, TimeRange};
+use crate::series::kinds::Timeframe;
+use crate::series::{Budget, FieldType, Frame, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange};
+use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 
 /// Rows of a batch of [`execute_into`]. A batch has at least so many, but for the last one, and less than those of one more
@@ -64,17 +68,28 @@ pub(super) fn execute_by(
 ) -> Result<bool> {
     let plan = Plan::new(query)?;
     budget.check()?;
-    let mut series = engine.list(&plan.selector)?;
-    series.retain(|info| {
-        info.rows > 0 && plan.filters.iter().all(|f| f.takes(&info.key)) && readable(&info.key)
-    });
-    let (sources, columns) = plan.sources(series)?;
+    let chosen = |selector: &Selector, filters: &[Filter]| -> Result<Vec<SeriesInfo>> {
+        let mut series = engine.list(selector)?;
+        series.retain(|info| {
+            info.rows > 0 && filters.iter().all(|f| f.takes(&info.key)) && readable(&info.key)
+        });
+        Ok(series)
+    };
+    let series = chosen(&plan.selector, &plan.filters)?;
+    let rights = match &plan.joining {
+        Some(joining) if !series.is_empty() => {
+            Some(joining.rights(chosen(&joining.selector, &joining.filters)?)?)
+        }
+        _ => None,
+    };
+    let (sources, columns) = plan.sources(series, rights.as_ref())?;
+    let rows_read = Cell::new(0);
     let limit = query.limit.filter(|l| *l <= rows_max);
     let mut run = Run {
         engine,
         plan: &plan,
         budget,
-        rows_read: 0,
+        rows_read: &rows_read,
         rows_max,
         descending: query.descending,
         out: Output::new(&sources, columns, limit.unwrap_or(rows_max), limit.is_some(), batch_rows, sink),
@@ -97,7 +112,7 @@ struct Run<'a, 's> {
     engine: &'a dyn SeriesEngine,
     plan: &'a Plan,
     budget: &'a Budget,
-    rows_read: u64,
+    rows_read: &'a Cell<u64>,
     rows_max: u64,
     descending: bool,
     out: Output<'a, 's>,
@@ -112,14 +127,27 @@ impl Run<'_, '_> {
         take: &mut dyn FnMut(&mut Self, Frame) -> Result<bool>,
     ) -> Result<bool> {
         let stream = self.engine.scan(&source.info.key, range, source.scan.as_deref(), self.budget)?;
+        let plan = self.plan;
+        let mut join = plan.joining.as_ref().zip(source.right.as_deref()).map(|(joining, right)| {
+            Join::new(self.engine, joining, right, range.end, self.budget, self.rows_read)
+        });
         for frame in stream {
-            let frame = frame?;
+            let mut frame = frame?;
             self.budget.check()?;
-            count_rows(&mut self.rows_read, frame.len(), self.budget)?;
-            let frame = match &source.scan {
-                Some(fields) => with_values(frame, &|name| fields.iter().any(|f| f == name)),
-                None => frame,
-            };
+            count_rows(self.rows_read, frame.len(), self.budget)?;
+            if let Some(fields) = &source.scan {
+                frame = with_values(frame, &|name| fields.iter().any(|f| f == name));
+            }
+            if let Some(calendar) = &plan.calendar {
+                let within = calendar.within(&frame.times);
+                frame = kept(frame, &within);
+            }
+            if let Some(levels) = &plan.levels {
+                levels.add(&mut frame);
+            }
+            if let Some(join) = &mut join {
+                join.add(&mut frame)?;
+            }
             if !frame.is_empty() && !take(self, frame)? {
                 return Ok(false);
             }
@@ -168,11 +196,12 @@ impl Run<'_, '_> {
         Ok(true)
     }
 
-    fn windows(&mut self, source: &Source, timeframe: crate::series::kinds::Timeframe) -> Result<bool> {
+    fn windows(&mut self, source: &Source, timeframe: Timeframe) -> Result<bool> {
         if source.specs.is_empty() {
             return Ok(true);
         }
-        let mut fold = Fold::new(timeframe, self.plan.zone, source.specs.clone());
+        let windows = self.plan.windows(timeframe);
+        let mut fold = Fold::new(windows.clone(), source.specs.clone());
         let range = self.plan.range;
         let go_on = self.scan(source, range, &mut |run, frame| {
             fold.frame(&frame)?;
@@ -194,8 +223,7 @@ impl Run<'_, '_> {
         if self.plan.fill != Fill::None {
             let filling = Filling {
                 fill: self.plan.fill,
-                timeframe,
-                zone: self.plan.zone,
+                windows: &windows,
                 range,
                 bars: matches!(self.plan.work, Work::Resample(_)),
                 specs: &source.specs,

@@ -1,4 +1,7 @@
+mod asof;
+mod book;
 mod gaps;
+mod sessions;
 mod where_tags;
 
 use super::*;
