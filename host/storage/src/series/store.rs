@@ -2,7 +2,7 @@
 
 use super::coverage::{self, Coverage, CoverageQuery};
 use super::line_protocol::{self, Precision};
-use super::query::{self, Query, Sessions, Table};
+use super::query::{self, Explanation, Query, Sessions, Table};
 use super::{
     Budget, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest, Selector,
     SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport, csv_import, kinds,
@@ -180,15 +180,21 @@ impl SeriesStore {
         query::execute(self.engine.as_ref(), &query, &self.budget(budget), self.limits.query_rows)
     }
 
+    /// Runs a query and says, in place of its rows, what it took.
+    pub fn explain(&self, caller: &Caller, query: &Query, budget: &Budget) -> Result<Explanation> {
+        let query = self.permitted(caller, query)?;
+        query::explain(self.engine.as_ref(), &query, &self.budget(budget), self.limits.query_rows)
+    }
+
     /// [`SeriesStore::query`] batch by batch, without the answer ever being held. The limit on time covers all of it, with what
-    /// `sink` takes. True: there were more rows than the query's limit.
+    /// `sink` takes.
     pub fn query_into(
         &self,
         caller: &Caller,
         query: &Query,
         budget: &Budget,
         sink: &mut query::Sink<'_>,
-    ) -> Result<bool> {
+    ) -> Result<query::Done> {
         let query = self.permitted(caller, query)?;
         let budget = self.budget(budget);
         query::execute_into(self.engine.as_ref(), &query, &budget, self.limits.query_rows, sink)

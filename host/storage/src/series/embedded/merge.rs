@@ -146,7 +146,7 @@ impl Merge {
     pub(super) fn next(&mut self, core: &Core, budget: &Budget) -> Result<Option<Run>> {
         loop {
             budget.check()?;
-            self.turn_over(core)?;
+            self.turn_over(core, budget)?;
             let first = self.active.iter().filter_map(|a| a.rest().first()).min().copied();
             let to_come = self.waiting.last().map(|s| s.min);
             match (first, to_come) {
@@ -156,7 +156,7 @@ impl Merge {
                 _ => {
                     if let Some(source) = self.waiting.pop() {
                         let from = source.min;
-                        self.activate(core, source, from)?;
+                        self.activate(core, source, from, budget)?;
                     }
                     continue;
                 }
@@ -178,7 +178,7 @@ impl Merge {
     }
 
     /// Drops what is used up and decodes the rest of what was held in part.
-    fn turn_over(&mut self, core: &Core) -> Result<()> {
+    fn turn_over(&mut self, core: &Core, budget: &Budget) -> Result<()> {
         let mut again = Vec::new();
         self.active.retain_mut(|a| {
             let used_up = a.pos >= a.end;
@@ -190,15 +190,16 @@ impl Merge {
             }
             !used_up
         });
-        again.into_iter().try_for_each(|(source, next)| self.activate(core, source, next))
+        again.into_iter().try_for_each(|(source, next)| self.activate(core, source, next, budget))
     }
 
-    fn activate(&mut self, core: &Core, source: Source, from: i64) -> Result<()> {
+    fn activate(&mut self, core: &Core, source: Source, from: i64, budget: &Budget) -> Result<()> {
         let held: usize = self.active.iter().map(|a| a.end - a.pos).sum();
         let buffer = match &source.origin {
             Origin::Run(run) => Buffer::Shared(run.clone()),
             Origin::Chunk(chunk) if chunk.is_bad() => return Ok(()),
             Origin::Chunk(chunk) => {
+                budget.count(|c| c.chunk(chunk.bytes));
                 let wanted = Wanted { fields: self.fields.as_deref(), before: self.range.end };
                 match core.read_chunk(chunk, &self.types, wanted) {
                     Ok(run) => Buffer::Own(run),

@@ -168,6 +168,22 @@ impl Joining {
     }
 }
 
+impl std::fmt::Display for Joining {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let where_to = match self.direction {
+            Direction::Backward => "at or before",
+            Direction::Forward => "at or after",
+            Direction::Nearest => "nearest to",
+        };
+        let measurement = self.selector.measurement.as_deref().unwrap_or_default();
+        write!(f, "join to each row the one of {measurement} {where_to} its time")?;
+        match self.tolerance {
+            Some(ns) => write!(f, ", within {ns} ns"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The right series, by what they have in common with a left one.
 #[derive(Debug)]
 pub(super) struct Rights(HashMap<Vec<String>, Vec<Arc<Right>>>);
@@ -259,32 +275,40 @@ impl<'a> Join<'a> {
     /// Opens the right series where the first left row may need it: at the newest row before it, wherever that is.
     fn begin(&mut self, first: i64) -> Result<Cursor> {
         let tolerance = self.how.tolerance.unwrap_or(i64::MAX);
-        let (least, newest) = (
-            self.right.info.min_time.unwrap_or(i64::MAX),
-            self.right.info.max_time.map_or(i64::MAX, |t| t.saturating_add(1)),
-        );
-        let mut start = first;
-        if self.how.direction != Direction::Forward {
-            let low = first.saturating_sub(tolerance).max(least);
-            let until = if self.how.exact { first.saturating_add(1) } else { first };
-            let rows = i64::try_from(self.right.info.rows).unwrap_or(i64::MAX).max(1);
-            let mut span = (newest.saturating_sub(least) / rows).max(1).saturating_mul(2);
-            while low < until {
-                start = first.saturating_sub(span).max(low);
-                let found = self.open(TimeRange { start, end: until })?.next().transpose()?;
-                count_rows(self.rows_read, found.as_ref().map_or(0, Frame::len), self.budget)?;
-                if found.is_some() || start == low {
-                    break;
-                }
-                span = span.saturating_mul(LOOK_BACK_FACTOR);
-            }
-        }
+        let start = match self.how.direction {
+            Direction::Backward | Direction::Nearest => self.look_back(first, tolerance)?,
+            Direction::Forward => first,
+        };
         let end = match self.how.direction {
             Direction::Backward => self.end,
             Direction::Forward | Direction::Nearest => self.end.saturating_add(tolerance),
         };
         let stream = self.open(TimeRange { start, end: end.max(start) })?;
         Ok(Cursor { stream, before: Vec::new(), frame: Frame::default(), at: 0, picks: Vec::new() })
+    }
+
+    /// A time from which on the right series has the newest row before `first`, if it has one: pieces backwards, each longer
+    /// than the one before, until there is a row in one.
+    fn look_back(&self, first: i64, tolerance: i64) -> Result<i64> {
+        let Right { info, .. } = self.right;
+        let least = info.min_time.unwrap_or(i64::MAX);
+        let low = first.saturating_sub(tolerance).max(least);
+        let until = if self.how.exact { first.saturating_add(1) } else { first };
+        if low >= until {
+            return Ok(first);
+        }
+        let rows = i64::try_from(info.rows).unwrap_or(i64::MAX).max(1);
+        let newest = info.max_time.unwrap_or(i64::MAX);
+        let mut span = (newest.saturating_sub(least) / rows).max(1).saturating_mul(2);
+        loop {
+            let start = first.saturating_sub(span).max(low);
+            let found = self.open(TimeRange { start, end: until })?.next().transpose()?;
+            count_rows(self.rows_read, found.as_ref().map_or(0, Frame::len), self.budget)?;
+            if found.is_some() || start == low {
+                return Ok(start);
+            }
+            span = span.saturating_mul(LOOK_BACK_FACTOR);
+        }
     }
 
     /// Rows of the right series that have one of the fields, never an empty frame.

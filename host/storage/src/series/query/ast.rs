@@ -35,6 +35,9 @@ pub struct Query {
     pub limit: Option<u64>,
     /// Newest first.
     pub descending: bool,
+    /// `next` of the page before: the answer goes on after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     /// What is computed of the levels of order books.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub book: Option<Book>,

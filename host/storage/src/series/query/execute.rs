@@ -3,6 +3,8 @@
 use super::asof::Join;
 use super::ast::{Fill, Query};
 use super::columns::{Builder, kept, reverse, with_values};
+use super::cursor::Cursor;
+use super::explain::{Trace, micros};
 use super::fill::{self, Filling};
 use super::filter::Filter;
 use super::plan::{Plan, Source, Work};
@@ -13,6 +15,7 @@ use crate::series::kinds::Timeframe;
 use crate::series::{Budget, FieldType, Frame, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange};
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
 
 /// Rows of a batch of [`execute_into`]. A batch has at least so many, but for the last one, and less than those of one more
 /// frame of the engine.
@@ -28,16 +31,27 @@ pub fn execute(engine: &dyn SeriesEngine, query: &Query, budget: &Budget, rows_m
 /// Takes the batches of an answer: each has the same columns, and there is at least one. An error ends the query.
 pub type Sink<'a> = dyn FnMut(Frame) -> Result<()> + 'a;
 
+/// How an answer ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Done {
+    /// There were more rows than the query's limit.
+    pub truncated: bool,
+    /// Where the next page goes on, if there were.
+    pub next: Option<String>,
+    /// Rows that the engine gave.
+    pub rows_read: u64,
+}
+
 /// [`execute`], handing out rows as they are found: no more than a batch is held, but for the windows of one series when the
-/// newest come first. True: there were more rows than the query's limit.
+/// newest come first.
 pub fn execute_into(
     engine: &dyn SeriesEngine,
     query: &Query,
     budget: &Budget,
     rows_max: u64,
     sink: &mut Sink<'_>,
-) -> Result<bool> {
-    execute_by(engine, query, budget, rows_max, &|_| true, BATCH_ROWS, sink)
+) -> Result<Done> {
+    execute_by(engine, query, budget, rows_max, &|_| true, BATCH_ROWS, sink, &mut Trace::default())
 }
 
 /// [`execute`] over the series that `readable` lets through.
@@ -53,10 +67,12 @@ pub fn execute_for(
         whole = frame;
         Ok(())
     };
-    let truncated = execute_by(engine, query, budget, rows_max, readable, usize::MAX, take)?;
-    Ok(Table { frame: whole, truncated })
+    let trace = &mut Trace::default();
+    let done = execute_by(engine, query, budget, rows_max, readable, usize::MAX, take, trace)?;
+    Ok(Table { frame: whole, truncated: done.truncated, next: done.next })
 }
 
+#[allow(clippy::too_many_arguments)] // What the callers above choose, each something else.
 pub(super) fn execute_by(
     engine: &dyn SeriesEngine,
     query: &Query,
@@ -65,8 +81,11 @@ pub(super) fn execute_by(
     readable: &dyn Fn(&SeriesKey) -> bool,
     batch_rows: usize,
     sink: &mut Sink<'_>,
-) -> Result<bool> {
+    trace: &mut Trace,
+) -> Result<Done> {
+    let begin = Instant::now();
     let plan = Plan::new(query)?;
+    let resumed = query.after.as_deref().map(|text| Cursor::from_text(text, query)).transpose()?;
     budget.check()?;
     let chosen = |selector: &Selector, filters: &[Filter]| -> Result<Vec<SeriesInfo>> {
         let mut series = engine.list(selector)?;
@@ -78,7 +97,9 @@ pub(super) fn execute_by(
     let series = chosen(&plan.selector, &plan.filters)?;
     let rights = match &plan.joining {
         Some(joining) if !series.is_empty() => {
-            Some(joining.rights(chosen(&joining.selector, &joining.filters)?)?)
+            let rights = chosen(&joining.selector, &joining.filters)?;
+            trace.joined_series = rights.len() as u64;
+            Some(joining.rights(rights)?)
         }
         _ => None,
     };
@@ -94,18 +115,29 @@ pub(super) fn execute_by(
         descending: query.descending,
         out: Output::new(&sources, columns, limit.unwrap_or(rows_max), limit.is_some(), batch_rows, sink),
     };
+    plan.tell(&sources, trace);
+    trace.choose_us = micros(begin);
     for source in &sources {
         budget.check()?;
+        let here = match &resumed {
+            Some(page) if source.info.key < page.key => continue,
+            Some(page) if source.info.key == page.key => Some(page.time),
+            _ => None,
+        };
         let go_on = match plan.work {
-            Work::Rows if run.descending => run.newest_rows(source)?,
-            Work::Rows => run.rows(source)?,
-            Work::Resample(timeframe) | Work::Window(timeframe, _) => run.windows(source, timeframe)?,
+            Work::Rows => {
+                let range = run.rest(here, |time| time.saturating_add(1));
+                if run.descending { run.newest_rows(source, range)? } else { run.rows(source, range)? }
+            }
+            Work::Resample(timeframe) | Work::Window(timeframe, _) => run.windows(source, timeframe, here)?,
         };
         if !go_on {
             break;
         }
     }
-    run.out.finish()
+    let (truncated, last) = run.out.finish()?;
+    let next = last.filter(|_| truncated).map(|row| row.to_text(query)).transpose()?;
+    Ok(Done { truncated, next, rows_read: rows_read.get() })
 }
 
 struct Run<'a, 's> {
@@ -119,6 +151,16 @@ struct Run<'a, 's> {
 }
 
 impl Run<'_, '_> {
+    /// What is left of the range after the last row of the page before; `next` is the first time after that row.
+    fn rest(&self, page: Option<i64>, next: impl FnOnce(i64) -> i64) -> TimeRange {
+        let TimeRange { start, end } = self.plan.range;
+        match page {
+            None => TimeRange { start, end },
+            Some(time) if self.descending => TimeRange { start, end: end.min(time).max(start) },
+            Some(time) => TimeRange { start: start.max(next(time)).min(end), end },
+        }
+    }
+
     /// The frames of a source within a range; `take` says whether to go on.
     fn scan(
         &mut self,
@@ -155,15 +197,13 @@ impl Run<'_, '_> {
         Ok(true)
     }
 
-    fn rows(&mut self, source: &Source) -> Result<bool> {
-        let range = self.plan.range;
+    fn rows(&mut self, source: &Source, range: TimeRange) -> Result<bool> {
         self.scan(source, range, &mut |run, frame| run.out.append(&source.info.key, &frame))
     }
 
     /// The newest rows first: pieces from the end of the range backwards, each longer than the one before, until
     /// there are enough.
-    fn newest_rows(&mut self, source: &Source) -> Result<bool> {
-        let range = self.plan.range;
+    fn newest_rows(&mut self, source: &Source, range: TimeRange) -> Result<bool> {
         let least = source.info.min_time.map_or(range.start, |t| t.max(range.start));
         let mut end = source.info.max_time.map_or(range.end, |t| t.saturating_add(1).min(range.end));
         let rows = i64::try_from(source.info.rows).unwrap_or(i64::MAX).max(1);
@@ -196,13 +236,18 @@ impl Run<'_, '_> {
         Ok(true)
     }
 
-    fn windows(&mut self, source: &Source, timeframe: Timeframe) -> Result<bool> {
+    /// `page` is the last window of the page before, if that was of this series.
+    fn windows(&mut self, source: &Source, timeframe: Timeframe, page: Option<i64>) -> Result<bool> {
         if source.specs.is_empty() {
             return Ok(true);
         }
         let windows = self.plan.windows(timeframe);
         let mut fold = Fold::new(windows.clone(), source.specs.clone());
-        let range = self.plan.range;
+        // What fills a gap may lie on the pages before.
+        let range = match self.plan.fill {
+            Fill::None => self.rest(page, |time| windows.from(time).map_or(i64::MAX, |bar| bar.end)),
+            Fill::Null | Fill::Previous | Fill::Linear => self.plan.range,
+        };
         let go_on = self.scan(source, range, &mut |run, frame| {
             fold.frame(&frame)?;
             let rows = fold.rows();
@@ -225,6 +270,7 @@ impl Run<'_, '_> {
                 fill: self.plan.fill,
                 windows: &windows,
                 range,
+                after: page.filter(|_| !self.descending),
                 bars: matches!(self.plan.work, Work::Resample(_)),
                 specs: &source.specs,
             };
@@ -237,6 +283,10 @@ impl Run<'_, '_> {
         }
         if self.descending {
             reverse(&mut frame);
+            if let Some(page) = page {
+                let keep: Vec<bool> = frame.times.iter().map(|t| *t < page).collect();
+                frame = kept(frame, &keep);
+            }
         }
         self.out.append(&source.info.key, &frame)
     }
@@ -256,6 +306,8 @@ struct Output<'a, 's> {
     /// The query set the cap: more rows are left out. Else they are an error.
     by_query: bool,
     truncated: bool,
+    /// The last row so far.
+    last: Option<Cursor>,
     batch_rows: usize,
     handed_out: bool,
     sink: &'a mut Sink<'s>,
@@ -294,6 +346,7 @@ impl<'a, 's> Output<'a, 's> {
             cap,
             by_query,
             truncated: false,
+            last: None,
             batch_rows,
             handed_out: false,
             sink,
@@ -323,6 +376,10 @@ impl<'a, 's> Output<'a, 's> {
             column.extend(frame.column(&column.name), fits);
         }
         self.truncated |= fits < frame.len();
+        if let Some(time) = fits.checked_sub(1).and_then(|row| frame.times.get(row)).filter(|_| self.by_query)
+        {
+            self.last = Some(Cursor { key: key.clone(), time: *time });
+        }
         if self.times.len() >= self.batch_rows {
             self.hand_out()?;
         }
@@ -342,11 +399,11 @@ impl<'a, 's> Output<'a, 's> {
     }
 
     /// Hands out what is left, or the columns alone where there was no row.
-    fn finish(mut self) -> Result<bool> {
+    fn finish(mut self) -> Result<(bool, Option<Cursor>)> {
         if !self.times.is_empty() || !self.handed_out {
             self.hand_out()?;
         }
-        Ok(self.truncated)
+        Ok((self.truncated, self.last))
     }
 }
 

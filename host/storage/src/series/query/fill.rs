@@ -12,6 +12,8 @@ pub(super) struct Filling<'a> {
     pub(super) fill: Fill,
     pub(super) windows: &'a Windows,
     pub(super) range: TimeRange,
+    /// Windows up to this one are not given: the page before had them.
+    pub(super) after: Option<i64>,
     /// Bars, whose gaps are flat at the last close.
     pub(super) bars: bool,
     pub(super) specs: &'a [Spec],
@@ -49,7 +51,9 @@ fn windows(times: &[i64], how: &Filling<'_>, most: usize) -> Vec<Window> {
         while times.get(next).is_some_and(|t| *t < bar.start) {
             next += 1;
         }
-        out.push(Window { start: bar.start, next, there: times.get(next) == Some(&bar.start) });
+        if how.after.is_none_or(|after| bar.start > after) {
+            out.push(Window { start: bar.start, next, there: times.get(next) == Some(&bar.start) });
+        }
         next_bar = how.windows.from(bar.end).filter(|after| after.start > bar.start);
     }
     out

@@ -3,6 +3,7 @@
 use super::asof::{Joining, Right, Rights};
 use super::ast::{Fill, Function, Query, Sessions};
 use super::book::Levels;
+use super::explain::{SHOWN_SERIES_MAX, Trace};
 use super::filter::Filter;
 use super::window::{Shape, Spec, Windows};
 use crate::error::{Error, Result};
@@ -150,6 +151,43 @@ impl Plan {
             calendar,
             fields: query.fields.clone(),
         })
+    }
+
+    /// Says what is read and done.
+    pub(super) fn tell(&self, sources: &[Source], trace: &mut Trace) {
+        trace.series = sources.len() as u64;
+        trace.series_shown = sources.iter().take(SHOWN_SERIES_MAX).map(|s| s.info.key.to_string()).collect();
+        trace.range = Some(self.range);
+        let fields: Option<Vec<&Vec<String>>> = sources.iter().map(|s| s.scan.as_ref()).collect();
+        let fields: Option<BTreeSet<&String>> = fields.map(|all| all.into_iter().flatten().collect());
+        trace.fields = fields.map(|all| all.into_iter().cloned().collect());
+        let mut step = |text: String| trace.steps.push(text);
+        if !self.filters.is_empty() {
+            step(format!("choose series by {} filters of `where`", self.filters.len()));
+        }
+        if self.calendar.is_some() {
+            step("leave out rows outside of the session".into());
+        }
+        if let Some(levels) = &self.levels {
+            let columns: Vec<String> = levels.gives().map(|(name, _)| name).collect();
+            step(format!("compute {} of the levels of each snapshot", columns.join(", ")));
+        }
+        if let Some(joining) = &self.joining {
+            step(joining.to_string());
+        }
+        match &self.work {
+            Work::Rows => {}
+            Work::Resample(timeframe) => step(format!("make bars of {timeframe}")),
+            Work::Window(timeframe, aggregates) => {
+                let columns: Vec<String> =
+                    aggregates.iter().take(SHOWN_FIELDS_MAX).map(super::Aggregate::column).collect();
+                let more = if aggregates.len() > SHOWN_FIELDS_MAX { ", …" } else { "" };
+                step(format!("make windows of {timeframe}: {}{more}", columns.join(", ")));
+            }
+        }
+        if self.fill != Fill::None {
+            step("fill windows without rows".into());
+        }
     }
 
     /// How time is cut into windows of this length.

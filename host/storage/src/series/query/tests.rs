@@ -1,6 +1,8 @@
 mod asof;
 mod book;
+mod explain;
 mod gaps;
+mod pages;
 mod sessions;
 mod where_tags;
 
@@ -75,7 +77,7 @@ fn in_batches(engine: &ModelEngine, query: &Query, batch_rows: usize) -> crate::
         batches.push(frame.len());
         joined.add(frame).map_err(crate::Error::internal)
     };
-    let truncated = super::execute::execute_by(
+    let done = super::execute::execute_by(
         engine,
         query,
         &Budget::default(),
@@ -83,11 +85,12 @@ fn in_batches(engine: &ModelEngine, query: &Query, batch_rows: usize) -> crate::
         &|_| true,
         batch_rows,
         &mut take,
+        &mut super::explain::Trace::default(),
     )?;
     let (last, before) = batches.split_last().unwrap();
     assert!(before.iter().all(|rows| *rows >= batch_rows), "{batches:?}");
     assert!(*last > 0 || before.is_empty(), "an empty batch only where there is nothing: {batches:?}");
-    Ok(Table { frame: joined.frame, truncated })
+    Ok(Table { frame: joined.frame, truncated: done.truncated, next: done.next })
 }
 
 fn refused(engine: &ModelEngine, query: &Query) -> crate::Error {
@@ -549,6 +552,7 @@ fn the_json_forms() {
             ],
         },
         truncated: true,
+        next: None,
     };
     assert_eq!(
         serde_json::to_value(&table).unwrap(),
