@@ -412,5 +412,5 @@ fn too_many(rows_max: u64) -> Error {
         Kind::Limit,
         format!("the answer has more than {rows_max} rows, the limit `limits.query_rows`"),
     )
-    .hint("narrow the range, resample, or page: a `limit`, then `start` after the last time of the page")
+    .hint("narrow the range, resample, or page: a `limit`, then the `next` of each page as `after`")
 }
