@@ -38,6 +38,15 @@ fn the_unmodified_influxdb_client_writes_bars() {
     assert!(latest.contains("509.99"), "{latest}");
 }
 
+#[test]
+fn joins_are_those_of_pandas() {
+    let mut host = Host::new();
+    host.serve();
+    let token = host.token("trader", "write");
+    let printed = python(&host, "tests/python/merge_asof.py", &token);
+    assert!(printed.contains("38400 cells are the same"), "{printed}");
+}
+
 /// A plugin of a component that was built of Python.
 fn python_plugin(name: &str, component: &str, tables: &str) -> String {
     let path = crate::support::guests().join(format!("{component}.wasm"));

@@ -12,7 +12,7 @@ use crate::text::printable;
 use chrono_tz::UTC;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use shiphold_storage::series::query::{Joined, Query, Shape, Table, parse_time};
+use shiphold_storage::series::query::{self, Joined, Shape, Table, parse_time};
 use shiphold_storage::series::{Budget, Frame};
 use shiphold_storage::units::Span;
 use shiphold_storage::{Caller, DataLayer, Error, Kind, Result};
@@ -287,9 +287,11 @@ pub(crate) async fn ask(
         Error::new(Kind::Plugin, format!("plugin `{}`, query `{}`: {what}", query.plugin, query.name))
             .hint("it is a fault of the plugin; docs/query.md has the form of a query")
     };
-    let ast: Query = serde_json::from_str(&built).map_err(|e| {
+    let no_query = |e: &dyn std::fmt::Display| {
         fault(format!("what it built is no query: {}", printable(&e.to_string(), TEXT_BYTES_MAX)))
-    })?;
+    };
+    let ast = serde_json::from_str(&built).map_err(|e| no_query(&e))?;
+    let ast = query::read(ast).map_err(|e| no_query(&e.message()))?;
     // As the plugin: what it was not granted, nobody gets through it.
     let caller = Caller::Plugin { name: loaded.plugin.name.clone(), grants: loaded.grants.clone() };
     let (at, asked) = (layer.clone(), budget.clone());
@@ -297,6 +299,7 @@ pub(crate) async fn ask(
     let reading = tokio::spawn(blocking(move || {
         at.series()
             .query_into(&caller, &ast, &asked, &mut |frame| read.blocking_send(frame).map_err(|_| gone()))
+            .map(|done| done.truncated)
     }));
     let named = |e: Error| e.context(format!("query `{}` of `{}`", query.name, query.plugin));
     let read_all = async {
@@ -507,7 +510,7 @@ impl Batches {
         while let Some(frame) = self.next().await {
             joined.add(frame?).map_err(Error::internal)?;
         }
-        Ok(Table { frame: joined.frame, truncated: self.truncated() })
+        Ok(Table { frame: joined.frame, truncated: self.truncated(), next: None })
     }
 }
 

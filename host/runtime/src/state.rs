@@ -87,7 +87,7 @@ impl State {
 
     /// What a host call may spend: the rest of the call's deadline.
     pub(crate) fn budget(&self) -> Budget {
-        Budget { deadline: Some(self.deadline), rows_max: None, cancel: Some(self.cancel.clone()) }
+        Budget { deadline: Some(self.deadline), cancel: Some(self.cancel.clone()), ..Budget::default() }
     }
 
     /// Puts a resource into the table; over the limit the call ends.

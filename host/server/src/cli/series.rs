@@ -1,12 +1,18 @@
 //! `shiphold series …`
 
+mod query;
+
 use super::client::{Client, with_query};
 use super::input;
 use super::output::{Failure, Output, time};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use query::Query;
+pub(super) use query::{Format, rows};
+pub(super) use query::{condition, when};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -15,7 +21,7 @@ pub(crate) enum Verb {
     /// The newest value of each field
     Latest(Choice),
     /// Rows, resampled bars, or windows with aggregates
-    Query(Query),
+    Query(Box<Query>),
     /// Bars from a CSV file with a header: date or time, open, high, low, close, volume
     Import {
         file: PathBuf,
@@ -73,6 +79,9 @@ pub(crate) enum Verb {
         /// Leave out gaps that are not longer, such as nights: '16 h'
         #[arg(long, value_name = "SPAN")]
         longer_than: Option<String>,
+        /// Rows are expected within the sessions of this calendar of the manifest only
+        #[arg(long, value_name = "CALENDAR")]
+        session: Option<String>,
     },
     /// Re-read every chunk and log record
     Verify,
@@ -90,110 +99,10 @@ pub(crate) struct Choice {
     tags: Vec<(String, String)>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Query {
-    #[command(flatten)]
-    choice: Choice,
-    /// What another tag must hold: KEY=A,B (one of them), KEY!=A, KEY=~REGEX, KEY!~REGEX
-    #[arg(long = "where", id = "where", value_name = "CONDITION", value_parser = condition)]
-    conditions: Vec<Value>,
-    /// Fields to show; all by default
-    #[arg(long, value_delimiter = ',')]
-    fields: Vec<String>,
-    /// RFC 3339, a date, or nanoseconds since the epoch; it is in the range
-    #[arg(long)]
-    start: Option<String>,
-    /// As --start; it is not in the range
-    #[arg(long)]
-    end: Option<String>,
-    /// Resample bars (or ticks) to OHLCV bars of this timeframe
-    #[arg(long, value_name = "TIMEFRAME")]
-    resample: Option<String>,
-    /// Windows of this length, with --aggregate
-    #[arg(long, value_name = "TIMEFRAME", requires = "aggregates", conflicts_with = "resample")]
-    window: Option<String>,
-    /// FUNCTION(FIELD): first, last, min, max, sum, mean, count, stddev; or quantile(FIELD,0.95)
-    #[arg(long = "aggregate", id = "aggregates", value_name = "FUNCTION(FIELD)", value_parser = aggregate)]
-    aggregates: Vec<Value>,
-    /// Windows without rows: none, null, previous or linear
-    #[arg(long, value_parser = ["none", "null", "previous", "linear"])]
-    fill: Option<String>,
-    /// IANA zone in which days and weeks begin
-    #[arg(long)]
-    timezone: Option<String>,
-    #[arg(long)]
-    limit: Option<u64>,
-    /// Newest first
-    #[arg(long)]
-    descending: bool,
-    /// The rows as they were known at this time, of series with [[series.revisions]]
-    #[arg(long, value_name = "TIME")]
-    as_known_at: Option<String>,
-    /// Print the rows as they come, however many, in this form
-    #[arg(long)]
-    format: Option<Format>,
-}
-
-/// A form in which rows come one after another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// A head, then a line a row
-    Csv,
-    /// A JSON object a row, with times in nanoseconds
-    Ndjson,
-}
-
-impl Format {
-    pub(super) const fn media_type(self) -> &'static str {
-        match self {
-            Self::Csv => "text/csv",
-            Self::Ndjson => "application/x-ndjson",
-        }
-    }
-}
-
-fn aggregate(text: &str) -> Result<Value, String> {
-    let wrong = || format!("`{text}` is not FUNCTION(FIELD), such as mean(close)");
-    let (function, rest) = text.split_once('(').ok_or_else(wrong)?;
-    let field = rest.strip_suffix(')').ok_or_else(wrong)?;
-    if function == "quantile" {
-        let share =
-            || field.rsplit_once(',').and_then(|(f, q)| Some((f.trim(), q.trim().parse::<f64>().ok()?)));
-        let (field, q) = share()
-            .ok_or_else(|| format!("`{text}` is not quantile(FIELD,SHARE), such as quantile(close,0.95)"))?;
-        return Ok(json!({ "field": field, "function": function, "q": q }));
-    }
-    Ok(json!({ "field": field, "function": function }))
-}
-
-/// A condition on a tag, as the JSON form has it.
-pub(super) fn condition(text: &str) -> Result<Value, String> {
-    let at = text.find(['=', '!']).filter(|at| *at > 0);
-    let (tag, rest) = at.map(|at| text.split_at(at)).unwrap_or((text, ""));
-    let values = |list: &str| list.split(',').map(str::to_string).collect::<Vec<_>>();
-    // The longer signs first: `=~` begins as `=` does.
-    for (sign, not, matches) in
-        [("=~", false, true), ("!~", true, true), ("!=", true, false), ("=", false, false)]
-    {
-        if let Some(value) = rest.strip_prefix(sign) {
-            return Ok(match matches {
-                true => json!({ "tag": tag, "not": not, "matches": value }),
-                false => json!({ "tag": tag, "not": not, "in": values(value) }),
-            });
-        }
-    }
-    Err(format!("`{text}` is none of KEY=A,B, KEY!=A, KEY=~REGEX and KEY!~REGEX"))
-}
-
 impl Choice {
     fn selector(&self) -> Value {
         json!({ "bucket": self.bucket, "measurement": self.measurement, "tags": self.tags })
     }
-}
-
-/// A time as the routes take it: a number of nanoseconds, or text.
-pub(super) fn when(text: Option<&String>) -> Value {
-    text.map_or(Value::Null, |t| t.parse::<i64>().map_or_else(|_| Value::from(t.as_str()), Value::from))
 }
 
 pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<ExitCode, Failure> {
@@ -210,11 +119,12 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
             let v = client.post("/v1/series/latest", &choice.selector()).await?;
             if out.json { out.json(&v) } else { latest(&v, out) }
         }
-        Verb::Query(q) => query(q, client, out).await?,
-        Verb::Coverage { choice, start, end, every, longer_than } => {
+        Verb::Query(q) => query::run(*q, client, out).await?,
+        Verb::Coverage { choice, start, end, every, longer_than, session } => {
             let body = json!({
                 "bucket": choice.bucket, "measurement": choice.measurement, "tags": choice.tags,
                 "start": when(start.as_ref()), "end": when(end.as_ref()), "every": every, "longer_than": longer_than,
+                "session": session,
             });
             let v = client.post("/v1/series/coverage", &body).await?;
             if out.json { out.json(&v) } else { coverage(&v, out) }
@@ -306,75 +216,6 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
 
 fn number(v: &Value, key: &str) -> u64 {
     v.get(key).and_then(Value::as_u64).unwrap_or_default()
-}
-
-async fn query(q: Query, client: &Client, out: &Output) -> Result<(), Failure> {
-    let Some(measurement) = q.choice.measurement else {
-        return Err(Failure::usage(
-            "nothing says what to ask for",
-            "name it with --measurement; `shiphold series list` shows what there is",
-        ));
-    };
-    let window = q.window.map(|every| json!({ "every": every, "aggregates": q.aggregates }));
-    let body = json!({
-        "bucket": q.choice.bucket, "measurement": measurement, "tags": q.choice.tags,
-        "where": q.conditions, "fill": q.fill.as_deref().unwrap_or("none"),
-        "fields": if q.fields.is_empty() { Value::Null } else { json!(q.fields) },
-        "start": when(q.start.as_ref()), "end": when(q.end.as_ref()), "resample": q.resample, "window": window,
-        "timezone": q.timezone, "limit": q.limit, "descending": q.descending,
-        "as_known_at": when(q.as_known_at.as_ref()),
-    });
-    rows("/v1/series/query", &body, q.format, client, out).await
-}
-
-/// Asks a route whose answer is rows.
-pub(super) async fn rows(
-    path: &str,
-    body: &Value,
-    format: Option<Format>,
-    client: &Client,
-    out: &Output,
-) -> Result<(), Failure> {
-    match format {
-        Some(format) => client.rows(path, body, format.media_type()).await,
-        None => {
-            answer(&client.post(path, body).await?, out);
-            Ok(())
-        }
-    }
-}
-
-/// The answer to a query: a row a line.
-fn answer(v: &Value, out: &Output) {
-    if out.json {
-        return out.json(v);
-    }
-    let columns: Vec<&Value> = v.get("columns").and_then(Value::as_array).into_iter().flatten().collect();
-    let heads: Vec<&str> =
-        columns.iter().map(|c| c.get("name").and_then(Value::as_str).unwrap_or_default()).collect();
-    let rows = usize::try_from(number(v, "rows")).unwrap_or(0);
-    let table: Vec<Vec<String>> = (0..rows)
-        .map(|r| {
-            columns
-                .iter()
-                .zip(&heads)
-                .map(|(c, head)| match c.get("values").and_then(|v| v.get(r)) {
-                    Some(Value::Number(n)) if *head == "time" => n.as_i64().map(time).unwrap_or_default(),
-                    Some(Value::String(s)) => s.clone(),
-                    Some(Value::Null) | None => String::new(),
-                    Some(other) => other.to_string(),
-                })
-                .collect()
-        })
-        .collect();
-    if rows == 0 {
-        out.line("no rows");
-    } else {
-        out.table(&heads, &table);
-    }
-    if v.get("truncated").and_then(Value::as_bool) == Some(true) {
-        eprintln!("there is more: raise --limit, or go on with --start");
-    }
 }
 
 fn key(v: &Value) -> (String, String) {
@@ -474,38 +315,4 @@ fn latest(v: &Value, out: &Output) {
         return out.line("nothing there");
     }
     out.table(&["bucket", "measurement", "field", "value", "time"], &rows);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn conditions() {
-        for (text, want) in [
-            ("exchange=XNAS", json!({ "tag": "exchange", "not": false, "in": ["XNAS"] })),
-            ("exchange!=XNAS,ARCX", json!({ "tag": "exchange", "not": true, "in": ["XNAS", "ARCX"] })),
-            ("exchange=~^X.=", json!({ "tag": "exchange", "not": false, "matches": "^X.=" })),
-            ("exchange!~^X", json!({ "tag": "exchange", "not": true, "matches": "^X" })),
-            ("exchange=", json!({ "tag": "exchange", "not": false, "in": [""] })),
-        ] {
-            assert_eq!(condition(text).unwrap(), want, "{text}");
-        }
-        assert!(condition("exchange").is_err() && condition("=x").is_err() && condition("a!x").is_err());
-    }
-
-    #[test]
-    fn aggregates_and_times() {
-        assert_eq!(aggregate("mean(close)").unwrap(), json!({ "field": "close", "function": "mean" }));
-        assert!(aggregate("mean").is_err() && aggregate("mean(close").is_err());
-        let quantile = json!({ "field": "close", "function": "quantile", "q": 0.95 });
-        assert_eq!(aggregate("quantile(close, 0.95)").unwrap(), quantile);
-        assert!(
-            aggregate("quantile(close)").unwrap_err().contains("0.95")
-                && aggregate("quantile(close,x)").is_err()
-        );
-        assert_eq!(when(Some(&"12".to_string())), json!(12));
-        assert_eq!(when(Some(&"2024-01-02".to_string())), json!("2024-01-02"));
-        assert_eq!(when(None), Value::Null);
-    }
 }

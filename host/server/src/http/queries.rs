@@ -9,6 +9,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
+use shiphold_storage::series::query::Done;
 use shiphold_storage::{Caller, Scope};
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ pub(super) async fn ask_with(
         while let Some(frame) = batches.next_blocking() {
             take(frame?)?;
         }
-        Ok(batches.truncated())
+        Ok(Done { truncated: batches.truncated(), ..Done::default() })
     });
     guard.with(rows.await)
 }

@@ -10,9 +10,9 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use shiphold_storage::series::coverage::CoverageQuery;
-use shiphold_storage::series::query::Query;
+use shiphold_storage::series::query;
 use shiphold_storage::series::{Selector, TimeRange};
 use shiphold_storage::{Caller, Error};
 use std::sync::Arc;
@@ -54,11 +54,31 @@ pub(super) async fn latest_of(
     answer::json(&app, move |layer| layer.series().latest(&caller, &selector)).await
 }
 
+/// A query in the address.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Text {
+    q: String,
+    after: Option<String>,
+}
+
+pub(super) async fn query_of(host: Host, headers: HeaderMap, Params(text): Params<Text>) -> Answer {
+    query(host, headers, Input(json!({ "text": text.q, "after": text.after }))).await
+}
+
+pub(super) async fn explain((State(app), Extension(caller)): Host, Input(given): Input<Value>) -> Answer {
+    let query = query::read(given)?;
+    let (guard, budget) = answer::CancelOnDrop::new();
+    let told = answer::json(&app, move |layer| layer.series().explain(&caller, &query, &budget));
+    guard.with(told.await)
+}
+
 pub(super) async fn query(
     (State(app), Extension(caller)): Host,
     headers: HeaderMap,
-    Input(query): Input<Query>,
+    Input(given): Input<Value>,
 ) -> Answer {
+    let query = query::read(given)?;
     let (guard, budget) = answer::CancelOnDrop::new();
     let layer = app.layer.clone();
     let rows = table::written(table::Form::of(&headers), move |take| {

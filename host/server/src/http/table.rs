@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use chrono::{DateTime, SecondsFormat};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::json;
-use shiphold_storage::series::query::{Joined, Table};
+use shiphold_storage::series::query::{Done, Joined, Table};
 use shiphold_storage::series::{Frame, Value};
 use shiphold_storage::{Error, Result};
 use std::io::Write;
@@ -50,10 +50,10 @@ impl Form {
     }
 }
 
-/// An answer whose batches `work` hands over one by one; at its end it says whether there were more rows than the query's limit.
+/// An answer whose batches `work` hands over one by one; at its end it says how the answer ended.
 pub(super) async fn written(
     form: Form,
-    work: impl FnOnce(&mut dyn FnMut(Frame) -> Result<()>) -> Result<bool> + Send + 'static,
+    work: impl FnOnce(&mut dyn FnMut(Frame) -> Result<()>) -> Result<Done> + Send + 'static,
 ) -> Answer {
     answer::written(form.media_type(), move |out| {
         if form == Form::Lines {
@@ -61,7 +61,7 @@ pub(super) async fn written(
         }
         let mut joined = Joined::default();
         let mut begun = false;
-        let truncated = work(&mut |frame| {
+        let Done { truncated, next, .. } = work(&mut |frame| {
             if form == Form::Document {
                 return joined.add(frame).map_err(Error::internal);
             }
@@ -71,7 +71,7 @@ pub(super) async fn written(
         })?;
         out.begin();
         match form {
-            Form::Document => answer::write_json(out, &Table { frame: joined.frame, truncated }),
+            Form::Document => answer::write_json(out, &Table { frame: joined.frame, truncated, next }),
             Form::Csv if !begun => csv(out, &Frame::default(), true),
             Form::Csv | Form::Lines => Ok(()),
         }
@@ -159,7 +159,11 @@ mod tests {
     }
 
     async fn text(form: Form, batches: Vec<Frame>) -> String {
-        let answer = written(form, move |take| batches.into_iter().try_for_each(take).map(|()| true)).await;
+        let answer = written(form, move |take| {
+            batches.into_iter().try_for_each(take)?;
+            Ok(Done { truncated: true, ..Done::default() })
+        })
+        .await;
         let body = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
         String::from_utf8(body.to_vec()).unwrap()
     }

@@ -162,6 +162,7 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
         trust,
         backups,
         plugins,
+        calendars: super::calendars::read_calendars(&root),
     };
     root.finish();
     manifest

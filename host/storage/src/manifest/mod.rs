@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 mod backup;
+mod calendars;
 mod limits;
 mod load;
 mod plugin;
@@ -43,6 +44,8 @@ pub struct Manifest {
     pub backups: BTreeMap<String, Offsite>,
     /// `[rollups.NAME]`, by name.
     pub rollups: Vec<crate::rollups::Definition>,
+    /// `[calendars.NAME]`: trading sessions that queries name.
+    pub calendars: BTreeMap<String, crate::series::kinds::Session>,
 }
 
 /// `[host]`

@@ -52,6 +52,27 @@ max_drop_share = "20"
 }
 
 #[test]
+fn calendars_are_checked_key_by_key() {
+    let text = |more: &str| {
+        format!(
+            "[calendars.nyse]\ntimezone = \"America/New_York\"\nopen = \"09:30\"\nclose = \"16:00\"\n{more}"
+        )
+    };
+    let good = text("holidays = [\"2024-07-04\"]\nearly.\"2024-07-03\" = \"13:00\"");
+    let m = Manifest::parse(&good, Path::new("/nowhere/shiphold.toml")).unwrap();
+    assert_eq!(m.calendars["nyse"], crate::series::kinds::Session::new_york());
+    one(&text("weekdays = [\"monday\"]"), 5, "calendars.nyse.weekdays", "`monday`");
+    one(&text("holidays = [\"4 July\"]"), 5, "calendars.nyse.holidays", "`4 July`");
+    one(&text("early.\"2024-07-03\" = \"17:00\""), 5, "calendars.nyse.early", "2024-07-03");
+    one(&text("early.\"2024-07-03\" = 13"), 5, "calendars.nyse.early.2024-07-03", "expected a string");
+    one(&text("holiday = []"), 5, "calendars.nyse.holiday", "did you mean `holidays`");
+    one("[calendars.x]\ntimezone = \"UTC\"\nopen = \"09:30\"", 1, "calendars.x.close", "is missing");
+    one(&text("").replace("09:30", "25:00"), 3, "calendars.nyse.open", "`25:00`");
+    one(&text("").replace("York", "Yorck"), 2, "calendars.nyse.timezone", "Yorck");
+    one(&text("").replace("nyse", "\"New York\""), 1, "calendars.New York", "1 to 64");
+}
+
+#[test]
 fn unknown_keys_come_with_a_guess() {
     one("[series]\nengin = \"embedded\"", 2, "series.engin", "did you mean `engine`");
     one("[sries]\n", 1, "sries", "did you mean `series`");

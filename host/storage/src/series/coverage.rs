@@ -1,7 +1,7 @@
 //! What a series has, and where rows are missing.
 
-use super::kinds::{self, Timeframe};
-use super::query::Time;
+use super::kinds::{self, Calendar, Timeframe};
+use super::query::{Sessions, Time};
 use super::{Budget, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange};
 use crate::error::{Error, Result};
 use crate::units::Span;
@@ -24,6 +24,8 @@ pub struct CoverageQuery {
     pub every: Option<String>,
     /// Gaps that are not longer are neither listed nor counted: nights and weekends.
     pub longer_than: Option<Span>,
+    /// Rows are expected in these sessions only, in windows that begin with them; rows outside count as none.
+    pub session: Option<Sessions>,
 }
 
 /// One series.
@@ -87,6 +89,14 @@ pub fn coverage(
 ) -> Result<Vec<Coverage>> {
     let range = query.range()?;
     let least = query.longer_than.map_or(0, Span::as_nanos_i64);
+    let calendar = match &query.session {
+        None => None,
+        Some(Sessions::Given(session)) => Some(session.calendar("session")?),
+        Some(Sessions::Named(name)) => {
+            return Err(Error::invalid(format!("there is no calendar `{}`", name.escape_debug()))
+                .hint("write [calendars.NAME] in shiphold.toml, or give the session itself"));
+        }
+    };
     let mut all = Vec::with_capacity(series.len());
     for info in series {
         let every = query.every(&info.key)?;
@@ -102,8 +112,13 @@ pub fn coverage(
         };
         for frame in engine.scan(&found.key, range, None, budget)? {
             budget.check()?;
-            for time in frame?.times {
-                found.row(time, every, least);
+            let times = frame?.times;
+            let Some(calendar) = &calendar else {
+                times.into_iter().for_each(|time| found.row(time, every, least));
+                continue;
+            };
+            for (time, _) in times.iter().zip(calendar.within(&times)).filter(|(_, within)| *within) {
+                found.row_of_session(*time, every, least, calendar, budget)?;
             }
         }
         all.push(found);
@@ -128,11 +143,48 @@ impl Coverage {
             let bar = every.bar_at(start, Tz::UTC);
             end.abs_diff(start).div_ceil(bar.end.abs_diff(bar.start).max(1))
         };
+        self.gap(Gap { start, end, missing });
+    }
+
+    fn gap(&mut self, gap: Gap) {
         self.gaps_found += 1;
-        self.missing += missing;
+        self.missing += gap.missing;
         if self.gaps.len() < GAPS_MAX {
-            self.gaps.push(Gap { start, end, missing });
+            self.gaps.push(gap);
         }
+    }
+
+    /// A row within a session. A gap begins and ends within sessions, and what lies between them is not missing.
+    fn row_of_session(
+        &mut self,
+        time: i64,
+        every: Timeframe,
+        least: i64,
+        calendar: &Calendar,
+        budget: &Budget,
+    ) -> Result<()> {
+        self.rows += 1;
+        self.first.get_or_insert(time);
+        let Some(last) = self.last.replace(time) else { return Ok(()) };
+        let bar_from = |time| calendar.bar_from(every, time);
+        let (Some(of_last), Some(of_this)) = (bar_from(last), bar_from(time)) else { return Ok(()) };
+        let (mut at, end) = (of_last.end, of_this.start);
+        let mut gap = Gap { start: end, end, missing: 0 };
+        let mut silence = 0_i64;
+        while let Some((_, session)) = calendar.session_from(at).filter(|(_, s)| s.start.max(at) < end) {
+            budget.check()?;
+            let Some(bar) = bar_from(at).filter(|b| b.start < end) else { break };
+            gap.start = gap.start.min(bar.start);
+            // All windows of a session are of one length, but for the last; longer ones are looked at one by one.
+            let until = end.min(session.end.max(bar.end));
+            silence = silence.saturating_add(until.saturating_sub(bar.start));
+            gap.missing += until.abs_diff(bar.start).div_ceil(bar.end.abs_diff(bar.start).max(1));
+            at = until;
+        }
+        if gap.missing > 0 && silence > least {
+            self.gap(gap);
+        }
+        Ok(())
     }
 }
 
@@ -185,6 +237,39 @@ mod tests {
         let day = 24 * 60 * MINUTE;
         // January, then July 1970.
         assert_eq!(look("tick.A", &[0, 200 * day], &months).unwrap().missing, 5);
+    }
+
+    #[test]
+    fn what_is_not_traded_is_not_missing() {
+        let day = |text: &str| {
+            chrono::DateTime::parse_from_rfc3339(&format!("2024-07-{text}:00-04:00"))
+                .unwrap()
+                .timestamp_nanos_opt()
+                .unwrap()
+        };
+        let new_york = |every: &str, longer_than: Option<&str>| CoverageQuery {
+            every: Some(every.into()),
+            longer_than: longer_than.map(|t| t.parse().unwrap()),
+            session: Some(Sessions::Given(kinds::Session::new_york())),
+            ..CoverageQuery::default()
+        };
+        // Monday's last row, Tuesday's first, one before the opening that does not count, and Friday's second: Wednesday closes
+        // early, on Thursday nobody trades.
+        let times = [day("01T15:30"), day("02T09:30"), day("03T04:00"), day("05T10:00")];
+        let found = look("bar.30m.A", &times, &new_york("30m", None)).unwrap();
+        assert_eq!((found.rows, found.first, found.last), (3, Some(times[0]), Some(times[3])));
+        let gap = Gap { start: day("02T10:00"), end: day("05T10:00"), missing: 12 + 7 + 1 };
+        assert_eq!((found.gaps.as_slice(), found.missing), (&[gap][..], 20));
+        // Ten hours of trading are silent, not three days.
+        let is_there =
+            |longer| !look("bar.30m.A", &times, &new_york("30m", Some(longer))).unwrap().gaps.is_empty();
+        assert!(is_there("599 min") && !is_there("600 min"));
+        let days = look("bar.30m.A", &times, &new_york("1d", None)).unwrap();
+        assert_eq!(days.gaps, [Gap { start: day("03T09:30"), end: day("05T09:30"), missing: 1 }]);
+        let months = [day("01T15:30"), day("01T15:30") + 130 * 24 * 60 * MINUTE];
+        assert_eq!(look("m", &months, &new_york("1mo", None)).unwrap().missing, 3);
+        let named = CoverageQuery { session: Some(Sessions::Named("x".into())), ..new_york("1d", None) };
+        assert_eq!(look("m", &months, &named).unwrap_err().kind(), Kind::Invalid);
     }
 
     #[test]

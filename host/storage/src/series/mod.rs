@@ -20,8 +20,8 @@ pub(crate) mod revisions;
 pub mod store;
 
 pub use model::{
-    Budget, Column, FieldType, Frame, Latest, LatestField, Selector, SeriesInfo, SeriesKey, TimeRange,
-    TypeConflict, Value, Values, WriteBatch, WriteReport,
+    Budget, Column, FieldType, Frame, Latest, LatestField, ScanCounters, Selector, SeriesInfo, SeriesKey,
+    TimeRange, TypeConflict, Value, Values, WriteBatch, WriteReport,
 };
 pub use store::{CsvImport, SeriesStore};
 

@@ -4,7 +4,7 @@ use crate::error::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// The least time that can be stored, in nanoseconds since the Unix epoch (InfluxDB's own bound).
@@ -354,9 +354,45 @@ pub struct Budget {
     /// Rows that may be read from the engine; `None`: no bound.
     pub rows_max: Option<u64>,
     pub cancel: Option<Arc<AtomicBool>>,
+    /// Where an engine counts what it reads, if somebody wants to know.
+    pub counters: Option<Arc<ScanCounters>>,
+}
+
+/// What scans of an engine read.
+#[derive(Debug, Default)]
+pub struct ScanCounters {
+    pub chunks_read: AtomicU64,
+    /// Chunks of a series that was read, left out because of their times.
+    pub chunks_skipped: AtomicU64,
+    /// Stored bytes of the chunks that were read.
+    pub chunk_bytes: AtomicU64,
+    /// Requests to a server, and the bytes of its replies.
+    pub requests: AtomicU64,
+    pub reply_bytes: AtomicU64,
+}
+
+impl ScanCounters {
+    pub fn chunk(&self, bytes: u64) {
+        self.chunks_read.fetch_add(1, Ordering::Relaxed);
+        self.chunk_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+    pub fn skipped(&self, chunks: usize) {
+        self.chunks_skipped.fetch_add(chunks as u64, Ordering::Relaxed);
+    }
+    pub fn reply(&self, bytes: usize) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.reply_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
 }
 
 impl Budget {
+    /// Counts, if somebody wants to know.
+    pub fn count(&self, what: impl FnOnce(&ScanCounters)) {
+        if let Some(counters) = &self.counters {
+            what(counters);
+        }
+    }
+
     /// Called between chunks of work, at least every 65,536 rows.
     pub fn check(&self) -> Result<()> {
         if self.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed)) {

@@ -2,7 +2,7 @@
 
 use super::coverage::{self, Coverage, CoverageQuery};
 use super::line_protocol::{self, Precision};
-use super::query::{self, Query, Table};
+use super::query::{self, Explanation, Query, Sessions, Table};
 use super::revisions::{Recorder, Rules};
 use super::{
     Budget, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest, Selector,
@@ -18,7 +18,7 @@ use crate::rollups::Watch;
 use crate::schema::now_ns;
 use crate::sqlite::Database;
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -48,6 +48,8 @@ pub struct SeriesStore {
     recorder: Arc<Recorder>,
     limits: Limits,
     bucket: String,
+    /// `[calendars.NAME]`
+    calendars: BTreeMap<String, kinds::Session>,
     disk: Arc<DiskGuard>,
     audit: Arc<Audit>,
     /// Held alone by a writer that may only add: no row comes between its look and its write.
@@ -76,6 +78,7 @@ impl SeriesStore {
             recorder,
             limits: manifest.limits.clone(),
             bucket,
+            calendars: manifest.calendars.clone(),
             disk,
             audit,
             adding: RwLock::new(()),
@@ -131,6 +134,7 @@ impl SeriesStore {
         for (key, frame) in &mut batch.series {
             caller.may_write_series(&key.bucket, &key.measurement)?;
             check_bucket(&key.bucket)?;
+            kinds::check_levels(&key.measurement, frame)?;
             kinds::fit(&key.measurement, frame);
         }
         self.disk.writable()?;
@@ -210,25 +214,28 @@ impl SeriesStore {
 
     /// Answers a query within the host's limits; `budget` adds a cancel flag or a nearer deadline.
     pub fn query(&self, caller: &Caller, query: &Query, budget: &Budget) -> Result<Table> {
-        let mut query = query.clone();
-        let bucket = query.bucket.get_or_insert_with(|| self.bucket.clone());
-        caller.may_read_series(bucket, &query.measurement)?;
+        let mut query = self.permitted(caller, query)?;
         let engine = self.answering(&mut query)?;
         query::execute(engine.as_ref(), &query, &self.budget(budget), self.limits.query_rows)
     }
 
+    /// Runs a query and says, in place of its rows, what it took.
+    pub fn explain(&self, caller: &Caller, query: &Query, budget: &Budget) -> Result<Explanation> {
+        let mut query = self.permitted(caller, query)?;
+        let engine = self.answering(&mut query)?;
+        query::explain(engine.as_ref(), &query, &self.budget(budget), self.limits.query_rows)
+    }
+
     /// [`SeriesStore::query`] batch by batch, without the answer ever being held. The limit on time covers all of it, with what
-    /// `sink` takes. True: there were more rows than the query's limit.
+    /// `sink` takes.
     pub fn query_into(
         &self,
         caller: &Caller,
         query: &Query,
         budget: &Budget,
         sink: &mut query::Sink<'_>,
-    ) -> Result<bool> {
-        let mut query = query.clone();
-        let bucket = query.bucket.get_or_insert_with(|| self.bucket.clone());
-        caller.may_read_series(bucket, &query.measurement)?;
+    ) -> Result<query::Done> {
+        let mut query = self.permitted(caller, query)?;
         let budget = self.budget(budget);
         let engine = self.answering(&mut query)?;
         query::execute_into(engine.as_ref(), &query, &budget, self.limits.query_rows, sink)
@@ -248,6 +255,32 @@ impl SeriesStore {
         let bucket = request.bucket.get_or_insert_with(|| self.bucket.clone());
         caller.may_read_series(bucket, &request.measurement)?;
         exchange::export(self.engine.as_ref(), &request, format, budget, out)
+    }
+
+    /// A query with what it leaves to the manifest, if the caller may read all that it names.
+    fn permitted(&self, caller: &Caller, query: &Query) -> Result<Query> {
+        let mut query = query.clone();
+        query.bucket.get_or_insert_with(|| self.bucket.clone());
+        for (bucket, measurement) in query.reads() {
+            caller.may_read_series(bucket.unwrap_or(&self.bucket), measurement)?;
+        }
+        self.calendar(&mut query.session)?;
+        Ok(query)
+    }
+
+    /// Puts the sessions of the manifest where their name stands.
+    fn calendar(&self, sessions: &mut Option<Sessions>) -> Result<()> {
+        let Some(Sessions::Named(name)) = sessions else { return Ok(()) };
+        let Some(session) = self.calendars.get(name) else {
+            let known: Vec<&str> = self.calendars.keys().map(String::as_str).collect();
+            return Err(Error::invalid(format!("`session`: there is no calendar `{}`", name.escape_debug()))
+                .hint(match known.is_empty() {
+                    true => "write [calendars.NAME] in shiphold.toml, or give the session itself".to_string(),
+                    false => format!("the calendars of shiphold.toml are {}", known.join(", ")),
+                }));
+        };
+        *sessions = Some(Sessions::Given(session.clone()));
+        Ok(())
     }
 
     /// The host's own deadline, or a nearer one.
@@ -288,7 +321,9 @@ impl SeriesStore {
     pub fn coverage(&self, caller: &Caller, query: &CoverageQuery, budget: &Budget) -> Result<Vec<Coverage>> {
         let mut series = self.list(caller, &query.selector())?;
         series.retain(|s| s.rows > 0);
-        coverage::coverage(self.engine.as_ref(), series, query, &self.budget(budget))
+        let mut query = query.clone();
+        self.calendar(&mut query.session)?;
+        coverage::coverage(self.engine.as_ref(), series, &query, &self.budget(budget))
     }
 
     fn may_look(&self, caller: &Caller) -> Result<()> {
@@ -497,6 +532,82 @@ mod tests {
             Kind::Conflict
         );
         s.write_lines(&plugin(&[], &["market/out"], true), "market", b"out v=9 2", Precision::Ns).unwrap();
+    }
+
+    #[test]
+    fn a_join_reads_only_what_may_be_read() {
+        let (_dir, s) = store("");
+        s.write_lines(&OP, "market", b"m v=1 5\nn v=2 4", Precision::Ns).unwrap();
+        s.write_lines(&OP, "other", b"n v=3 4", Precision::Ns).unwrap();
+        let joined = |bucket: Option<&str>, measurement: &str| Query {
+            measurement: "m".into(),
+            asof: Some(query::Asof {
+                bucket: bucket.map(String::from),
+                measurement: measurement.into(),
+                ..query::Asof::default()
+            }),
+            ..Query::default()
+        };
+        let value = |p: &Caller, q: &Query| {
+            let table = s.query(p, q, &Budget::default()).map_err(|e| (e.kind(), e.to_string()))?;
+            let column = table.column("right_v").unwrap().get(0);
+            // The same rows one after another.
+            let mut rows = 0;
+            s.query_into(p, q, &Budget::default(), &mut |frame| {
+                rows += frame.len();
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(rows, table.rows());
+            Ok(column.and_then(|v| v.as_f64()))
+        };
+        let both = plugin(&["market/m", "market/n"], &[], false);
+        assert_eq!(value(&both, &joined(None, "n")), Ok(Some(2.0)));
+        assert_eq!(value(&OP, &joined(Some("other"), "n")), Ok(Some(3.0)));
+        for (bucket, measurement) in [(Some("other"), "n"), (None, "*"), (None, "m*")] {
+            let (kind, said) = value(&both, &joined(bucket, measurement)).unwrap_err();
+            assert!(kind == Kind::Denied && said.contains("series.read"), "{bucket:?} {measurement}: {said}");
+        }
+        let left_only = plugin(&["market/m"], &[], false);
+        assert_eq!(value(&left_only, &joined(None, "n")).unwrap_err().0, Kind::Denied);
+        let right_only = plugin(&["market/n"], &[], false);
+        assert_eq!(value(&right_only, &joined(None, "n")).unwrap_err().0, Kind::Denied);
+        let e =
+            s.query_into(&left_only, &joined(None, "n"), &Budget::default(), &mut |_| Ok(())).unwrap_err();
+        assert_eq!(e.kind(), Kind::Denied);
+    }
+
+    #[test]
+    fn a_session_is_one_of_the_manifest() {
+        let (_dir, s) = store("[calendars.short]\ntimezone = \"UTC\"\nopen = \"00:00\"\nclose = \"00:01\"");
+        s.write_lines(&OP, "market", b"m v=1 0\nm v=2 61", Precision::S).unwrap();
+        let asked = |name: &str| {
+            let session = Some(Sessions::Named(name.into()));
+            let q = Query { measurement: "m".into(), session, ..Query::default() };
+            s.query(&OP, &q, &Budget::default()).map(|t| t.rows())
+        };
+        assert_eq!(asked("short").unwrap(), 1);
+        let e = asked("long").unwrap_err();
+        assert!(e.kind() == Kind::Invalid && e.hint_text().unwrap().contains("short"), "{e:?}");
+    }
+
+    #[test]
+    fn a_book_has_fifty_levels_a_side() {
+        let (_dir, s) = store("");
+        let write = |field: &str| {
+            let line = format!("book,symbol=A {field}=1 1");
+            s.write_lines(&OP, "market", line.as_bytes(), Precision::Ns).map_err(|e| e.kind())
+        };
+        for good in
+            ["bid_price_1", "ask_size_50", "bid_size_49", "bid_price", "sequence_51", "bid_price_mean"]
+        {
+            assert_eq!(write(good).map(|r| r.written), Ok(1), "{good}");
+        }
+        for bad in ["bid_price_51", "ask_size_0", "bid_size_01", "ask_price_99999999999"] {
+            assert_eq!(write(bad), Err(Kind::Limit), "{bad}");
+        }
+        // What is not the book of a symbol may have fields of any name.
+        assert!(s.write_lines(&OP, "market", b"deep bid_price_51=1 1", Precision::Ns).is_ok());
     }
 
     /// A feed and a plugin write the same times at once: whoever comes first, the plugin replaces nothing.

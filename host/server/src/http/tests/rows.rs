@@ -144,3 +144,35 @@ async fn a_long_answer_comes_in_parts() {
     assert!(got.body.len() > 256 << 10 && got.header("content-length").is_empty(), "{}", got.body.len());
     assert_eq!(got.json()["rows"], 20_000);
 }
+
+#[tokio::test]
+async fn a_text_pages_and_an_explanation() {
+    let host = Host::new(
+        "[calendars.early]\ntimezone = \"UTC\"\nopen = \"00:00\"\nclose = \"00:02\"\nweekdays = [\"thu\"]",
+    );
+    let token = host.token(Scope::Write);
+    host.tcp("POST", WRITE, Some(&token), bars(3)).await;
+    let text = r#"SELECT close FROM "bar.1m.A" LIMIT 2"#;
+    let page = host.ask("POST", "/v1/series/query", json!({ "text": text }).to_string()).await.ok().json();
+    assert_eq!((&page["rows"], &page["truncated"]), (&json!(2), &json!(true)));
+    let after = page["next"].as_str().unwrap();
+    let rest = json!({ "text": text, "after": after }).to_string();
+    let rest = host.ask("POST", "/v1/series/query", rest).await.ok().json();
+    assert_eq!(rest["columns"][1]["values"], json!([100.2]));
+    assert!(rest.get("next").is_none());
+    // In an address, as a browser or a spreadsheet asks.
+    let address = format!("/v1/series/query?q=SELECT%20close%20FROM%20bar.1m.A%20LIMIT%202&after={after}");
+    assert_eq!(host.ask("GET", &address, "").await.ok().json(), rest);
+    let wrong =
+        host.ask("GET", "/v1/series/query?q=SELECT%20close%20FORM%20m", "").await.problem(400, "invalid");
+    assert!(wrong["detail"].as_str().unwrap().contains("column 14"), "{wrong}");
+    let session = r#"{"measurement":"bar.1m.A","session":"early"}"#;
+    let told = host.ask("POST", "/v1/series/explain", session).await.ok().json();
+    assert_eq!((&told["rows_read"], &told["rows"], &told["series"]), (&json!(3), &json!(2), &json!(1)));
+    assert_eq!(told["steps"], json!(["leave out rows outside of the session"]));
+    host.ask("POST", "/v1/series/explain", r#"{"measurement":"bar.1m.A","session":"late"}"#)
+        .await
+        .problem(400, "invalid");
+    // Whoever may not read gets no explanation either.
+    host.tcp("POST", "/v1/series/explain", None, session).await.problem(401, "unauthenticated");
+}

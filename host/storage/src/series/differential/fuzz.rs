@@ -86,8 +86,8 @@ fn query() {
             Ok(())
         });
         match (whole, parts) {
-            (Ok(table), Ok(truncated)) => {
-                assert_eq!((table.rows(), table.truncated), (rows, truncated));
+            (Ok(table), Ok(done)) => {
+                assert_eq!((table.rows(), table.truncated), (rows, done.truncated));
                 assert!(table.rows() as u64 <= ROWS_MAX);
                 true
             }

@@ -199,7 +199,7 @@ impl Merge {
     ) -> Result<Option<Part>> {
         loop {
             budget.check()?;
-            self.turn_over(core, within)?;
+            self.turn_over(core, budget, within)?;
             let first = self.active.iter().filter_map(|a| a.rest().first()).min().copied();
             let to_come = self.waiting.last().map(|s| s.min);
             match (first, to_come) {
@@ -210,11 +210,12 @@ impl Merge {
                     if let Some(source) = self.waiting.pop() {
                         if self.active.is_empty() && self.stands_alone(&source, self.waiting.last(), within) {
                             if let Some(part) = self.whole(core, &source)? {
+                                budget.count(|c| c.skipped(1));
                                 return Ok(Some(part));
                             }
                         }
                         let from = source.min;
-                        self.activate(core, source, from, within)?;
+                        self.activate(core, source, from, budget, within)?;
                     }
                     continue;
                 }
@@ -236,7 +237,7 @@ impl Merge {
     }
 
     /// Drops what is used up and decodes the rest of what was held in part.
-    fn turn_over(&mut self, core: &Core, within: &Within) -> Result<()> {
+    fn turn_over(&mut self, core: &Core, budget: &Budget, within: &Within) -> Result<()> {
         let mut again = Vec::new();
         self.active.retain_mut(|a| {
             let used_up = a.pos >= a.end;
@@ -248,7 +249,7 @@ impl Merge {
             }
             !used_up
         });
-        again.into_iter().try_for_each(|(source, next)| self.activate(core, source, next, within))
+        again.into_iter().try_for_each(|(source, next)| self.activate(core, source, next, budget, within))
     }
 
     /// A chunk that is wanted whole, has no rows of others between its own, and is taken by `within`.
@@ -312,13 +313,23 @@ impl Merge {
         Ok(run)
     }
 
-    fn activate(&mut self, core: &Core, source: Source, from: i64, within: &Within) -> Result<()> {
+    fn activate(
+        &mut self,
+        core: &Core,
+        source: Source,
+        from: i64,
+        budget: &Budget,
+        within: &Within,
+    ) -> Result<()> {
         let held: usize = self.active.iter().map(|a| a.end - a.pos).sum();
         let buffer = match &source.origin {
             Origin::Run(run) => Buffer::Shared(run.clone()),
             Origin::Chunk(chunk) if chunk.is_bad() => return Ok(()),
             Origin::Chunk(chunk) => match self.rows_of(core, chunk, within) {
-                Ok(buffer) => buffer,
+                Ok(buffer) => {
+                    budget.count(|c| c.chunk(chunk.bytes));
+                    buffer
+                }
                 Err(e) if e.kind() == Kind::Corrupt => {
                     core.quarantine(&self.series, chunk, &e);
                     return if self.strict { Err(e) } else { Ok(()) };

@@ -80,6 +80,11 @@ fn begin(
         }
     };
     let numbers = fields.map(|_| columns.iter().map(|c| c.0).collect());
+    budget.count(|c| {
+        let state = series.state();
+        let out = |chunk: &&Arc<super::chunk::Chunk>| chunk.max < range.start || chunk.min >= range.end;
+        c.skipped(state.chunks.iter().filter(|c| !c.is_bad()).filter(out).count());
+    });
     let merge = Merge::new(&series, sources(&series, range), numbers, range).through(&core.cache);
     Ok(Some(Scan {
         core: core.clone(),

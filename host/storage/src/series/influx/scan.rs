@@ -106,6 +106,7 @@ impl Scan {
             )
         };
         let body = or_empty(self.client.query(&query, &self.budget))?;
+        self.budget.count(|c| c.reply(body.len()));
         // Series with more tags than these come along: InfluxDB has no filter for "no other tag".
         let mut tables: Vec<_> = reply::parse(&body)?.into_iter().filter(|t| t.tags == self.tags).collect();
         for table in tables.iter_mut().filter(|t| t.field.as_ref().is_some_and(|f| texts.contains(f))) {

@@ -1,16 +1,20 @@
 //! The kinds of series and how measurements are named: `bar.1m.AAPL`, `tick.AAPL`, `book.AAPL`, `signal.NAME`,
 //! `metric.COMPONENT`. `docs/line-protocol.md` has the table.
 
+mod session;
 mod timeframe;
 mod zone;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use session::working_days;
+pub use session::{Calendar, SESSION_DATES_MAX, Session};
 pub use timeframe::{Bar, Timeframe};
 pub use zone::{instant_of_local, zone};
 
 use super::{Frame, SeriesKey, Values};
+use crate::error::{Error, Result};
 use serde::Serialize;
 
 /// What a series holds, by its measurement's name.
@@ -71,6 +75,34 @@ impl Kind {
             Self::Metric | Self::Other => false,
         }
     }
+}
+
+/// Levels of an order book on each side, the best one first: `bid_price_1` to `bid_price_50`.
+pub const BOOK_LEVELS_MAX: u32 = 50;
+/// What a level of an order book has.
+const BOOK_FIELDS: [&str; 4] = ["bid_price_", "bid_size_", "ask_price_", "ask_size_"];
+
+/// Refuses levels that an order book does not have.
+pub fn check_levels(measurement: &str, frame: &Frame) -> Result<()> {
+    if Kind::of(measurement) != Kind::Book {
+        return Ok(());
+    }
+    for column in &frame.columns {
+        let level = BOOK_FIELDS.iter().find_map(|prefix| column.name.strip_prefix(prefix));
+        let Some(level) = level.filter(|l| !l.is_empty() && l.bytes().all(|b| b.is_ascii_digit())) else {
+            continue;
+        };
+        let is_one =
+            level.parse().is_ok_and(|n: u32| (1..=BOOK_LEVELS_MAX).contains(&n) && !level.starts_with('0'));
+        if !is_one {
+            return Err(Error::limit(
+                format!("the level of the field `{}` of `{measurement}`", column.name),
+                format!("the levels 1 to {BOOK_LEVELS_MAX} of each side"),
+                "the best bid is `bid_price_1`; leave deeper levels out, or write them to a measurement of another kind",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Turns whole numbers in fields that are floats by definition into floats.

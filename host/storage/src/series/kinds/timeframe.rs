@@ -60,7 +60,7 @@ pub struct Bar {
 
 impl Timeframe {
     /// Seconds of a bar that is a part of a day; `None` for days, weeks and months.
-    const fn part_of_day_s(&self) -> Option<i64> {
+    pub(super) const fn part_of_day_s(&self) -> Option<i64> {
         match self.unit {
             Unit::Second => Some(self.count as i64),
             Unit::Minute => Some(self.count as i64 * 60),
@@ -101,12 +101,7 @@ impl Timeframe {
             // Parts of a day divide it, and days divide the time since the epoch.
             Some(length_s) if zone == Tz::UTC => fixed(time, length_s.saturating_mul(NS_PER_S), 0),
             Some(length_s) => {
-                let day = Self { count: 1, unit: Unit::Day }.calendar_bar(time, zone);
-                let within = fixed(time.saturating_sub(day.start), length_s.saturating_mul(NS_PER_S), 0);
-                Bar {
-                    start: day.start.saturating_add(within.start),
-                    end: day.start.saturating_add(within.end).min(day.end),
-                }
+                within(Self { count: 1, unit: Unit::Day }.calendar_bar(time, zone), time, length_s)
             }
             None => match (self.unit, zone) {
                 (Unit::Day, Tz::UTC) => fixed(time, DAY_NS.saturating_mul(i64::from(self.count)), 0),
@@ -139,7 +134,7 @@ impl Timeframe {
     }
 
     /// The number of the bar that a date is in.
-    fn index_of(&self, date: NaiveDate) -> i64 {
+    pub(super) fn index_of(&self, date: NaiveDate) -> i64 {
         let count = i64::from(self.count);
         let days = i64::from(date.num_days_from_ce() - EPOCH_DAY_CE);
         match self.unit {
@@ -151,18 +146,22 @@ impl Timeframe {
         }
     }
 
-    /// The instant at which a bar begins; saturates.
-    fn begin(&self, index: i64, zone: Tz) -> i64 {
+    /// The first date of a bar, if there is such a date.
+    pub(super) fn first_date(&self, index: i64) -> Option<NaiveDate> {
         let first = index.saturating_mul(i64::from(self.count));
-        let date = match self.unit {
+        match self.unit {
             Unit::Month => i32::try_from(first.div_euclid(12).saturating_add(1970))
                 .ok()
                 .zip(u32::try_from(first.rem_euclid(12)).ok())
                 .and_then(|(year, month0)| NaiveDate::from_ymd_opt(year, month0 + 1, 1)),
             Unit::Week => day(first.saturating_mul(7).saturating_sub(MONDAY_SHIFT_DAYS)),
             Unit::Second | Unit::Minute | Unit::Hour | Unit::Day => day(first),
-        };
-        match date {
+        }
+    }
+
+    /// The instant at which a bar begins; saturates.
+    fn begin(&self, index: i64, zone: Tz) -> i64 {
+        match self.first_date(index) {
             Some(date) => instant_of_local(date.and_time(NaiveTime::MIN), zone),
             None if index < 0 => i64::MIN,
             None => i64::MAX,
@@ -173,6 +172,15 @@ impl Timeframe {
 fn day(since_epoch: i64) -> Option<NaiveDate> {
     let ce = i32::try_from(since_epoch).ok()?.checked_add(EPOCH_DAY_CE)?;
     NaiveDate::from_num_days_from_ce_opt(ce)
+}
+
+/// The part of `whole` that holds `time`, in parts of so many seconds counted from its start; the last ends with it.
+pub(super) fn within(whole: Bar, time: i64, length_s: i64) -> Bar {
+    let part = fixed(time.saturating_sub(whole.start), length_s.saturating_mul(NS_PER_S), 0);
+    Bar {
+        start: whole.start.saturating_add(part.start),
+        end: whole.start.saturating_add(part.end).min(whole.end),
+    }
 }
 
 /// The bar of a fixed length (more than 0) that holds `time`, where one bar begins `shift` before 0.

@@ -128,14 +128,14 @@ pub(crate) fn with_values(frame: Frame, wanted: &dyn Fn(&str) -> bool) -> Frame 
         return frame;
     }
     let keep: Vec<bool> = (0..frame.len()).map(|row| columns.iter().any(|c| c.is_valid(row))).collect();
-    if keep.iter().all(|k| *k) {
-        return frame;
-    }
     chosen(frame, &keep)
 }
 
 /// The rows whose mark in `keep` is true.
 pub(in crate::series) fn chosen(frame: Frame, keep: &[bool]) -> Frame {
+    if keep.iter().all(|k| *k) {
+        return frame;
+    }
     fn of<T>(values: Vec<T>, keep: &[bool]) -> Vec<T> {
         values.into_iter().zip(keep).filter(|(_, k)| **k).map(|(v, _)| v).collect()
     }

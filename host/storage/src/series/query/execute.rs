@@ -1,16 +1,22 @@
 //! The one executor: streams the frames of an engine's `scan` and keeps only rows of the answer, or of one batch of it.
 
+use super::asof::Join;
 use super::ast::{Fill, Query};
-use super::columns::{Builder, reverse, with_values};
+use super::columns::{Builder, chosen, reverse, with_values};
+use super::cursor::Cursor;
+use super::explain::{Trace, micros};
 use super::fill::{self, Filling};
+use super::filter::Filter;
 use super::plan::{Plan, Source, Work};
 use super::table::Table;
-use super::window::{Fold, can_sum_up, count_rows};
+use super::window::{Fold, Windows, can_sum_up, count_rows};
 use crate::error::{Error, Kind, Result};
 use crate::series::kinds::Timeframe;
 use crate::series::pieces::Piece;
-use crate::series::{Budget, FieldType, Frame, SeriesEngine, SeriesKey, TimeRange};
+use crate::series::{Budget, FieldType, Frame, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange};
+use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
 
 /// Rows of a batch of [`execute_into`]. A batch has at least so many, but for the last one, and less than those of one more
 /// frame of the engine.
@@ -26,16 +32,27 @@ pub fn execute(engine: &dyn SeriesEngine, query: &Query, budget: &Budget, rows_m
 /// Takes the batches of an answer: each has the same columns, and there is at least one. An error ends the query.
 pub type Sink<'a> = dyn FnMut(Frame) -> Result<()> + 'a;
 
+/// How an answer ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Done {
+    /// There were more rows than the query's limit.
+    pub truncated: bool,
+    /// Where the next page goes on, if there were.
+    pub next: Option<String>,
+    /// Rows that the engine gave.
+    pub rows_read: u64,
+}
+
 /// [`execute`], handing out rows as they are found: no more than a batch is held, but for the windows of one series when the
-/// newest come first. True: there were more rows than the query's limit.
+/// newest come first.
 pub fn execute_into(
     engine: &dyn SeriesEngine,
     query: &Query,
     budget: &Budget,
     rows_max: u64,
     sink: &mut Sink<'_>,
-) -> Result<bool> {
-    execute_by(engine, query, budget, rows_max, &|_| true, BATCH_ROWS, sink)
+) -> Result<Done> {
+    execute_by(engine, query, budget, rows_max, &|_| true, BATCH_ROWS, sink, &mut Trace::default())
 }
 
 /// [`execute`] over the series that `readable` lets through.
@@ -51,10 +68,12 @@ pub fn execute_for(
         whole = frame;
         Ok(())
     };
-    let truncated = execute_by(engine, query, budget, rows_max, readable, usize::MAX, take)?;
-    Ok(Table { frame: whole, truncated })
+    let trace = &mut Trace::default();
+    let done = execute_by(engine, query, budget, rows_max, readable, usize::MAX, take, trace)?;
+    Ok(Table { frame: whole, truncated: done.truncated, next: done.next })
 }
 
+#[allow(clippy::too_many_arguments)] // What the callers above choose, each something else.
 pub(super) fn execute_by(
     engine: &dyn SeriesEngine,
     query: &Query,
@@ -63,49 +82,86 @@ pub(super) fn execute_by(
     readable: &dyn Fn(&SeriesKey) -> bool,
     batch_rows: usize,
     sink: &mut Sink<'_>,
-) -> Result<bool> {
+    trace: &mut Trace,
+) -> Result<Done> {
+    let begin = Instant::now();
     let plan = Plan::new(query)?;
+    let resumed = query.after.as_deref().map(|text| Cursor::from_text(text, query)).transpose()?;
     budget.check()?;
-    let mut series = engine.list(&plan.selector)?;
-    series.retain(|info| {
-        info.rows > 0 && plan.filters.iter().all(|f| f.takes(&info.key)) && readable(&info.key)
-    });
-    let (sources, columns) = plan.sources(series)?;
+    let chosen = |selector: &Selector, filters: &[Filter]| -> Result<Vec<SeriesInfo>> {
+        let mut series = engine.list(selector)?;
+        series.retain(|info| {
+            info.rows > 0 && filters.iter().all(|f| f.takes(&info.key)) && readable(&info.key)
+        });
+        Ok(series)
+    };
+    let series = chosen(&plan.selector, &plan.filters)?;
+    let rights = match &plan.joining {
+        Some(joining) if !series.is_empty() => {
+            let rights = chosen(&joining.selector, &joining.filters)?;
+            trace.joined_series = rights.len() as u64;
+            Some(joining.rights(rights)?)
+        }
+        _ => None,
+    };
+    let (sources, columns) = plan.sources(series, rights.as_ref())?;
+    let rows_read = Cell::new(0);
     let limit = query.limit.filter(|l| *l <= rows_max);
     let mut run = Run {
         engine,
         plan: &plan,
         budget,
-        rows_read: 0,
+        rows_read: &rows_read,
         rows_max,
         descending: query.descending,
         out: Output::new(&sources, columns, limit.unwrap_or(rows_max), limit.is_some(), batch_rows, sink),
     };
+    plan.tell(&sources, trace);
+    trace.choose_us = micros(begin);
     for source in &sources {
         budget.check()?;
+        let here = match &resumed {
+            Some(page) if source.info.key < page.key => continue,
+            Some(page) if source.info.key == page.key => Some(page.time),
+            _ => None,
+        };
         let go_on = match plan.work {
-            Work::Rows if run.descending => run.newest_rows(source)?,
-            Work::Rows => run.rows(source)?,
-            Work::Resample(timeframe) | Work::Window(timeframe, _) => run.windows(source, timeframe)?,
+            Work::Rows => {
+                let range = run.rest(here, |time| time.saturating_add(1));
+                if run.descending { run.newest_rows(source, range)? } else { run.rows(source, range)? }
+            }
+            Work::Resample(timeframe) | Work::Window(timeframe, _) => run.windows(source, timeframe, here)?,
         };
         if !go_on {
             break;
         }
     }
-    run.out.finish()
+    let (truncated, last) = run.out.finish()?;
+    let next = last.filter(|_| truncated).map(|row| row.to_text(query)).transpose()?;
+    Ok(Done { truncated, next, rows_read: rows_read.get() })
 }
 
 struct Run<'a, 's> {
     engine: &'a dyn SeriesEngine,
     plan: &'a Plan,
     budget: &'a Budget,
-    rows_read: u64,
+    rows_read: &'a Cell<u64>,
     rows_max: u64,
     descending: bool,
     out: Output<'a, 's>,
 }
 
 impl Run<'_, '_> {
+    /// What is left of the range after the last row of the page before; `next` is the first time after that row.
+    fn rest(&self, page: Option<i64>, next: impl FnOnce(i64) -> i64) -> TimeRange {
+        let TimeRange { start, end } = self.plan.range;
+        match page {
+            None => TimeRange { start, end },
+            Some(time) if self.descending => TimeRange { start, end: end.min(time).max(start) },
+            Some(time) => TimeRange { start: start.max(next(time)).min(end), end },
+        }
+    }
+
     /// The frames of a source within a range; `take` says whether to go on.
     fn scan(
         &mut self,
@@ -114,14 +170,27 @@ impl Run<'_, '_> {
         take: &mut dyn FnMut(&mut Self, Frame) -> Result<bool>,
     ) -> Result<bool> {
         let stream = self.engine.scan(&source.info.key, range, source.scan.as_deref(), self.budget)?;
+        let plan = self.plan;
+        let mut join = plan.joining.as_ref().zip(source.right.as_deref()).map(|(joining, right)| {
+            Join::new(self.engine, joining, right, range.end, self.budget, self.rows_read)
+        });
         for frame in stream {
-            let frame = frame?;
+            let mut frame = frame?;
             self.budget.check()?;
-            count_rows(&mut self.rows_read, frame.len() as u64, self.budget)?;
-            let frame = match &source.scan {
-                Some(fields) => with_values(frame, &|name| fields.iter().any(|f| f == name)),
-                None => frame,
-            };
+            count_rows(self.rows_read, frame.len() as u64, self.budget)?;
+            if let Some(fields) = &source.scan {
+                frame = with_values(frame, &|name| fields.iter().any(|f| f == name));
+            }
+            if let Some(calendar) = &plan.calendar {
+                let within = calendar.within(&frame.times);
+                frame = chosen(frame, &within);
+            }
+            if let Some(levels) = &plan.levels {
+                levels.add(&mut frame);
+            }
+            if let Some(join) = &mut join {
+                join.add(&mut frame)?;
+            }
             if !frame.is_empty() && !take(self, frame)? {
                 return Ok(false);
             }
@@ -129,15 +198,13 @@ impl Run<'_, '_> {
         Ok(true)
     }
 
-    fn rows(&mut self, source: &Source) -> Result<bool> {
-        let range = self.plan.range;
+    fn rows(&mut self, source: &Source, range: TimeRange) -> Result<bool> {
         self.scan(source, range, &mut |run, frame| run.out.append(&source.info.key, &frame))
     }
 
     /// The newest rows first: pieces from the end of the range backwards, each longer than the one before, until
     /// there are enough.
-    fn newest_rows(&mut self, source: &Source) -> Result<bool> {
-        let range = self.plan.range;
+    fn newest_rows(&mut self, source: &Source, range: TimeRange) -> Result<bool> {
         let least = source.info.min_time.map_or(range.start, |t| t.max(range.start));
         let mut end = source.info.max_time.map_or(range.end, |t| t.saturating_add(1).min(range.end));
         let rows = i64::try_from(source.info.rows).unwrap_or(i64::MAX).max(1);
@@ -174,25 +241,32 @@ impl Run<'_, '_> {
     fn pieces(
         &mut self,
         source: &Source,
-        timeframe: Timeframe,
+        range: TimeRange,
+        windows: &Windows,
         take: &mut dyn FnMut(&mut Self, Piece) -> Result<bool>,
     ) -> Result<bool> {
-        if !source.specs.iter().all(|s| can_sum_up(s.function)) {
-            return self.scan(source, self.plan.range, &mut |run, frame| take(run, Piece::Rows(frame)));
+        let plan = self.plan;
+        // Only stored rows are summed up by the engine: not those of sessions, nor what is computed or joined.
+        let stored = plan.calendar.is_none() && plan.levels.is_none() && plan.joining.is_none();
+        if !stored || !source.specs.iter().all(|s| can_sum_up(s.function)) {
+            return self.scan(source, range, &mut |run, frame| take(run, Piece::Rows(frame)));
         }
-        let zone = self.plan.zone;
-        let within = move |first: i64, last: i64| last < timeframe.bar_at(first, zone).end;
-        let (key, range) = (&source.info.key, self.plan.range);
+        let windows = windows.clone();
+        let within = move |first: i64, last: i64| windows.from(first).is_some_and(|bar| last < bar.end);
+        let key = &source.info.key;
         let stream =
             self.engine.scan_pieces(key, range, source.scan.as_deref(), Box::new(within), self.budget)?;
         for piece in stream {
-            let piece = piece?;
+            let mut piece = piece?;
             self.budget.check()?;
             let rows = match &piece {
                 Piece::Rows(frame) => frame.len() as u64,
                 Piece::Summary(summary) => summary.rows,
             };
-            count_rows(&mut self.rows_read, rows, self.budget)?;
+            count_rows(self.rows_read, rows, self.budget)?;
+            if let (Piece::Rows(frame), Some(fields)) = (&mut piece, &source.scan) {
+                *frame = with_values(std::mem::take(frame), &|name| fields.iter().any(|f| f == name));
+            }
             if rows > 0 && !take(self, piece)? {
                 return Ok(false);
             }
@@ -200,13 +274,19 @@ impl Run<'_, '_> {
         Ok(true)
     }
 
-    fn windows(&mut self, source: &Source, timeframe: Timeframe) -> Result<bool> {
+    /// `page` is the last window of the page before, if that was of this series.
+    fn windows(&mut self, source: &Source, timeframe: Timeframe, page: Option<i64>) -> Result<bool> {
         if source.specs.is_empty() {
             return Ok(true);
         }
-        let mut fold = Fold::new(timeframe, self.plan.zone, source.specs.clone());
-        let range = self.plan.range;
-        let go_on = self.pieces(source, timeframe, &mut |run, piece| {
+        let windows = self.plan.windows(timeframe);
+        let mut fold = Fold::new(windows.clone(), source.specs.clone());
+        // What fills a gap may lie on the pages before.
+        let range = match self.plan.fill {
+            Fill::None => self.rest(page, |time| windows.from(time).map_or(i64::MAX, |bar| bar.end)),
+            Fill::Null | Fill::Previous | Fill::Linear => self.plan.range,
+        };
+        let go_on = self.pieces(source, range, &windows, &mut |run, piece| {
             match piece {
                 Piece::Rows(frame) => fold.frame(&frame)?,
                 Piece::Summary(summary) => fold.summary(&summary)?,
@@ -229,9 +309,9 @@ impl Run<'_, '_> {
         if self.plan.fill != Fill::None {
             let filling = Filling {
                 fill: self.plan.fill,
-                timeframe,
-                zone: self.plan.zone,
+                windows: &windows,
                 range,
+                after: page.filter(|_| !self.descending),
                 bars: matches!(self.plan.work, Work::Resample(_)),
                 specs: &source.specs,
             };
@@ -244,6 +324,10 @@ impl Run<'_, '_> {
         }
         if self.descending {
             reverse(&mut frame);
+            if let Some(page) = page {
+                let keep: Vec<bool> = frame.times.iter().map(|t| *t < page).collect();
+                frame = chosen(frame, &keep);
+            }
         }
         self.out.append(&source.info.key, &frame)
     }
@@ -263,6 +347,8 @@ struct Output<'a, 's> {
     /// The query set the cap: more rows are left out. Else they are an error.
     by_query: bool,
     truncated: bool,
+    /// The last row so far.
+    last: Option<Cursor>,
     batch_rows: usize,
     handed_out: bool,
     sink: &'a mut Sink<'s>,
@@ -301,6 +387,7 @@ impl<'a, 's> Output<'a, 's> {
             cap,
             by_query,
             truncated: false,
+            last: None,
             batch_rows,
             handed_out: false,
             sink,
@@ -330,6 +417,10 @@ impl<'a, 's> Output<'a, 's> {
             column.extend(frame.column(&column.name), fits);
         }
         self.truncated |= fits < frame.len();
+        if let Some(time) = fits.checked_sub(1).and_then(|row| frame.times.get(row)).filter(|_| self.by_query)
+        {
+            self.last = Some(Cursor { key: key.clone(), time: *time });
+        }
         if self.times.len() >= self.batch_rows {
             self.hand_out()?;
         }
@@ -349,11 +440,11 @@ impl<'a, 's> Output<'a, 's> {
     }
 
     /// Hands out what is left, or the columns alone where there was no row.
-    fn finish(mut self) -> Result<bool> {
+    fn finish(mut self) -> Result<(bool, Option<Cursor>)> {
         if !self.times.is_empty() || !self.handed_out {
             self.hand_out()?;
         }
-        Ok(self.truncated)
+        Ok((self.truncated, self.last))
     }
 }
 
@@ -362,5 +453,5 @@ fn too_many(rows_max: u64) -> Error {
         Kind::Limit,
         format!("the answer has more than {rows_max} rows, the limit `limits.query_rows`"),
     )
-    .hint("narrow the range, resample, or page: a `limit`, then `start` after the last time of the page")
+    .hint("narrow the range, resample, or page: a `limit`, then the `next` of each page as `after`")
 }

@@ -2,19 +2,18 @@
 
 use super::ast::{Fill, Function};
 use super::columns::Builder;
-use super::window::Spec;
-use crate::series::kinds::Timeframe;
+use super::window::{Spec, Windows};
 use crate::series::model::TIME_MIN_NS;
 use crate::series::{Column, FieldType, Frame, TimeRange, Value};
-use chrono_tz::Tz;
 
 /// How the windows of one series are filled.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Filling<'a> {
     pub(super) fill: Fill,
-    pub(super) timeframe: Timeframe,
-    pub(super) zone: Tz,
+    pub(super) windows: &'a Windows,
     pub(super) range: TimeRange,
+    /// Windows up to this one are not given: the page before had them.
+    pub(super) after: Option<i64>,
     /// Bars, whose gaps are flat at the last close.
     pub(super) bars: bool,
     pub(super) specs: &'a [Spec],
@@ -44,21 +43,18 @@ struct Window {
 
 fn windows(times: &[i64], how: &Filling<'_>, most: usize) -> Vec<Window> {
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return Vec::new() };
-    let bar_at = |time| how.timeframe.bar_at(time, how.zone);
     let from = if how.range.start > TIME_MIN_NS { how.range.start } else { *first };
     let until = if how.range.end < i64::MAX { how.range.end } else { last.saturating_add(1) };
     let mut out = Vec::new();
-    let (mut bar, mut next) = (bar_at(from), 0);
-    while bar.start < until && out.len() < most {
+    let (mut next_bar, mut next) = (how.windows.from(from), 0);
+    while let Some(bar) = next_bar.filter(|b| b.start < until && out.len() < most) {
         while times.get(next).is_some_and(|t| *t < bar.start) {
             next += 1;
         }
-        out.push(Window { start: bar.start, next, there: times.get(next) == Some(&bar.start) });
-        let after = bar_at(bar.end);
-        if after.start <= bar.start {
-            break;
+        if how.after.is_none_or(|after| bar.start > after) {
+            out.push(Window { start: bar.start, next, there: times.get(next) == Some(&bar.start) });
         }
-        bar = after;
+        next_bar = how.windows.from(bar.end).filter(|after| after.start > bar.start);
     }
     out
 }

@@ -1,14 +1,18 @@
 //! A query, checked, and what it asks of each series.
 
-use super::ast::{Fill, Function, Query};
+use super::asof::{Joining, Right, Rights};
+use super::ast::{Fill, Function, Query, Sessions};
+use super::book::Levels;
+use super::explain::{SHOWN_SERIES_MAX, Trace};
 use super::filter::Filter;
-use super::window::{Shape, Spec};
+use super::window::{Shape, Spec, Windows};
 use crate::error::{Error, Result};
-use crate::series::kinds::{self, Kind, Timeframe};
+use crate::series::kinds::{self, Calendar, Kind, Timeframe};
 use crate::series::model::TIME_MIN_NS;
 use crate::series::{FieldType, Selector, SeriesInfo, TimeRange};
 use chrono_tz::Tz;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Aggregates of one query.
 pub const AGGREGATES_MAX: usize = 1_000;
@@ -26,6 +30,9 @@ pub(super) struct Plan {
     pub(super) work: Work,
     pub(super) fill: Fill,
     pub(super) filters: Vec<Filter>,
+    pub(super) levels: Option<Levels>,
+    pub(super) joining: Option<Joining>,
+    pub(super) calendar: Option<Arc<Calendar>>,
     fields: Option<Vec<String>>,
 }
 
@@ -45,6 +52,8 @@ pub(super) struct Source {
     pub(super) scan: Option<Vec<String>>,
     /// Of a series that is aggregated: the columns.
     pub(super) specs: Vec<Spec>,
+    /// What is joined to it.
+    pub(super) right: Option<Arc<Right>>,
 }
 
 impl Plan {
@@ -60,7 +69,18 @@ impl Plan {
             // Whoever asks for it gives an engine that answers so: it must not be passed over here.
             return Err(Error::internal("the engine of the query does not know what was known at a time"));
         }
-        let zone = kinds::zone("timezone", query.timezone.as_deref())?;
+        let calendar = match &query.session {
+            None => None,
+            Some(Sessions::Given(session)) => Some(Arc::new(session.calendar("session")?)),
+            Some(Sessions::Named(name)) => {
+                return Err(Error::invalid(format!("there is no calendar `{}`", name.escape_debug()))
+                    .hint("write [calendars.NAME] in shiphold.toml, or give the session itself"));
+            }
+        };
+        let zone = match (&query.timezone, &calendar) {
+            (None, Some(calendar)) => calendar.zone(),
+            (zone, _) => kinds::zone("timezone", zone.as_deref())?,
+        };
         let start = query.start.as_ref().map_or(Ok(TIME_MIN_NS), |t| t.resolve("start", zone))?;
         let end = query.end.as_ref().map_or(Ok(i64::MAX), |t| t.resolve("end", zone))?;
         if start > end {
@@ -102,6 +122,10 @@ impl Plan {
             }
             (None, None) => Work::Rows,
         };
+        if matches!(work, Work::Resample(_)) && (query.book.is_some() || query.asof.is_some()) {
+            return Err(Error::invalid("bars are made of stored rows, without `book` and `asof`")
+                .hint("use `window` with aggregates of what they give"));
+        }
         match (query.fill, &work) {
             (Fill::None, _) => {}
             (_, Work::Rows) => {
@@ -126,32 +150,82 @@ impl Plan {
             work,
             fill: query.fill,
             filters: Filter::all(&query.filters)?,
+            levels: query.book.as_ref().map(|b| Levels::new("book", b)).transpose()?,
+            joining: query.asof.as_ref().map(|a| Joining::new(a, bucket)).transpose()?,
+            calendar,
             fields: query.fields.clone(),
         })
     }
 
-    /// What is read of each series, and the columns of the answer.
+    /// Says what is read and done.
+    pub(super) fn tell(&self, sources: &[Source], trace: &mut Trace) {
+        trace.series = sources.len() as u64;
+        trace.series_shown = sources.iter().take(SHOWN_SERIES_MAX).map(|s| s.info.key.to_string()).collect();
+        trace.range = Some(self.range);
+        let fields: Option<Vec<&Vec<String>>> = sources.iter().map(|s| s.scan.as_ref()).collect();
+        let fields: Option<BTreeSet<&String>> = fields.map(|all| all.into_iter().flatten().collect());
+        trace.fields = fields.map(|all| all.into_iter().cloned().collect());
+        let mut step = |text: String| trace.steps.push(text);
+        if !self.filters.is_empty() {
+            step(format!("choose series by {} filters of `where`", self.filters.len()));
+        }
+        if self.calendar.is_some() {
+            step("leave out rows outside of the session".into());
+        }
+        if let Some(levels) = &self.levels {
+            let columns: Vec<String> = levels.gives().map(|(name, _)| name).collect();
+            step(format!("compute {} of the levels of each snapshot", columns.join(", ")));
+        }
+        if let Some(joining) = &self.joining {
+            step(joining.to_string());
+        }
+        match &self.work {
+            Work::Rows => {}
+            Work::Resample(timeframe) => step(format!("make bars of {timeframe}")),
+            Work::Window(timeframe, aggregates) => {
+                let columns: Vec<String> =
+                    aggregates.iter().take(SHOWN_FIELDS_MAX).map(super::Aggregate::column).collect();
+                let more = if aggregates.len() > SHOWN_FIELDS_MAX { ", …" } else { "" };
+                step(format!("make windows of {timeframe}: {}{more}", columns.join(", ")));
+            }
+        }
+        if self.fill != Fill::None {
+            step("fill windows without rows".into());
+        }
+    }
+
+    /// How time is cut into windows of this length.
+    pub(super) fn windows(&self, timeframe: Timeframe) -> Windows {
+        Windows { timeframe, zone: self.zone, calendar: self.calendar.clone() }
+    }
+
+    /// What is read of each series, and the columns of the answer. `rights` are the series that are joined.
     #[allow(clippy::type_complexity)] // Two lists, each of one reader.
-    pub(super) fn sources(&self, series: Vec<SeriesInfo>) -> Result<(Vec<Source>, Vec<(String, FieldType)>)> {
-        let known: BTreeSet<String> =
-            series.iter().flat_map(|info| info.fields.iter().map(|(name, _)| name.clone())).collect();
+    pub(super) fn sources(
+        &self,
+        series: Vec<SeriesInfo>,
+        rights: Option<&Rights>,
+    ) -> Result<(Vec<Source>, Vec<(String, FieldType)>)> {
+        let mut known = BTreeSet::new();
         let mut columns = Columns::default();
         let mut sources = Vec::with_capacity(series.len());
         for info in series {
-            let source = self.source(info)?;
-            let gives: Vec<(&str, FieldType)> = match self.work {
-                Work::Rows => source
-                    .info
-                    .fields
-                    .iter()
-                    .filter(|(name, _)| self.fields.as_ref().is_none_or(|f| f.contains(name)))
-                    .map(|(name, of)| (name.as_str(), *of))
-                    .collect(),
-                _ => source.specs.iter().map(|s| (s.output.as_str(), s.of)).collect(),
-            };
-            for (name, of) in gives {
-                columns.add(name, of, &source.info)?;
+            let (source, fields) = self.source(info, rights)?;
+            let stored = source.info.fields.len();
+            for (at, (name, of)) in fields.iter().enumerate() {
+                let chosen = match &self.fields {
+                    _ if at >= stored => true,
+                    Some(chosen) => chosen.contains(name),
+                    None => self.levels.is_none(),
+                };
+                if matches!(self.work, Work::Rows) && chosen {
+                    columns.add(name, *of, &source.info, at >= stored)?;
+                }
             }
+            for spec in &source.specs {
+                columns.add(&spec.output, spec.of, &source.info, false)?;
+            }
+            known.extend(fields.into_iter().map(|(name, _)| name));
             sources.push(source);
         }
         if sources.is_empty() {
@@ -173,50 +247,83 @@ impl Plan {
         Ok((sources, columns.in_order(&self.work, self.fields.as_deref())))
     }
 
-    fn source(&self, info: SeriesInfo) -> Result<Source> {
+    /// What is read of a series, and the fields that its rows have then: those that are stored, what is computed of its
+    /// levels, and those of the series that is joined to it.
+    #[allow(clippy::type_complexity)] // As above.
+    fn source(
+        &self,
+        info: SeriesInfo,
+        rights: Option<&Rights>,
+    ) -> Result<(Source, Vec<(String, FieldType)>)> {
+        let mut fields = info.fields.clone();
+        let mut read = Vec::new();
+        if let Some(levels) = &self.levels {
+            levels.fits(&info)?;
+            read = levels.needs();
+            fields.extend(levels.gives());
+        }
+        let right = match (&self.joining, rights) {
+            (Some(joining), Some(rights)) => {
+                joining.partner(&SeriesInfo { fields: fields.clone(), ..info.clone() }, rights)?
+            }
+            _ => None,
+        };
+        fields.extend(right.iter().flat_map(|r| r.columns.iter().map(|(_, name, of)| (name.clone(), *of))));
         let specs = match &self.work {
             Work::Rows => Vec::new(),
             Work::Resample(timeframe) => self.resampled(&info, timeframe)?,
-            Work::Window(_, aggregates) => {
-                let mut specs = Vec::with_capacity(aggregates.len());
-                for aggregate in aggregates {
-                    let Some((_, of)) = info.fields.iter().find(|(name, _)| *name == aggregate.field) else {
-                        continue;
-                    };
-                    let gives = aggregate.function.gives(*of).ok_or_else(|| {
-                        Error::invalid(format!(
-                            "the {} of `{}` of `{}` does not exist: the field is a {of}",
-                            aggregate.function.name(),
-                            aggregate.field,
-                            info.key
-                        ))
-                        .hint("of strings and booleans there are `first`, `last` and `count`")
-                    })?;
-                    if self.fill == Fill::Linear && matches!(gives, FieldType::Boolean | FieldType::String) {
-                        return Err(Error::invalid(format!(
-                            "`{}` is a {gives}, and there is no line between two of them",
-                            aggregate.column()
-                        ))
-                        .hint("use the fill `previous` or `null`"));
-                    }
-                    specs.push(Spec {
-                        q: aggregate.q.unwrap_or_default(),
-                        output: aggregate.column(),
-                        input: aggregate.field.clone(),
-                        function: aggregate.function,
-                        of: gives,
-                    });
-                }
-                specs
+            Work::Window(_, aggregates) => self.aggregated(&info, aggregates, &fields)?,
+        };
+        let scan = match (&self.work, &self.fields) {
+            (Work::Rows, None) if self.levels.is_none() => None,
+            (Work::Rows, chosen) => Some(read.into_iter().chain(chosen.iter().flatten().cloned()).collect()),
+            (Work::Resample(_) | Work::Window(..), _) => {
+                let stored = |name: &String| info.fields.iter().any(|(field, _)| field == name);
+                let inputs = specs.iter().map(|s| s.input.clone()).filter(stored).chain(read);
+                Some(inputs.collect::<BTreeSet<_>>().into_iter().collect())
             }
         };
-        let scan = match &self.work {
-            Work::Rows => self.fields.clone(),
-            Work::Resample(_) | Work::Window(..) => {
-                Some(specs.iter().map(|s| s.input.clone()).collect::<BTreeSet<_>>().into_iter().collect())
+        // Aggregates of what is joined alone are of every row.
+        let scan = scan.filter(|fields: &Vec<String>| !fields.is_empty() || right.is_none());
+        Ok((Source { info, scan, specs, right }, fields))
+    }
+
+    fn aggregated(
+        &self,
+        info: &SeriesInfo,
+        aggregates: &[super::Aggregate],
+        fields: &[(String, FieldType)],
+    ) -> Result<Vec<Spec>> {
+        let mut specs = Vec::with_capacity(aggregates.len());
+        for aggregate in aggregates {
+            let Some((_, of)) = fields.iter().find(|(name, _)| *name == aggregate.field) else {
+                continue;
+            };
+            let gives = aggregate.function.gives(*of).ok_or_else(|| {
+                Error::invalid(format!(
+                    "the {} of `{}` of `{}` does not exist: the field is a {of}",
+                    aggregate.function.name(),
+                    aggregate.field,
+                    info.key
+                ))
+                .hint("of strings and booleans there are `first`, `last` and `count`")
+            })?;
+            if self.fill == Fill::Linear && matches!(gives, FieldType::Boolean | FieldType::String) {
+                return Err(Error::invalid(format!(
+                    "`{}` is a {gives}, and there is no line between two of them",
+                    aggregate.column()
+                ))
+                .hint("use the fill `previous` or `null`"));
             }
-        };
-        Ok(Source { info, scan, specs })
+            specs.push(Spec {
+                q: aggregate.q.unwrap_or_default(),
+                output: aggregate.column(),
+                input: aggregate.field.clone(),
+                function: aggregate.function,
+                of: gives,
+            });
+        }
+        Ok(specs)
     }
 
     fn resampled(&self, info: &SeriesInfo, target: &Timeframe) -> Result<Vec<Spec>> {
@@ -229,6 +336,13 @@ impl Plan {
                 .hint(format!(
                     "choose a timeframe that is a multiple of `{source}`, or another measurement"
                 )));
+            }
+            if self.calendar.as_ref().is_some_and(|c| !source.parse().is_ok_and(|bars| c.is_filled_by(&bars)))
+            {
+                return Err(Error::invalid(format!(
+                    "bars of `{source}` do not begin with the session of `{measurement}`"
+                ))
+                .hint("choose a measurement with shorter bars, so that one begins when the session opens"));
             }
         }
         let has = |name: &str| info.fields.iter().any(|(field, _)| field == name);
@@ -249,11 +363,14 @@ impl Plan {
 #[derive(Debug, Default)]
 struct Columns {
     types: HashMap<String, (FieldType, String)>,
+    /// What is computed and joined, which follows the others in its own order.
+    after: Vec<String>,
 }
 
 impl Columns {
-    fn add(&mut self, name: &str, of: FieldType, info: &SeriesInfo) -> Result<()> {
+    fn add(&mut self, name: &str, of: FieldType, info: &SeriesInfo, after: bool) -> Result<()> {
         let Some((have, other)) = self.types.get_mut(name) else {
+            self.after.extend(after.then(|| name.to_string()));
             self.types.insert(name.to_string(), (of, info.key.to_string()));
             return Ok(());
         };
@@ -279,14 +396,18 @@ impl Columns {
             Work::Rows | Work::Resample(_) => fields.map(<[String]>::to_vec),
         };
         let names = asked.unwrap_or_else(|| {
-            let mut names: Vec<String> = self.types.keys().cloned().collect();
+            let mut names: Vec<String> =
+                self.types.keys().filter(|n| !self.after.contains(n)).cloned().collect();
             names.sort_by_cached_key(|name| {
                 (FIELD_ORDER.iter().position(|f| f == name).unwrap_or(FIELD_ORDER.len()), name.clone())
             });
             names
         });
+        let after: &[String] = if matches!(work, Work::Rows) { &self.after } else { &[] };
         names
-            .into_iter()
+            .iter()
+            .chain(after.iter().filter(|n| !names.contains(n)))
+            .cloned()
             .filter_map(|name| self.types.get(&name).map(|(of, _)| *of).map(|of| (name, of)))
             .collect()
     }
@@ -306,7 +427,7 @@ fn quantile(a: &super::Aggregate) -> Result<()> {
     }
 }
 
-fn no_repeats(place: &str, names: impl Iterator<Item = String>) -> Result<()> {
+pub(super) fn no_repeats(place: &str, names: impl Iterator<Item = String>) -> Result<()> {
     let mut seen = BTreeSet::new();
     for name in names {
         if !seen.insert(name.clone()) {
@@ -316,7 +437,7 @@ fn no_repeats(place: &str, names: impl Iterator<Item = String>) -> Result<()> {
     Ok(())
 }
 
-fn unknown_field(field: &str, known: &BTreeSet<String>) -> Error {
+pub(super) fn unknown_field(field: &str, known: &BTreeSet<String>) -> Error {
     let mut shown: Vec<&str> = known.iter().take(SHOWN_FIELDS_MAX).map(String::as_str).collect();
     if known.len() > SHOWN_FIELDS_MAX {
         shown.push("…");

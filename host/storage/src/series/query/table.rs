@@ -11,6 +11,8 @@ pub struct Table {
     pub frame: Frame,
     /// There were more rows than the limit.
     pub truncated: bool,
+    /// Where the next page goes on (`after` of the same query), if there were more rows than the limit.
+    pub next: Option<String>,
 }
 
 impl Table {
@@ -26,10 +28,13 @@ impl Table {
 /// "rows":2,"truncated":false}`
 impl Serialize for Table {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("Table", 3)?;
+        let mut out = serializer.serialize_struct("Table", 3 + usize::from(self.next.is_some()))?;
         out.serialize_field("columns", &Columns(&self.frame))?;
         out.serialize_field("rows", &self.frame.len())?;
         out.serialize_field("truncated", &self.truncated)?;
+        if let Some(next) = &self.next {
+            out.serialize_field("next", next)?;
+        }
         out.end()
     }
 }

@@ -7,9 +7,11 @@ pub(super) use absorb::can_sum_up;
 use super::ast::{Aggregate, Function};
 use super::columns::Builder;
 use crate::error::{Error, Result};
-use crate::series::kinds::{Bar, Kind, Timeframe};
+use crate::series::kinds::{Bar, Calendar, Kind, Timeframe};
 use crate::series::{Budget, Column, FieldType, Frame, FrameStream, Value, Values};
 use chrono_tz::Tz;
+use std::cell::Cell;
+use std::sync::Arc;
 
 /// Rows that are looked at one by one for the end of a window before the search halves.
 const NEAR_ROWS: usize = 16;
@@ -92,20 +94,43 @@ impl Shape {
     }
 }
 
+/// How time is cut into windows.
+#[derive(Debug, Clone)]
+pub(super) struct Windows {
+    pub(super) timeframe: Timeframe,
+    pub(super) zone: Tz,
+    /// Windows are parts of its sessions, or whole ones.
+    pub(super) calendar: Option<Arc<Calendar>>,
+}
+
+impl Windows {
+    /// The window that holds `time`, or the next one, where it is in no session. `None`: there is none any more.
+    pub(super) fn from(&self, time: i64) -> Option<Bar> {
+        match &self.calendar {
+            None => Some(self.timeframe.bar_at(time, self.zone)),
+            Some(calendar) => calendar.bar_from(self.timeframe, time),
+        }
+    }
+
+    /// The window of a row, which is in a session.
+    fn of(&self, time: i64) -> Bar {
+        self.from(time).unwrap_or_else(|| self.timeframe.bar_at(time, self.zone))
+    }
+}
+
 /// Rows of one series, in ascending time, become one row per window that has a value.
 #[derive(Debug)]
 pub(super) struct Fold {
-    timeframe: Timeframe,
-    zone: Tz,
+    windows: Windows,
     accumulators: Vec<Accumulator>,
     times: Vec<i64>,
     open: Option<Bar>,
 }
 
 impl Fold {
-    pub(super) fn new(timeframe: Timeframe, zone: Tz, specs: Vec<Spec>) -> Self {
+    pub(super) fn new(windows: Windows, specs: Vec<Spec>) -> Self {
         let accumulators = specs.into_iter().map(Accumulator::new).collect();
-        Self { timeframe, zone, accumulators, times: Vec::new(), open: None }
+        Self { windows, accumulators, times: Vec::new(), open: None }
     }
 
     /// Windows that are finished.
@@ -154,7 +179,7 @@ impl Fold {
             return Ok(bar.end);
         }
         self.close()?;
-        let bar = self.timeframe.bar_at(time, self.zone);
+        let bar = self.windows.of(time);
         self.open = Some(bar);
         Ok(bar.end)
     }
@@ -411,13 +436,13 @@ pub(crate) fn windows_of(
     aggregates: Option<&[Aggregate]>,
     budget: &Budget,
 ) -> Result<Frame> {
-    let mut fold = Fold::new(timeframe, zone, Vec::new());
+    let mut fold = Fold::new(Windows { timeframe, zone, calendar: None }, Vec::new());
     let mut shape = None;
-    let mut rows = 0;
+    let rows = Cell::new(0);
     for frame in stream {
         let frame = frame?;
         budget.check()?;
-        count_rows(&mut rows, frame.len() as u64, budget)?;
+        count_rows(&rows, frame.len() as u64, budget)?;
         if frame.is_empty() {
             continue;
         }
@@ -444,10 +469,12 @@ pub(crate) fn windows_of(
 }
 
 /// Counts rows read against the budget.
-pub(super) fn count_rows(rows: &mut u64, more: u64, budget: &Budget) -> Result<()> {
-    *rows = rows.saturating_add(more);
+pub(super) fn count_rows(rows: &Cell<u64>, more: u64, budget: &Budget) -> Result<()> {
+    rows.set(rows.get().saturating_add(more));
     match budget.rows_max {
-        Some(max) if *rows > max => Err(Error::limit("the rows read", max, "narrow the range of the query")),
+        Some(max) if rows.get() > max => {
+            Err(Error::limit("the rows read", max, "narrow the range of the query"))
+        }
         _ => Ok(()),
     }
 }
