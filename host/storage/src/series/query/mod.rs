@@ -15,8 +15,8 @@ mod window;
 mod tests;
 
 pub use ast::{Aggregate, Fill, Function, Query, TagFilter, Time, Window};
-pub(in crate::series) use columns::{Builder, chosen};
 pub(crate) use columns::with_values;
+pub(in crate::series) use columns::{Builder, chosen};
 pub use execute::{BATCH_ROWS, Sink, execute, execute_for, execute_into};
 pub(crate) use filter::Filters;
 pub use filter::{FILTER_VALUES_MAX, FILTERS_MAX, REGEX_BYTES_MAX};

@@ -7,8 +7,8 @@ mod fuzz;
 mod model;
 mod pieces;
 mod rules;
-mod stuck;
 mod space;
+mod stuck;
 mod threads;
 
 use super::{EmbeddedEngine, EngineOptions};
