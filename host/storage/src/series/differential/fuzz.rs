@@ -77,6 +77,10 @@ fn query() {
         let Ok(query) = serde_json::from_slice::<Query>(&text) else { return false };
         let again = serde_json::to_vec(&query).unwrap();
         assert_eq!(serde_json::from_slice::<Query>(&again).unwrap(), query, "it reads as it was written");
+        if query.as_known_at.is_some() {
+            // The revisions answer it, which stand in front of the engine.
+            return false;
+        }
         let budget = Budget::default();
         let whole = execute(&engine, &query, &budget, ROWS_MAX);
         let mut rows = 0;
