@@ -177,6 +177,9 @@ fn refused(error: rusqlite::Error) -> Error {
     };
     let mended = match &error {
         E::MultipleStatement => Error::invalid("there are several statements").hint("send one at a time"),
+        E::Empty => {
+            Error::invalid("the statement asks for nothing").hint("such as `SELECT name FROM skills`")
+        }
         E::NulError(_) => Error::invalid("the statement has a NUL"),
         E::SqlInputError { error: cause, msg, offset, .. } => match cause.code {
             // An error of the statement itself: no table, no column, a word too many.
