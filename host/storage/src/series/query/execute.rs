@@ -1,13 +1,14 @@
 //! The one executor: streams the frames of an engine's `scan` and keeps only rows of the answer, or of one batch of it.
 
-use super::asof::Join;
 use super::ast::{Fill, Query};
 use super::columns::{Builder, chosen, reverse, with_values};
 use super::cursor::Cursor;
 use super::explain::{Trace, micros};
 use super::fill::{self, Filling};
 use super::filter::Filter;
-use super::plan::{Plan, Source, Work};
+use super::join::Join;
+use super::plan::{Plan, Work};
+use super::sources::Source;
 use super::table::Table;
 use super::window::{Fold, Windows, can_sum_up, count_rows};
 use crate::error::{Error, Kind, Result};

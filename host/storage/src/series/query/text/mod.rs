@@ -9,6 +9,7 @@ mod parse;
 mod print;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use parse::parse;
 pub use print::to_text;
