@@ -5,6 +5,7 @@ mod conformance;
 pub mod coverage;
 pub mod csv_import;
 pub mod embedded;
+pub mod flux_query;
 pub mod influx;
 pub mod kinds;
 pub mod line_protocol;
