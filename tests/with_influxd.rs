@@ -1,5 +1,7 @@
 //! Against a real InfluxDB 2.
 
+mod flux;
+
 use crate::recorded;
 use crate::support::{Host, bars, times_of};
 use serde_json::{Value, json};

@@ -7,6 +7,7 @@ mod backup;
 mod body;
 mod exchange;
 mod files;
+mod flux;
 mod guard;
 mod health;
 mod metrics;
@@ -52,6 +53,7 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/health", get(health::health))
         .route("/metrics", get(metrics::show))
         .route("/api/v2/write", post(write::influx))
+        .route("/api/v2/query", post(flux::query))
         .route("/v1/host", get(health::host))
         .route("/v1/verify", post(backup::verify))
         .route("/v1/series", get(series::list))

@@ -8,6 +8,7 @@ pub mod csv_import;
 mod differential;
 pub mod embedded;
 pub mod exchange;
+pub mod flux_query;
 pub mod influx;
 pub mod kinds;
 pub mod line_protocol;

@@ -1,6 +1,7 @@
 //! The door to the series: checks the caller, the limits and the disk, then asks the engine.
 
 use super::coverage::{self, Coverage, CoverageQuery};
+use super::flux_query::{self, FluxQuery, TableSink};
 use super::line_protocol::{self, Precision};
 use super::query::{self, Explanation, Query, Sessions, Table};
 use super::revisions::{Recorder, Rules};
@@ -281,6 +282,27 @@ impl SeriesStore {
         };
         *sessions = Some(Sessions::Given(session.clone()));
         Ok(())
+    }
+
+    /// Answers a query in Flux table by table, from what the caller may read; a bucket in which nothing is, is not found.
+    pub fn flux(
+        &self,
+        caller: &Caller,
+        query: &FluxQuery,
+        budget: &Budget,
+        sink: &mut TableSink<'_>,
+    ) -> Result<()> {
+        self.may_look(caller)?;
+        let readable = |key: &SeriesKey| caller.may_read_series(&key.bucket, &key.measurement).is_ok();
+        for bucket in query.buckets().filter(|b| **b != self.bucket) {
+            let of = Selector { bucket: Some(bucket.into()), ..Selector::default() };
+            if !self.engine.list(&of)?.iter().any(|info| readable(&info.key)) {
+                return Err(Error::not_found(format!("could not find bucket \"{}\"", bucket.escape_debug()))
+                    .hint("a bucket is there once something was written to it"));
+            }
+        }
+        let budget = self.budget(budget);
+        flux_query::run(self.engine.as_ref(), query, &budget, self.limits.query_rows, &readable, sink)
     }
 
     /// The host's own deadline, or a nearer one.
