@@ -66,6 +66,10 @@ pub fn ask(db: &Arc<Database>, caller: &Caller, query: &SqlQuery, budget: &Budge
     if query.sql.len() > SQL_BYTES_MAX {
         return Err(Error::limit("the statement", format!("{SQL_BYTES_MAX} bytes"), "shorten it"));
     }
+    // SQLite would take it for the end, and answer half of what was asked.
+    if query.sql.contains('\0') {
+        return Err(Error::invalid("the statement has a NUL"));
+    }
     let mut connection = db.connection()?;
     guard(&mut connection, budget)?;
     run(&connection, &query.sql, limit).map_err(|e| match e.kind() {
@@ -180,7 +184,6 @@ fn refused(error: rusqlite::Error) -> Error {
         E::Empty => {
             Error::invalid("the statement asks for nothing").hint("such as `SELECT name FROM skills`")
         }
-        E::NulError(_) => Error::invalid("the statement has a NUL"),
         E::SqlInputError { error: cause, msg, offset, .. } => match cause.code {
             // An error of the statement itself: no table, no column, a word too many.
             C::Unknown if msg.starts_with("not authorized") => denied(msg),

@@ -63,7 +63,7 @@ async fn influxdbs_errors_in_its_own_form() {
     assert_eq!(code(&host.tcp("POST", WRITE, None, "m v=1 1").await), (401, "unauthorized".into()));
     assert_eq!(code(&host.tcp("POST", WRITE, Some(&read), "m v=1 1").await), (403, "forbidden".into()));
     assert_eq!(code(&host.tcp("GET", WRITE, Some(&write), "").await), (405, "method not allowed".into()));
-    assert_eq!(code(&host.tcp("POST", "/api/v2/query", Some(&write), "").await), (404, "not found".into()));
+    assert_eq!(code(&host.tcp("POST", "/api/v2/tasks", Some(&write), "").await), (404, "not found".into()));
     let precision = "/api/v2/write?precision=h";
     assert_eq!(code(&host.tcp("POST", precision, Some(&write), "m v=1 1").await), (400, "invalid".into()));
     assert_eq!(host.tcp("POST", WRITE, Some(&write), bars(100)).await.status, 204);
