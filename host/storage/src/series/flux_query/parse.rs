@@ -73,7 +73,7 @@ impl Parser<'_> {
             Some(Token::Sign(s)) => format!("`{s}` stands"),
             Some(_) => "a value stands".to_string(),
         };
-        Error::invalid(format!("error @{at}: {got} where {wanted} is expected"))
+        Error::invalid(format!("error @{at}: {got} where {wanted} is expected")).hint(super::SUBSET)
     }
 
     fn need(&mut self, sign: &str) -> Result<()> {

@@ -42,6 +42,12 @@ pub fn shown_time(ns: i64) -> String {
     DateTime::<Utc>::from_timestamp_nanos(ns).to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }
 
+/// A span of time, of which `m` is minutes as in a timeframe.
+pub(super) fn span_of(text: &str) -> Result<Span> {
+    let minutes = text.strip_suffix('m').filter(|n| n.ends_with(|c: char| c.is_ascii_digit()));
+    minutes.map_or_else(|| text.to_string(), |n| format!("{n} min")).parse()
+}
+
 /// What is added to the present, in nanoseconds: nothing, or a sign and a span, of which `m` is minutes as in a timeframe.
 fn relative(text: &str) -> Option<i64> {
     let text = text.trim();
@@ -50,9 +56,7 @@ fn relative(text: &str) -> Option<i64> {
         (_, Some(span)) => (1, span.trim()),
         _ => return text.is_empty().then_some(0),
     };
-    let minutes = span.strip_suffix('m').filter(|n| n.ends_with(|c: char| c.is_ascii_digit()));
-    let span = minutes.map_or_else(|| span.to_string(), |n| format!("{n} min"));
-    Some(span.parse::<Span>().ok()?.as_nanos_i64().saturating_mul(sign))
+    Some(span_of(span).ok()?.as_nanos_i64().saturating_mul(sign))
 }
 
 /// A date, perhaps with a time of day, without an offset.

@@ -3,6 +3,7 @@
 use super::super::ast::{
     Aggregate, Asof, Book, Direction, Fill, Function, Query, Sessions, TagFilter, Time, Window,
 };
+use super::super::time::span_of;
 use super::TEXT_BYTES_MAX;
 use super::lex::Token;
 use super::words::Parser;
@@ -275,7 +276,7 @@ impl Parser<'_> {
                 let at = self.at;
                 let span = self.length("a span, such as 5s")?;
                 let said = |e: Error| self.lexer.error(at, e.message());
-                asof.tolerance = Some(span.parse().map_err(said)?);
+                asof.tolerance = Some(span_of(&span).map_err(said)?);
             } else if self.take("BACKWARD")? {
                 asof.direction = Direction::Backward;
             } else if self.take("FORWARD")? {

@@ -273,6 +273,14 @@ fn query() -> impl Strategy<Value = Query> {
         })
 }
 
+#[test]
+fn a_minute_is_written_as_in_a_timeframe() {
+    let within = |span: &str| parse(&format!("SELECT * FROM a ASOF JOIN b WITHIN {span}")).unwrap();
+    assert_eq!(within("1m"), within("60s"));
+    assert_eq!(within("'1 min'"), within("60s"));
+    assert!(parse("SELECT * FROM a ASOF JOIN b WITHIN 1x").is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
