@@ -5,6 +5,8 @@ mod answer;
 mod audit;
 mod backup;
 mod body;
+mod buckets;
+mod delete;
 mod exchange;
 mod files;
 mod flux;
@@ -50,10 +52,15 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
     let gate = guard::Gate { app: app.clone(), door };
     Router::new()
         .route("/ping", get(health::ping))
+        .route("/ready", get(health::ready))
         .route("/health", get(health::health))
         .route("/metrics", get(metrics::show))
         .route("/api/v2/write", post(write::influx))
         .route("/api/v2/query", post(flux::query))
+        .route("/api/v2/delete", post(delete::influx))
+        .route("/api/v2/buckets", get(buckets::list).post(buckets::make))
+        .route("/api/v2/buckets/{id}", get(buckets::show))
+        .route("/api/v2/orgs", get(buckets::orgs))
         .route("/v1/host", get(health::host))
         .route("/v1/verify", post(backup::verify))
         .route("/v1/series", get(series::list))

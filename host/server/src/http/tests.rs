@@ -2,6 +2,7 @@
 
 mod content;
 mod gates;
+mod influx;
 mod nouns;
 mod rows;
 

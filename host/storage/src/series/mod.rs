@@ -1,5 +1,6 @@
 //! Time series: one small trait, two engines, one executor.
 
+pub mod buckets;
 #[cfg(test)]
 mod conformance;
 pub mod coverage;

@@ -18,6 +18,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use face::stored;
 pub use plan::{FluxQuery, PIPELINES_MAX, STAGES_MAX};
 pub use run::run;
 pub use table::{Fixed, Head, HeadColumn, Of, Part, TableSink};
