@@ -15,6 +15,7 @@ mod main_job;
 mod plugins;
 mod recorded;
 mod surfaces;
+mod tail;
 mod targets;
 mod with_influxd;
 mod with_node;

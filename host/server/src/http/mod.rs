@@ -23,6 +23,7 @@ mod settings;
 mod skills;
 mod sql;
 mod table;
+mod tail;
 mod time;
 mod tokens;
 mod write;
@@ -69,6 +70,7 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/v1/series/coverage", post(series::coverage))
         .route("/v1/series/query", get(series::query_of).post(series::query))
         .route("/v1/series/explain", post(series::explain))
+        .route("/v1/series/tail", get(tail::tail))
         .route("/v1/series/write", post(write::lines))
         .route("/v1/series/import", post(write::import))
         .route("/v1/series/export", get(exchange::export).post(exchange::export_of))

@@ -5,6 +5,7 @@ mod gates;
 mod influx;
 mod nouns;
 mod rows;
+mod tail;
 
 use super::{Door, router};
 use crate::app::App;
