@@ -21,3 +21,4 @@ mod with_influxd;
 mod with_node;
 mod with_python;
 mod with_s3;
+mod with_telegraf;
