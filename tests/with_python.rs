@@ -1,19 +1,25 @@
 //! The trader's side in Python: ten lines of plain HTTP, and the unmodified `influxdb-client`.
 
 use crate::support::{Host, root};
+use std::path::PathBuf;
 use std::process::Command;
 
 fn python(host: &Host, script: &str, token: &str) -> String {
+    python_with(host, root().join(script), token, &[])
+}
+
+fn python_with(host: &Host, script: PathBuf, token: &str, envs: &[(&str, &str)]) -> String {
     let python = std::env::var_os("SHIPHOLD_PYTHON")
         .expect("SHIPHOLD_PYTHON: run `cargo xtask peers` and then `cargo xtask test`");
     let out = Command::new(python)
-        .arg(root().join(script))
+        .arg(&script)
         .env("SHIPHOLD_URL", host.url(""))
         .env("SHIPHOLD_TOKEN", token)
+        .envs(envs.iter().copied())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(out.status.success(), "{script}: {text}{}", String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{}: {text}{}", script.display(), String::from_utf8_lossy(&out.stderr));
     text
 }
 
@@ -45,6 +51,20 @@ fn joins_are_those_of_pandas() {
     let token = host.token("trader", "write");
     let printed = python(&host, "tests/python/merge_asof.py", &token);
     assert!(printed.contains("38400 cells are the same"), "{printed}");
+}
+
+#[test]
+fn the_unmodified_influxdb_client_writes_frames_queries_and_finds_buckets() {
+    let mut host = Host::new();
+    host.serve();
+    let token = host.token("trader", "write");
+    let admin = host.token("owner", "admin");
+    let script = root().join("tests/python/influxdb_client_all.py");
+    let printed = python_with(&host, script, &token, &[("SHIPHOLD_ADMIN", &admin)]);
+    for story in ["batching", "frames", "records", "buckets", "errors", "deletions"] {
+        assert!(printed.contains(&format!("{story} ok")), "{printed}");
+    }
+    assert_eq!(host.rows("bar.1m.SPY"), 1_000);
 }
 
 /// A plugin of a component that was built of Python.

@@ -42,7 +42,7 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
-    /// Build and cache what only tests and benchmarks need: a real influxd, S3 server and restic, packages of Python and Node.js.
+    /// Build and cache what only tests and benchmarks need: a real influxd, S3 server, restic and Telegraf, packages of Python and Node.js.
     Peers,
     /// Measure, beside baselines in the same run.
     Bench {

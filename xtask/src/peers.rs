@@ -11,6 +11,7 @@ use std::process::Command;
 const INFLUXD: &str = "influxd-2.7.12";
 const S3: &str = "versitygw-1.8.0";
 const RESTIC: &str = "restic-0.18.1";
+const TELEGRAF: &str = "telegraf-1.37.2";
 
 /// Where peers are kept.
 fn folder() -> PathBuf {
@@ -40,6 +41,11 @@ pub fn restic() -> Option<PathBuf> {
 const OF_TESTS: &str = "tests/python/requirements.txt";
 /// Packages of Python that the benchmarks measure.
 const OF_BENCHES: &str = "benches/series/requirements.txt";
+
+/// The real Telegraf, which writes to the host, if it has been built.
+pub fn telegraf() -> Option<PathBuf> {
+    Some(folder().join(TELEGRAF).join("telegraf")).filter(|p| p.is_file())
+}
 
 /// The Python of the virtual environment with the packages of `tests/python/requirements.txt`, if it is complete.
 pub fn python(root: &Path) -> Option<PathBuf> {
@@ -144,6 +150,7 @@ pub fn install(root: &Path) -> Result<()> {
         ("influxd", influxd()),
         ("s3", s3()),
         ("restic", restic()),
+        ("telegraf", telegraf()),
         ("python", python(root)),
         ("node", node),
     ];

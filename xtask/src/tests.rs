@@ -15,7 +15,7 @@ enum Outcome {
 }
 
 /// Parts that `--require` can name.
-const PARTS: [&str; 4] = ["influxd", "python", "node", "s3"];
+const PARTS: [&str; 5] = ["influxd", "python", "node", "s3", "telegraf"];
 /// Steps that run what the workspace builds.
 const PROGRAMS: &[&str] = &[
     "xtask",
@@ -29,6 +29,7 @@ const PROGRAMS: &[&str] = &[
     "python",
     "node",
     "s3",
+    "telegraf",
 ];
 
 pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
@@ -39,6 +40,7 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
     let python = peers::python(root);
     let (s3, restic) = (peers::s3(), peers::restic());
     let node = peers::node(root);
+    let telegraf = peers::telegraf();
     let with_peers = |mut command: Command| {
         command.env("SHIPHOLD_GUESTS", guests_folder(root));
         if let Some(influxd) = &influxd {
@@ -46,6 +48,9 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
         }
         if let Some(python) = &python {
             command.env("SHIPHOLD_PYTHON", python);
+        }
+        if let Some(telegraf) = &telegraf {
+            command.env("SHIPHOLD_TELEGRAF", telegraf);
         }
         if let Some(s3) = &s3 {
             command.env("SHIPHOLD_S3", s3);
@@ -123,6 +128,7 @@ pub fn run(root: &Path, require: &[String], only: Option<&str>) -> Result<()> {
         steps::must(built::linted(&mut cargo(&plugin)))?;
         scenarios_of("s3")
     });
+    report.part("telegraf", telegraf.is_some(), require, || scenarios_of("telegraf"));
     report.finish()
 }
 

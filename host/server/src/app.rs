@@ -8,7 +8,7 @@ use shiphold_storage::{DataLayer, Error, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, watch};
 
 /// The state of a host, or of a command that found none and opened the stores itself.
 pub(crate) struct App {
@@ -19,6 +19,8 @@ pub(crate) struct App {
     pub counters: Counters,
     /// One permit for each request that is served.
     pub requests: Arc<Semaphore>,
+    /// Becomes true when the host ends: answers without an end of their own end then.
+    pub ending: watch::Sender<bool>,
     /// This program, which compiles components as a child.
     exe: PathBuf,
     /// Loaded at the start of a host; a command that needs no plugin compiles none.
@@ -35,6 +37,7 @@ impl App {
             started_at: now_ns(),
             counters: Counters::default(),
             requests,
+            ending: watch::channel(false).0,
             exe,
             plugins: OnceCell::new(),
         }))

@@ -57,7 +57,7 @@ async fn serve(layer: Arc<DataLayer>, begin: Instant) -> Result<()> {
     };
     // The lock of the data folder is ours: a socket that is there is a dead host's.
     let socket = Socket::bind(&manifest.host.data.join(SOCKET))?;
-    let (stop, stopped) = watch::channel(false);
+    let stopped = app.ending.subscribe();
     let mut connections = Connections::new(&app, &stopped);
     connections.open(socket.listener, Door::Socket);
     let url = tcp.as_ref().and_then(|t| t.local_addr().ok()).map(|at| format!("http://{at}"));
@@ -91,7 +91,7 @@ async fn serve(layer: Arc<DataLayer>, begin: Instant) -> Result<()> {
         ends.wait().await;
         std::process::exit(EXIT_AT_ONCE);
     });
-    stop.send_replace(true);
+    app.ending.send_replace(true);
     drop(socket.file);
     if !connections.end(GRACE_MAX).await {
         tracing::warn!(after = ?GRACE_MAX, "requests under way were cut off; none of them was acknowledged");

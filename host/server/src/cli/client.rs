@@ -211,7 +211,7 @@ impl Client {
 }
 
 impl Failure {
-    fn hinted(mut self, hint: &str) -> Self {
+    pub(crate) fn hinted(mut self, hint: &str) -> Self {
         self.hint = Some(hint.into());
         self
     }

@@ -1,6 +1,7 @@
 //! `shiphold series …`
 
 mod query;
+mod tail;
 
 use super::client::{Client, with_query};
 use super::input;
@@ -22,6 +23,8 @@ pub(crate) enum Verb {
     Latest(Choice),
     /// Rows, resampled bars, or windows with aggregates
     Query(Box<Query>),
+    /// Rows as they are written, until Ctrl-C
+    Tail(tail::Tail),
     /// Bars from a CSV file with a header: date or time, open, high, low, close, volume
     Import {
         file: PathBuf,
@@ -120,6 +123,7 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
             if out.json { out.json(&v) } else { latest(&v, out) }
         }
         Verb::Query(q) => query::run(*q, client, out).await?,
+        Verb::Tail(t) => tail::run(t, client, out).await?,
         Verb::Coverage { choice, start, end, every, longer_than, session } => {
             let body = json!({
                 "bucket": choice.bucket, "measurement": choice.measurement, "tags": choice.tags,

@@ -16,6 +16,7 @@ use chrono::DateTime;
 use csv::{Dialect, Encoder};
 use serde::Deserialize;
 use shiphold_storage::schema::now_ns;
+use shiphold_storage::series::buckets;
 use shiphold_storage::series::flux_query::FluxQuery;
 use shiphold_storage::{Caller, Scope};
 use std::sync::Arc;
@@ -90,6 +91,7 @@ pub(super) async fn query(
     let layer = app.layer.clone();
     let rows = answer::written(CSV, move |out| {
         out.last_words(csv::last_words);
+        buckets::require(&layer, &caller, query.buckets())?;
         let mut encoder = Encoder::new(dialect);
         layer.series().flux(&caller, &query, &budget, &mut |part| {
             out.begin();

@@ -25,7 +25,7 @@ const SECRET_BYTES_MAX: usize = 256;
 /// Seconds for which a browser may remember what an origin may do.
 const PREFLIGHT_S: u64 = 600;
 /// Where a request is answered without a token, and without a permit: a probe must learn that the host is busy.
-const OPEN: [&str; 2] = ["/health", "/ping"];
+const OPEN: [&str; 3] = ["/health", "/ping", "/ready"];
 /// What an allowed web page may send and read.
 const PAGE_SENDS: &str =
     "authorization, content-type, content-encoding, accept, range, if-none-match, x-shiphold-metadata";

@@ -7,10 +7,12 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 use shiphold_storage::disk::Level;
 use shiphold_storage::{Caller, DataLayer, Scope};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The protocol that is spoken here, in the form that clients read; what stands behind the `+` says who speaks it.
 const INFLUXDB_VERSION: &str = concat!("v2.7.0+shiphold.", env!("CARGO_PKG_VERSION"));
@@ -78,6 +80,42 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> impl IntoResponse {
     (status, axum::Json(body))
 }
 
+/// `GET /ready`: what is served at all is ready, for the stores were opened before.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> impl IntoResponse {
+    let started = DateTime::from_timestamp_nanos(app.started_at).to_rfc3339_opts(SecondsFormat::Nanos, true);
+    axum::Json(json!({ "status": "ready", "started": started, "up": go_duration(app.started.elapsed()) }))
+}
+
+/// A span as Go writes it: `1h2m3.5s`, `403.568691ms`.
+fn go_duration(span: Duration) -> String {
+    let ns = span.as_nanos();
+    let short = |unit: u128, name: &str| {
+        let digits = format!("{:0width$}", ns % unit, width = unit.ilog10() as usize);
+        let fraction = digits.trim_end_matches('0');
+        let point = if fraction.is_empty() || unit == 1 { String::new() } else { format!(".{fraction}") };
+        format!("{}{point}{name}", ns / unit)
+    };
+    match ns {
+        0 => "0s".into(),
+        1..1_000 => short(1, "ns"),
+        1_000..1_000_000 => short(1_000, "µs"),
+        1_000_000..1_000_000_000 => short(1_000_000, "ms"),
+        _ => {
+            let (hours, minutes) = (span.as_secs() / 3_600, span.as_secs() / 60 % 60);
+            let rest = Duration::new(span.as_secs() % 60, span.subsec_nanos()).as_nanos();
+            let digits = format!("{:09}", rest % 1_000_000_000);
+            let fraction = digits.trim_end_matches('0');
+            let point = if fraction.is_empty() { String::new() } else { format!(".{fraction}") };
+            let seconds = format!("{}{point}s", rest / 1_000_000_000);
+            match (hours, minutes) {
+                (0, 0) => seconds,
+                (0, m) => format!("{m}m{seconds}"),
+                (h, m) => format!("{h}h{m}m{seconds}"),
+            }
+        }
+    }
+}
+
 pub(super) async fn host(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Answer {
     let (uptime_s, started_at) = (app.started.elapsed().as_secs(), app.started_at);
     answer::json(&app, move |layer| {
@@ -90,4 +128,25 @@ pub(super) async fn host(State(app): State<Arc<App>>, Extension(caller): Extensi
         }))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_as_go_writes_them() {
+        for (ns, text) in [
+            (0, "0s"),
+            (1, "1ns"),
+            (1_500, "1.5µs"),
+            (403_568_691, "403.568691ms"),
+            (1_000_000_000, "1s"),
+            (61_500_000_000, "1m1.5s"),
+            (3_600_000_000_000, "1h0m0s"),
+            (90_061_000_000_001, "25h1m1.000000001s"),
+        ] {
+            assert_eq!(go_duration(Duration::from_nanos(ns)), text);
+        }
+    }
 }

@@ -5,6 +5,8 @@ mod answer;
 mod audit;
 mod backup;
 mod body;
+mod buckets;
+mod delete;
 mod exchange;
 mod files;
 mod flux;
@@ -21,6 +23,7 @@ mod settings;
 mod skills;
 mod sql;
 mod table;
+mod tail;
 mod time;
 mod tokens;
 mod write;
@@ -50,10 +53,15 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
     let gate = guard::Gate { app: app.clone(), door };
     Router::new()
         .route("/ping", get(health::ping))
+        .route("/ready", get(health::ready))
         .route("/health", get(health::health))
         .route("/metrics", get(metrics::show))
         .route("/api/v2/write", post(write::influx))
         .route("/api/v2/query", post(flux::query))
+        .route("/api/v2/delete", post(delete::influx))
+        .route("/api/v2/buckets", get(buckets::list).post(buckets::make))
+        .route("/api/v2/buckets/{id}", get(buckets::show))
+        .route("/api/v2/orgs", get(buckets::orgs))
         .route("/v1/host", get(health::host))
         .route("/v1/verify", post(backup::verify))
         .route("/v1/series", get(series::list))
@@ -62,6 +70,7 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/v1/series/coverage", post(series::coverage))
         .route("/v1/series/query", get(series::query_of).post(series::query))
         .route("/v1/series/explain", post(series::explain))
+        .route("/v1/series/tail", get(tail::tail))
         .route("/v1/series/write", post(write::lines))
         .route("/v1/series/import", post(write::import))
         .route("/v1/series/export", get(exchange::export).post(exchange::export_of))

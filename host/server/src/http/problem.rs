@@ -94,6 +94,10 @@ impl Problem {
             StatusCode::CONFLICT => (self.status, "conflict"),
             StatusCode::PAYLOAD_TOO_LARGE => (self.status, "request too large"),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => (self.status, "invalid"),
+            // A name that is taken.
+            StatusCode::UNPROCESSABLE_ENTITY if self.code == Kind::Conflict.code() => {
+                (self.status, "conflict")
+            }
             StatusCode::UNPROCESSABLE_ENTITY => (self.status, "unprocessable entity"),
             StatusCode::REQUEST_TIMEOUT
             | StatusCode::SERVICE_UNAVAILABLE

@@ -2,8 +2,10 @@
 
 mod content;
 mod gates;
+mod influx;
 mod nouns;
 mod rows;
+mod tail;
 
 use super::{Door, router};
 use crate::app::App;

@@ -1,5 +1,6 @@
 //! Time series: one small trait, two engines, one executor.
 
+pub mod buckets;
 #[cfg(test)]
 mod conformance;
 pub mod coverage;
@@ -19,6 +20,7 @@ pub mod pieces;
 pub mod query;
 pub(crate) mod revisions;
 pub mod store;
+pub mod tail;
 
 pub use model::{
     Budget, Column, FieldType, Frame, Latest, LatestField, ScanCounters, Selector, SeriesInfo, SeriesKey,

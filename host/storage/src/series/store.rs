@@ -5,6 +5,7 @@ use super::flux_query::{self, FluxQuery, TableSink};
 use super::line_protocol::{self, Precision};
 use super::query::{self, Explanation, Query, Sessions, Table};
 use super::revisions::{Recorder, Rules};
+use super::tail::{self, History, Tail, Wanted};
 use super::{
     Budget, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest, Selector,
     SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport, csv_import, exchange, kinds,
@@ -284,7 +285,8 @@ impl SeriesStore {
         Ok(())
     }
 
-    /// Answers a query in Flux table by table, from what the caller may read; a bucket in which nothing is, is not found.
+    /// Answers a query in Flux table by table, from what the caller may read. Of a bucket that is none there are no tables:
+    /// `buckets::require` tells.
     pub fn flux(
         &self,
         caller: &Caller,
@@ -294,15 +296,64 @@ impl SeriesStore {
     ) -> Result<()> {
         self.may_look(caller)?;
         let readable = |key: &SeriesKey| caller.may_read_series(&key.bucket, &key.measurement).is_ok();
-        for bucket in query.buckets().filter(|b| **b != self.bucket) {
-            let of = Selector { bucket: Some(bucket.into()), ..Selector::default() };
-            if !self.engine.list(&of)?.iter().any(|info| readable(&info.key)) {
-                return Err(Error::not_found(format!("could not find bucket \"{}\"", bucket.escape_debug()))
-                    .hint("a bucket is there once something was written to it"));
-            }
-        }
         let budget = self.budget(budget);
         flux_query::run(self.engine.as_ref(), query, &budget, self.limits.query_rows, &readable, sink)
+    }
+
+    /// Hears of every row that is written to the series of a pattern from now on; with `from`, beside that the rows from that
+    /// time on that are there now, and none of them twice. With InfluxDB as the engine a row that is written while those are
+    /// read may come with them too.
+    pub fn tail(
+        &self,
+        caller: &Caller,
+        bucket: Option<&str>,
+        measurement: &str,
+        from: Option<i64>,
+        budget: &Budget,
+    ) -> Result<(Tail, History)> {
+        let bucket = bucket.unwrap_or(&self.bucket).to_string();
+        if measurement.is_empty() {
+            return Err(Error::invalid("nothing says which series to listen to")
+                .hint("give a measurement, such as `bar.1m.*`; `*` means every one"));
+        }
+        caller.may_read_series(&bucket, measurement)?;
+        let wanted = Wanted { bucket, measurement: measurement.into(), caller: caller.clone() };
+        let history = || match from {
+            Some(from) => self.history(&wanted, from, budget),
+            None => Ok(History::new()),
+        };
+        let tails = self.recorder.tails();
+        // A scan of the embedded engine is of the moment at which it begins; InfluxDB is asked when rows are taken, and must not
+        // keep writers waiting.
+        if self.engine.capabilities().maintained_here {
+            tails.listen(wanted.clone(), history)
+        } else {
+            let (tail, ()) = tails.listen(wanted.clone(), || Ok(()))?;
+            Ok((tail, history()?))
+        }
+    }
+
+    fn history(&self, wanted: &Wanted, from: i64, budget: &Budget) -> Result<History> {
+        let of = Selector {
+            bucket: Some(wanted.bucket.clone()),
+            measurement: Some(wanted.measurement.clone()),
+            tags: Vec::new(),
+        };
+        let range = TimeRange { start: from, end: i64::MAX };
+        let mut series = self.engine.list(&of)?;
+        series.retain(|info| info.max_time.is_some_and(|t| t >= from) && wanted.takes(&info.key));
+        if series.len() > tail::HISTORY_SERIES_MAX {
+            return Err(Error::limit(
+                format!("the history of {} series", series.len()),
+                format!("{} series", tail::HISTORY_SERIES_MAX),
+                "choose fewer with the pattern, or leave `from` out",
+            ));
+        }
+        let open = |info: SeriesInfo| {
+            let rows = self.engine.scan(&info.key, range, None, budget)?;
+            Ok((info.key, rows))
+        };
+        series.into_iter().map(open).collect()
     }
 
     /// The host's own deadline, or a nearer one.
@@ -432,7 +483,7 @@ impl SeriesStore {
     }
 }
 
-fn check_bucket(bucket: &str) -> Result<()> {
+pub(super) fn check_bucket(bucket: &str) -> Result<()> {
     let ok = (1..=BUCKET_BYTES_MAX).contains(&bucket.len())
         && !bucket.starts_with('_')
         // A grant is a pattern over `bucket/measurement`: a slash would let one bucket pass for another.

@@ -3,6 +3,7 @@
 
 use crate::series::SeriesKey;
 use crate::series::kinds::{self, Kind};
+use std::collections::BTreeSet;
 
 /// A series as an answer shows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +65,28 @@ impl Face {
     }
 }
 
+/// What to delete when a client names a measurement and tags as it writes them: each stored measurement that is meant, with the
+/// tags that it keeps. `None` as the measurement is every one.
+pub fn stored(
+    series: &[SeriesKey],
+    measurement: Option<&str>,
+    tags: &[(String, String)],
+) -> Vec<(String, Vec<(String, String)>)> {
+    let mut found = BTreeSet::new();
+    for key in series {
+        let asks_for = |name: &str| measurement == Some(name);
+        let meant = |face: &Face| {
+            measurement.is_none_or(|m| m == face.measurement)
+                && tags.iter().all(|(tag, value)| face.tag(tag) == Some(value))
+        };
+        if Face::all(key, &asks_for).iter().any(meant) {
+            let kept = tags.iter().filter(|(tag, _)| key.tag(tag).is_some()).cloned().collect();
+            found.insert((key.measurement.clone(), kept));
+        }
+    }
+    found.into_iter().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +109,32 @@ mod tests {
         assert_eq!(faces("cpu", &[("host", "a")], "cpu"), ["cpu,host=a"]);
         assert_eq!(faces("bar", &[("symbol", "A")], "bar"), ["bar,symbol=A"]);
         assert_eq!(faces("book.A", &[("symbol", "B")], ""), ["book.A,symbol=B"]);
+    }
+
+    #[test]
+    fn what_a_client_names_is_found_where_it_is_stored() {
+        let key = |measurement: &str, tags: &[(&str, &str)]| {
+            let tags = tags.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            SeriesKey::new("b", measurement, tags).unwrap()
+        };
+        let all = [
+            key("bar.1m.A", &[]),
+            key("bar.1m.A", &[("venue", "X")]),
+            key("bar.5m.A", &[]),
+            key("bar.1m.B", &[]),
+            key("cpu", &[("host", "a")]),
+        ];
+        let of = |measurement, tags: &[(&str, &str)]| {
+            let tags: Vec<_> = tags.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            let found = stored(&all, measurement, &tags);
+            found.iter().map(|(m, tags)| format!("{m} {}", tags.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Some("bar"), &[("symbol", "A")]), ["bar.1m.A 0", "bar.5m.A 0"]);
+        assert_eq!(of(Some("bar"), &[("symbol", "A"), ("venue", "X")]), ["bar.1m.A 1"]);
+        assert_eq!(of(Some("bar.1m.A"), &[]), ["bar.1m.A 0"]);
+        assert_eq!(of(None, &[("host", "a")]), ["cpu 1"]);
+        assert_eq!(of(None, &[]).len(), 4);
+        assert!(of(Some("cpu"), &[("host", "b")]).is_empty());
     }
 
     /// What a line is mapped to shows itself as the line.

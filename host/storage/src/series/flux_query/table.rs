@@ -160,7 +160,7 @@ impl Growing {
 }
 
 /// The rows of a frame that a mask keeps.
-pub(super) fn kept(frame: Frame, keep: &[bool]) -> Frame {
+pub(in crate::series) fn kept(frame: Frame, keep: &[bool]) -> Frame {
     if keep.iter().all(|k| *k) {
         return frame;
     }

@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::rollups::Watch;
 use crate::schema::now_ns;
 use crate::series::pieces::{PieceStream, Within};
+use crate::series::tail::Tails;
 use clock::{Clock, Ticket};
 use known::Known;
 use names::{hidden, hidden_bucket, is_hidden};
@@ -46,6 +47,8 @@ pub(crate) struct Recorder {
     rules: Rules,
     /// What must be noted before late rows are written.
     watch: Arc<Watch>,
+    /// Who hears of what is written.
+    tails: Arc<Tails>,
     clock: Clock,
     /// Held by a writer from its look to its write.
     stripes: Vec<Mutex<Newest>>,
@@ -64,11 +67,16 @@ impl Recorder {
             engine,
             rules,
             watch,
+            tails: Arc::default(),
             clock: Clock::default(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             seeded: Mutex::default(),
             pruned: Mutex::default(),
         })
+    }
+
+    pub(crate) fn tails(&self) -> &Arc<Tails> {
+        &self.tails
     }
 
     /// The engine itself, with what is recorded.
@@ -263,11 +271,14 @@ impl SeriesEngine for Recorder {
                 .hint("write to another bucket"));
         }
         let _turn = self.watch.enter(&batch)?;
-        if batch.series.iter().any(|(k, _)| self.is_watched(k)) {
-            self.record(batch)
+        let telling = self.tails.enter(&batch);
+        let report = if batch.series.iter().any(|(k, _)| self.is_watched(k)) {
+            self.record(batch)?
         } else {
-            self.engine.write(batch)
-        }
+            self.engine.write(batch)?
+        };
+        telling.tell(&report, self.engine.as_ref());
+        Ok(report)
     }
 
     fn scan(
