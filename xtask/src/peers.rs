@@ -140,6 +140,8 @@ pub fn install(root: &Path) -> Result<()> {
     steps::must(Command::new("bash").arg(root.join("peers/s3/build.sh")).arg(folder.join(S3)))?;
     steps::say("restic: the real one (a minute the first time)");
     steps::must(Command::new("bash").arg(root.join("peers/restic/build.sh")).arg(folder.join(RESTIC)))?;
+    steps::say("telegraf: the real one, with the plugins that the tests use (a minute the first time)");
+    steps::must(Command::new("bash").arg(root.join("peers/telegraf/build.sh")).arg(folder.join(TELEGRAF)))?;
     install_python(root, OF_TESTS)?;
     steps::say("node: packages of peers/javascript");
     if node(root).is_none() {
