@@ -3,6 +3,10 @@
 
 use crate::support::{Said, binary, guests};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Projects of the same name build into one folder: another test's would take the place of a component before it is read.
+static BUILDING: Mutex<()> = Mutex::new(());
 
 /// A folder to work in, and the program in it.
 struct Desk {
@@ -19,6 +23,7 @@ impl Desk {
     }
 
     fn run(&self, args: &[&str]) -> Said {
+        let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut command = binary();
         command.args(args).current_dir(self.dir.path());
         // Beside the guests, whose dependencies are the same; and what they needed is in the registry's cache.

@@ -141,6 +141,10 @@ async fn one(
         return copied.map(|()| bytes);
     }
     tokio::fs::rename(&partial, to).await.map_err(wrong(to))?;
+    // The name is durable when its folder is.
+    let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let handle = tokio::fs::File::open(folder).await.map_err(wrong(folder))?;
+    handle.sync_all().await.map_err(wrong(folder))?;
     Ok(bytes)
 }
 
