@@ -129,10 +129,15 @@ pub fn host(recorded: &Value) -> (Host, String) {
     let mut host = Host::new();
     host.serve();
     let token = host.token("feed", "write");
+    fill(&host, &token, recorded);
+    (host, token)
+}
+
+/// Writes the lines.
+pub fn fill(host: &Host, token: &str, recorded: &Value) {
     let path = format!("/api/v2/write?org=o&bucket={BUCKET}&precision=ns");
     let lines = recorded["lines"].as_str().unwrap();
-    assert_eq!(host.http("POST", &path, Some(&token), lines.as_bytes()).status, 204);
-    (host, token)
+    assert_eq!(host.http("POST", &path, Some(token), lines.as_bytes()).status, 204);
 }
 
 /// What the host says to a case.

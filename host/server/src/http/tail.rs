@@ -16,7 +16,7 @@ use serde_json::json;
 use shiphold_storage::schema::now_ns;
 use shiphold_storage::series::tail::{self, History, Tail, TailEvent};
 use shiphold_storage::series::{Frame, SeriesKey, Value};
-use shiphold_storage::{Caller, Error, Result};
+use shiphold_storage::{Caller, Error, Kind, Result};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +112,7 @@ enum Over {
 
 impl From<Error> for Over {
     fn from(e: Error) -> Self {
-        Self::Failed(e)
+        if e.kind() == Kind::Cancelled { Self::Gone } else { Self::Failed(e) }
     }
 }
 
