@@ -10,6 +10,7 @@ pub mod error;
 pub mod files;
 pub mod http_grant;
 pub mod layer;
+mod locks;
 pub mod manifest;
 pub mod plugins;
 pub mod retention;

@@ -36,6 +36,7 @@ mod verify;
 
 use self::core::Core;
 use crate::error::Result;
+use crate::locks::{lock, read, write};
 use crate::manifest;
 use crate::series::pieces::{PieceStream, Within};
 use crate::series::{
@@ -44,7 +45,7 @@ use crate::series::{
 };
 use crate::sqlite::{Database, Synchronous};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 /// How the engine's file is opened.
@@ -161,16 +162,4 @@ impl SeriesEngine for EmbeddedEngine {
     fn verify(&self, budget: &Budget) -> Result<Vec<Fault>> {
         self.core.verify(budget)
     }
-}
-
-// A panic while one of these is held leaves whole values behind: each is changed in single steps, after the
-// transaction that it mirrors.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }

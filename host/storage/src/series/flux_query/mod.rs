@@ -21,7 +21,6 @@ mod tests;
 pub use face::stored;
 pub use plan::{FluxQuery, PIPELINES_MAX, STAGES_MAX};
 pub use run::run;
-pub(super) use table::kept;
 pub use table::{Fixed, Head, HeadColumn, Of, Part, TableSink};
 pub use token::{QUERY_BYTES_MAX, TOKENS_MAX};
 pub use value::Given;

@@ -5,8 +5,9 @@ use super::filter::Test;
 use super::pivot::{Field, Pivoted};
 use super::plan::{FluxQuery, Pipeline, Stage};
 use super::stage::{About, Flow, Frames, some};
-use super::table::{Head, Part, TableSink, VALUE, kept};
+use super::table::{Head, Part, TableSink, VALUE};
 use crate::error::{Error, Kind, Result};
+use crate::series::query;
 use crate::series::query::Function;
 use crate::series::{
     Budget, Column, FieldType, Frame, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange,
@@ -263,7 +264,7 @@ fn with_value(frame: Frame, field: &str) -> Frame {
     let valid = column.valid.clone();
     let frame = Frame { times, columns: vec![Column { name: VALUE.into(), ..column }] };
     match valid {
-        Some(valid) => kept(frame, &valid),
+        Some(valid) => query::chosen(frame, &valid),
         None => frame,
     }
 }

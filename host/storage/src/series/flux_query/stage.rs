@@ -4,8 +4,9 @@ use super::face::Face;
 use super::filter::Test;
 use super::fold::{self, Fold};
 use super::plan::{Stage, Window};
-use super::table::{Growing, VALUE, kept, picked};
+use super::table::{Growing, VALUE, picked};
 use crate::error::{Error, Result};
+use crate::series::query;
 use crate::series::query::{Function, Joined};
 use crate::series::{FieldType, Frame, Value};
 use std::cmp::Ordering;
@@ -85,7 +86,7 @@ impl<'a> Flow<'a> {
                 let frames = self.frames.map(move |frame| {
                     frame.map(|f| {
                         let keep = test.rows(about.face, about.field, &f);
-                        kept(f, &keep)
+                        query::chosen(f, &keep)
                     })
                 });
                 Flow { frames: some(frames), ..self }

@@ -159,15 +159,6 @@ impl Growing {
     }
 }
 
-/// The rows of a frame that a mask keeps.
-pub(in crate::series) fn kept(frame: Frame, keep: &[bool]) -> Frame {
-    if keep.iter().all(|k| *k) {
-        return frame;
-    }
-    let rows = keep.iter().enumerate().filter(|(_, k)| **k).map(|(at, _)| at);
-    picked(&frame, rows)
-}
-
 /// Rows of a frame by their numbers.
 pub(super) fn picked(frame: &Frame, rows: impl Iterator<Item = usize> + Clone) -> Frame {
     let columns = frame.columns.iter().map(|column| {

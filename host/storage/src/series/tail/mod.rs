@@ -173,7 +173,7 @@ fn without_conflicts(frame: Frame, known: &HashMap<String, FieldType>) -> Frame 
     }
     let refused = |row: usize| bad.iter().any(|at| frame.columns.get(*at).is_some_and(|c| c.is_valid(row)));
     let keep: Vec<bool> = (0..frame.len()).map(|row| !refused(row)).collect();
-    super::flux_query::kept(frame, &keep)
+    super::query::chosen(frame, &keep)
 }
 
 /// Somebody listens, until it is dropped.

@@ -34,6 +34,7 @@ pub(super) use target::Target;
 use self::core::Core;
 use super::lines;
 use crate::error::{Error, Kind, Result};
+use crate::locks::{lock, read, write};
 use crate::series::{
     Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest,
     Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
@@ -41,7 +42,7 @@ use crate::series::{
 use head::Waiting;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -51,16 +52,6 @@ const FETCHED_BYTES_MAX: usize = 256 << 20;
 const LIST_WAIT_MAX: Duration = Duration::from_secs(2);
 /// What was set aside that `verify` names one by one.
 const NAMED_MAX: u64 = 100;
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-fn read<T>(of: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    of.read().unwrap_or_else(PoisonError::into_inner)
-}
-fn write<T>(of: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    of.write().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// An InfluxDB server behind an outbox.
 #[derive(Debug)]
