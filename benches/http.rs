@@ -1,123 +1,118 @@
-//! Line protocol over HTTP into the real binary: client and server share the machine's cores.
+//! Line protocol over HTTP into the real binary, and into a real InfluxDB beside it: client and server share the machine's cores.
 
-use crate::data;
-use crate::machine::memory_mib;
+use crate::data::{self, BEGIN_NS};
+use crate::host::{Body, Host, Server, influxd};
+use crate::machine::{self, memory_mib};
 use crate::{Run, Table};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-const BATCH_LINES: usize = 10_000;
+const CONNECTIONS: [usize; 3] = [1, 2, 4];
+const BATCH_LINES: [usize; 2] = [1_000, 10_000];
+/// Bytes of a line, about: what the disk is asked in comparison with a point.
+const PAGE_BYTES: usize = 4_096;
 
 pub fn run(run: &Run, table: &mut Table) {
-    let dir = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut manifest = format!("[http]\nlisten = \"127.0.0.1:{port}\"\n");
-    if let Some(guests) = std::env::var_os("SHIPHOLD_GUESTS") {
-        let component = Path::new(&guests).join("retention.wasm");
-        manifest.push_str(&format!(
-            "[plugins.retention]\ncomponent = \"{}\"\nworld = \"retention-policy\"\n[plugins.retention.grants.series]\nread = [\"*/*\"]\n",
-            component.display()
-        ));
-    }
-    std::fs::write(dir.path().join("shiphold.toml"), manifest).unwrap();
-    let command = |args: &[&str]| {
-        let mut c = Command::new(env!("CARGO_BIN_EXE_shiphold"));
-        c.current_dir(dir.path()).args(args).stdin(Stdio::null());
-        c
-    };
-    let token = command(&["--json", "tokens", "create", "bench", "--scope", "write"]).output().unwrap();
-    let token: serde_json::Value = serde_json::from_slice(&token.stdout).unwrap();
-    let token = token["token"].as_str().unwrap();
-    let log = std::fs::File::create(dir.path().join("log")).unwrap();
-    let mut host = Host(command(&["serve"]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
-    let mut connection = Connection::open(port);
+    let host = Host::start();
     std::thread::sleep(Duration::from_secs(2));
-    let (rest, _) = memory_mib(host.0.id());
+    let (rest, _) = memory_mib(host.pid());
     table.cost("host at rest, example plugin loaded", "MiB", rest, None, "60");
+    let influxd = influxd();
+    let mut servers = vec![host.server()];
+    match &influxd {
+        Some(server) => servers.push(Server::of_influxd(server)),
+        None => table.note("InfluxDB 2 is left out: run `cargo xtask peers` once"),
+    }
+    let per_symbol = run.size(50_000, 1_000);
+    let lines = per_symbol * data::SYMBOLS;
+    let raw = machine::synced_writes_per_s(host.folder(), PAGE_BYTES);
+    table.note(format!(
+        "{lines} lines of bars for each figure, made and packed before the clock starts; each batch is durable when answered, of both \
+         servers. The clients share the cores with the server. The disk does {raw:.0} writes with fdatasync of {PAGE_BYTES} bytes a second."
+    ));
+    let mut bars = data::bars(per_symbol);
+    let mut sent = 0;
+    for batch in BATCH_LINES {
+        for packed in [false, true] {
+            for connections in CONNECTIONS {
+                let texts = data::bodies(&bars, batch);
+                let bodies: Vec<Body> = texts.iter().map(|text| Body::new(text, packed)).collect();
+                let rates: Vec<f64> = servers
+                    .iter()
+                    .map(|s| lines as f64 / write(s, &bodies, connections).as_secs_f64())
+                    .collect();
+                let (many, form) =
+                    (if connections == 1 { "" } else { "s" }, if packed { "gzip" } else { "plain" });
+                let what = format!("batches of {batch}, {form}, {connections} connection{many}");
+                let target = if batch == BATCH_LINES[1] { "1 M" } else { "" };
+                table.beside(&what, "lines/s", true, rates[0], &beside(&servers, &rates), target);
+                sent += lines;
+                // The same rows again would be stored once: move them on instead.
+                let span = per_symbol as i64 * data::MINUTE_NS;
+                bars.iter_mut().for_each(|b| b.times.iter_mut().for_each(|t| *t += span));
+            }
+        }
+    }
+    let (_, peak) = memory_mib(host.pid());
+    table.cost(&format!("peak of the host while {sent} rows came in"), "MiB", peak, None, "400");
+    for connections in [1, 4] {
+        let each: Vec<Vec<f64>> =
+            servers.iter().map(|s| points(s, connections, run.size(2_000, 100))).collect();
+        for (share, name) in [(50, "p50"), (99, "p99")] {
+            let of_share: Vec<f64> = each.iter().map(|all| all[all.len() * share / 100]).collect();
+            let many = if connections == 1 { "" } else { "s at once" };
+            let what = format!("a point, {connections} connection{many}, {name}");
+            table.beside(&what, "ms", false, of_share[0], &beside(&servers, &of_share), "");
+        }
+    }
+    table.cost("a write with fdatasync of that disk", "ms", 1e3 / raw, None, "");
+}
 
-    let per_symbol = run.size(50_000, 5_000);
-    let bodies = data::bodies(&data::bars(per_symbol), BATCH_LINES);
-    println!(
-        "\n{} lines in batches of {BATCH_LINES}, one connection, each batch durable when answered.",
-        per_symbol * data::SYMBOLS
-    );
+/// The peers with their figures: the first server is ours.
+fn beside<'a>(servers: &[Server], figures: &[f64]) -> Vec<(&'a str, f64)> {
+    servers.iter().map(|s| s.name).zip(figures.iter().copied()).skip(1).collect()
+}
+
+/// Sends all bodies, each connection the next one as soon as it is free.
+fn write(server: &Server, bodies: &[Body], connections: usize) -> Duration {
+    let next = AtomicUsize::new(0);
+    let mut open: Vec<_> = (0..connections).map(|_| server.connect()).collect();
     let begin = Instant::now();
-    for body in &bodies {
-        connection.post(token, body);
-    }
-    let rate = (per_symbol * data::SYMBOLS) as f64 / begin.elapsed().as_secs_f64();
-    table.rate("line protocol over HTTP", "lines/s", rate, None, "500,000");
-
-    if !run.quick {
-        // The same rows nine more times would be stored once: move them on instead.
-        let mut bars = data::bars(per_symbol);
-        for _ in 1..10 {
-            let span = per_symbol as i64 * data::MINUTE_NS;
-            bars.iter_mut().for_each(|b| b.times.iter_mut().for_each(|t| *t += span));
-            for body in data::bodies(&bars, BATCH_LINES) {
-                connection.post(token, &body);
-            }
+    std::thread::scope(|scope| {
+        for connection in &mut open {
+            scope.spawn(|| {
+                while let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    connection.write(body);
+                }
+            });
         }
-        let (_, peak) = memory_mib(host.0.id());
-        table.cost("peak of the host while 10 M rows came in", "MiB", peak, None, "400");
-    }
-    host.0.kill().unwrap();
+    });
+    begin.elapsed()
 }
 
-struct Host(Child);
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// One kept-alive connection.
-struct Connection {
-    stream: TcpStream,
-    reader: BufReader<TcpStream>,
-}
-
-impl Connection {
-    fn open(port: u16) -> Self {
-        let begin = Instant::now();
-        loop {
-            if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
-                stream.set_nodelay(true).unwrap();
-                let reader = BufReader::new(stream.try_clone().unwrap());
-                return Self { stream, reader };
-            }
-            assert!(begin.elapsed() < Duration::from_secs(20), "the host does not answer");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn post(&mut self, token: &str, body: &str) {
-        let head = format!(
-            "POST /api/v2/write?bucket=market HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {token}\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        self.stream.write_all(head.as_bytes()).unwrap();
-        self.stream.write_all(body.as_bytes()).unwrap();
-        let mut status = String::new();
-        self.reader.read_line(&mut status).unwrap();
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            self.reader.read_line(&mut line).unwrap();
-            if line == "\r\n" {
-                break;
-            }
-            if let Some(v) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = v.trim().parse().unwrap();
-            }
-        }
-        let mut answer = vec![0; length];
-        self.reader.read_exact(&mut answer).unwrap();
-        assert!(status.contains(" 204 "), "{status}{}", String::from_utf8_lossy(&answer));
-    }
+/// Milliseconds of writes of one point each, in order of length.
+fn points(server: &Server, connections: usize, rounds: usize) -> Vec<f64> {
+    let mut all: Vec<f64> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..connections)
+            .map(|client| {
+                scope.spawn(move || {
+                    let mut connection = server.connect();
+                    let one = |round: usize| {
+                        let time = BEGIN_NS + round as i64 * 1_000_000;
+                        let line = format!(
+                            "tick,symbol=POINT{connections}{client} price={round}.25,size=1 {time}\n"
+                        );
+                        let body = Body::new(&line, false);
+                        let begin = Instant::now();
+                        connection.write(&body);
+                        begin.elapsed().as_secs_f64() * 1e3
+                    };
+                    (0..rounds).map(one).collect::<Vec<f64>>()
+                })
+            })
+            .collect();
+        clients.into_iter().flat_map(|c| c.join().unwrap()).collect()
+    });
+    all.sort_by(f64::total_cmp);
+    all
 }

@@ -1,29 +1,31 @@
 //! What the figures were taken on, and what its disk can do.
 
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Prints processor, cores, memory, kernel and versions.
-pub fn describe() {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+/// Processor, cores, memory, kernel, version and day, and how busy the machine was with something else.
+pub fn describe() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
     let model = cpu
         .lines()
         .find_map(|l| l.strip_prefix("model name"))
         .map_or("unknown processor", |l| l.trim_start_matches([' ', '\t', ':']));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let memory_kib: u64 = memory
+    let memory_kib: u64 = read("/proc/meminfo")
         .lines()
         .find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok())
         .unwrap_or(0);
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!(
-        "{model}, {cores} cores, {} GiB, Linux {}, Shiphold {}",
+    let load = read("/proc/loadavg").split(' ').next().unwrap_or_default().to_string();
+    format!(
+        "{model}, {cores} cores, {} GiB, Linux {}, Shiphold {}, {}; load average {load} in the minute before.",
         memory_kib >> 20,
-        kernel.trim(),
-        env!("CARGO_PKG_VERSION")
-    );
+        read("/proc/sys/kernel/osrelease").trim(),
+        env!("CARGO_PKG_VERSION"),
+        chrono::Utc::now().format("%Y-%m-%d")
+    )
 }
 
 /// Writes of `bytes` followed by fdatasync that the disk does in a second.
@@ -54,13 +56,13 @@ pub fn median_ms(rounds: usize, mut f: impl FnMut()) -> f64 {
     all[all.len() / 2]
 }
 
-/// Bytes of every file below a folder.
+/// Bytes that the disk gave to every file below a folder.
 pub fn folder_bytes(dir: &Path) -> u64 {
     std::fs::read_dir(dir)
         .unwrap()
         .map(|e| {
             let path = e.unwrap().path();
-            if path.is_dir() { folder_bytes(&path) } else { path.metadata().map_or(0, |m| m.len()) }
+            if path.is_dir() { folder_bytes(&path) } else { path.metadata().map_or(0, |m| m.blocks() * 512) }
         })
         .sum()
 }

@@ -16,7 +16,7 @@ const NOW_NS: i64 = 1_782_000_000_000_000_000;
 
 pub fn run(run: &Run, table: &mut Table) {
     let Some(guests) = std::env::var_os("SHIPHOLD_GUESTS") else {
-        println!("\nThe plugins are not built: run through `cargo xtask bench`.");
+        table.note("The plugins are not built: run through `cargo xtask bench`.");
         return;
     };
     let component = Path::new(&guests).join("retention.wasm");
@@ -33,10 +33,10 @@ pub fn run(run: &Run, table: &mut Table) {
         let engines = if pool { Engines::new(&manifest.limits.plugins) } else { Engines::without_pool() };
         Arc::new(runtime.block_on(load(&engines, plugin, &cache, &Compiler::InProcess)).unwrap())
     };
-    println!(
-        "\nThe example policy, a component of {} bytes; {rounds} calls each.",
+    table.note(format!(
+        "The example policy, a component of {} bytes; {rounds} calls each.",
         component.metadata().unwrap().len()
-    );
+    ));
 
     let begin = Instant::now();
     let pooled = loaded(true);
@@ -44,7 +44,13 @@ pub fn run(run: &Run, table: &mut Table) {
     let begin = Instant::now();
     drop(loaded(true));
     let warm = begin.elapsed().as_secs_f64() * 1e3;
-    table.cost("load a plugin whose code is in the cache", "ms", warm, Some(("compiled anew", cold)), "");
+    table.cost_beside_itself(
+        "load a plugin whose code is in the cache",
+        "ms",
+        warm,
+        ("compiled anew", cold),
+        "",
+    );
     let plain = loaded(false);
 
     let empty: Arc<Vec<Summary>> = Arc::default();
@@ -58,13 +64,8 @@ pub fn run(run: &Run, table: &mut Table) {
     };
     let without = call(&plain, rounds, &empty, 0);
     let with = call(&pooled, rounds, &empty, 0);
-    table.cost(
-        "fresh instance and a call of `plan`, nothing stored",
-        "µs",
-        with,
-        Some(("without the pool", without)),
-        "100",
-    );
+    let what = "fresh instance and a call of `plan`, nothing stored";
+    table.cost_beside_itself(what, "µs", with, ("without the pool", without), "100");
 
     let again = runtime.block_on(async {
         let mut live = Live::new(&pooled, &layer).await.unwrap();
@@ -76,13 +77,8 @@ pub fn run(run: &Run, table: &mut Table) {
         }
         median(all)
     });
-    table.cost(
-        "a call of `plan` on an instance that is there",
-        "µs",
-        again,
-        Some(("fresh instance", with)),
-        "",
-    );
+    let what = "a call of `plan` on an instance that is there";
+    table.cost_beside_itself(what, "µs", again, ("fresh instance", with), "");
 
     points(run, table, &runtime, &Path::new(&guests).join("sums.wasm"));
     let many = Arc::new(series(1_000));
@@ -152,7 +148,7 @@ fn points(run: &Run, table: &mut Table, runtime: &tokio::runtime::Runtime, compo
     let (with, without) = (ask(&pooled, "given", &given), ask(&plain, "given", &given));
     let what = format!("{count} points into a guest that adds them up");
     table.cost(&what, "ms", with, Some(("natively, from memory", added)), "10");
-    table.cost(&what, "ms", with, Some(("without the pool", without)), "");
+    table.cost_beside_itself(&what, "ms", with, ("without the pool", without), "");
     let scanned = natively(&mut || {
         let fields = ["price".to_string()];
         let budget = Budget::default();
@@ -179,7 +175,7 @@ fn calls(
         runtime.block_on(median_us(rounds, async || instance(loaded, layer).await.unwrap()))
     };
     let (with, without) = (made(pooled), made(plain));
-    table.cost("a fresh instance", "µs", with, Some(("without the pool", without)), "20");
+    table.cost_beside_itself("a fresh instance", "µs", with, ("without the pool", without), "20");
     let called = runtime.block_on(async {
         let mut live = Live::new(pooled, layer).await.unwrap();
         live.nothing().await.unwrap();
@@ -191,7 +187,7 @@ fn calls(
         }
         median(all)
     });
-    table.cost("a call that does nothing", "µs", called, Some(("a fresh instance", with)), "2");
+    table.cost_beside_itself("a call that does nothing", "µs", called, ("a fresh instance", with), "2");
 }
 
 /// Rows of a batch that crosses.

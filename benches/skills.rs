@@ -89,10 +89,10 @@ pub fn run(run: &Run, table: &mut Table) {
         };
         skills.put(&Caller::Operator, new).unwrap();
     }
-    println!(
-        "\n{count} skills of twelve words each, put one by one ({:.0} a second, each durable).",
+    table.note(format!(
+        "{count} skills of twelve words each, put one by one ({:.0} a second, each durable).",
         count as f64 / begin.elapsed().as_secs_f64()
-    );
+    ));
     let questions = [
         "momentum breakout",
         "pullback in a bull regime",

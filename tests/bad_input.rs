@@ -139,3 +139,28 @@ fn a_manifest_with_many_faults_is_answered_once() {
     said.fails(2, &["gone.toml", "hint:"]);
     let _ = json!(null);
 }
+
+#[test]
+fn a_flipped_bit_in_the_name_of_a_series_is_named_and_nothing_takes_its_place() {
+    let mut host = Host::new();
+    host.serve();
+    let token = host.token("feed", "write");
+    let lines = "m,host=alpha v=1 1\nm,host=beta v=2 1\n";
+    assert_eq!(host.write_lines(&token, "market", lines).status, 204);
+    host.run(&["series", "seal"]).ok();
+    host.signal("TERM");
+    let file = host.data().join("series.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let at = bytes.windows(5).position(|w| w == b"alpha").unwrap();
+    bytes[at + 4] ^= 2;
+    std::fs::write(&file, bytes).unwrap();
+    host.run(&["verify"]).fails(1, &["market/m", "alphc", "does not match its checksum"]);
+    host.serve();
+    let list = host.run(&["series", "list"]);
+    assert!(list.ok().contains("beta") && !list.ok().contains("alph"), "{}", list.ok());
+    let refused = host.write_lines(&token, "market", "m,host=alpha v=3 2\n");
+    assert_eq!(refused.status, 500, "{refused:?}");
+    assert!(refused.body.contains("damaged in the catalogue"), "{refused:?}");
+    assert_eq!(host.write_lines(&token, "market", "m,host=beta v=3 2\nm,host=gamma v=3 2\n").status, 204);
+    assert_eq!(host.rows("m"), 3);
+}

@@ -169,3 +169,31 @@ fn gaps_are_found_and_filled_and_tags_choose_the_series() {
 fn query_of(host: &Host, more: &[&str]) -> serde_json::Value {
     host.run(&[&["--json", "series", "query", "--measurement", "bar.1m.AAPL"], more].concat()).json()
 }
+
+#[test]
+fn every_page_is_printed_as_one_answer_with_and_without_a_host() {
+    let mut host = Host::new();
+    host.serve();
+    let token = host.token("feed", "write");
+    assert_eq!(host.write_lines(&token, "market", &bars("AAPL", 1_700_000_000, 25_000)).status, 204);
+    for running in [true, false] {
+        if !running {
+            host.signal("TERM");
+        }
+        // Short pages say in their head where the next one begins, long ones behind their rows.
+        for limit in [9_000, 12_000] {
+            let text = format!("SELECT close FROM \"bar.1m.AAPL\" LIMIT {limit}");
+            let csv = host.run(&["series", "query", &text, "--format", "csv", "--all"]);
+            let lines: Vec<&str> = csv.ok().lines().collect();
+            assert_eq!((lines[0], lines.len()), ("time,close", 25_001), "{running}, {limit}");
+            assert!(lines[1..].is_sorted(), "{running}, {limit}");
+            let whole = host.run(&["series", "query", &text, "--format", "ndjson", "--all"]);
+            assert_eq!(whole.ok().matches("\"time\"").count(), 25_000, "{running}, {limit}");
+            assert_eq!(whole.ok().lines().count(), 25_000, "{running}, {limit}");
+            let page = host.run(&["series", "query", &text, "--format", "ndjson"]);
+            assert_eq!(page.ok().lines().count(), limit + 1);
+            assert!(page.ok().lines().last().unwrap().starts_with("{\"next\":\""));
+        }
+    }
+    host.run(&["series", "query", "SELECT * FROM m", "--all"]).fails(2, &["--format"]);
+}

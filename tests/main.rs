@@ -4,8 +4,12 @@
 
 mod support;
 
+mod audit;
 mod backup;
 mod bad_input;
+mod commits;
+mod decimals;
+mod exchange;
 mod flux;
 mod history;
 mod ingest;
@@ -14,6 +18,7 @@ mod kit;
 mod main_job;
 mod plugins;
 mod recorded;
+mod settings;
 mod surfaces;
 mod tail;
 mod targets;

@@ -122,6 +122,16 @@ fn a_host_over_influxdb_writes_queries_and_deletes() {
 }
 
 #[test]
+fn a_host_over_influxdb_keeps_prices_to_the_last_digit() {
+    let server = Influxd::start();
+    crate::decimals::story(host_over(&server));
+    // Whoever reads the server itself sees units.
+    let flux = json!({"query": "from(bucket: \"market\") |> range(start: 0) |> filter(fn: (r) => r._measurement == \"bar.1m.KO\" and r._field == \"close\")"});
+    let (status, said) = server.request("POST", "/api/v2/query?org=shiphold", &flux.to_string()).unwrap();
+    assert!(status == 200 && said.contains(",12345678901234567,"), "{status}: {said}");
+}
+
+#[test]
 fn a_host_outlives_an_outage_of_influxdb() {
     let mut server = Influxd::start();
     let mut host = host_over(&server);
@@ -152,4 +162,118 @@ fn a_host_starts_without_influxdb_and_finds_it_later() {
     server.restart();
     assert_eq!(host.write_lines(&token, "market", "m v=1 2").status, 204);
     assert_eq!(host.rows("m"), 2);
+}
+
+#[test]
+fn a_backup_goes_from_one_server_to_another() {
+    let server = Influxd::start();
+    let mut host = host_over(&server);
+    host.serve();
+    let token = host.token("feed", "write");
+    for symbol in ["AAPL", "MSFT"] {
+        assert_eq!(host.write_lines(&token, "market", &bars(symbol, 1_700_000_000, 500)).status, 204);
+    }
+    assert_eq!(host.write_lines(&token, "a%20b", "m,k=v text=\"two\nlines\",n=1i 5").status, 204);
+    let query = ["--json", "series", "query", "--measurement", "bar.1m.MSFT"];
+    let before = host.run(&query).json();
+    let to = host.path().join("backup");
+    let folder = to.to_str().unwrap();
+    let said = host.run(&["--json", "backup", "export", folder]).json();
+    assert_eq!(said["series_rows"], 1_001, "{said}");
+    host.run(&["backup", "check", folder]).ok();
+    host.kill_nine();
+    drop(server);
+
+    let second = Influxd::start();
+    let mut there = host_over(&second);
+    let data = there.data();
+    there.run(&["backup", "restore", folder, data.to_str().unwrap(), "--dry-run"]).ok();
+    assert!(!data.exists());
+    there.run(&["backup", "restore", folder, data.to_str().unwrap()]).ok();
+    there.serve();
+    assert_eq!(there.run(&query).json()["rows"], before["rows"]);
+    assert_eq!((there.rows("bar.1m.AAPL"), there.rows("bar.1m.MSFT"), there.rows("m")), (500, 500, 1));
+    // The tokens of the one host open the other.
+    assert_eq!(there.write_lines(&token, "market", "m v=1 1").status, 204);
+    there.run(&["verify"]).ok();
+    // A second one does not go into a server that is in use.
+    let third = host_over(&second);
+    let data = third.data();
+    third
+        .run(&["backup", "restore", folder, data.to_str().unwrap()])
+        .fails(1, &["is not empty", "hint: a restore never overwrites"]);
+}
+
+#[test]
+fn a_full_outbox_asks_writers_to_come_back_and_a_killed_host_loses_nothing() {
+    let mut server = Influxd::start();
+    let mut host = host_over(&server);
+    host.edit(|text| text.replace("token = \"influx\"", "token = \"influx\"\noutbox_max = \"1 MiB\""));
+    host.serve();
+    let token = host.token("feed", "write");
+    assert_eq!(host.write_lines(&token, "market", &bars("A", 1_700_000_000, 1)).status, 204);
+    assert_eq!(host.rows("bar.1m.A"), 1);
+    server.kill();
+    let mut taken = 1;
+    let full = loop {
+        let answer = host.write_lines(&token, "market", &bars("A", 1_700_000_000 + taken * 60, 1_000));
+        if answer.status != 204 {
+            break answer;
+        }
+        taken += 1_000;
+    };
+    assert!(taken > 3_000, "{taken}");
+    assert_eq!(full.status, 503, "{full:?}");
+    assert!(full.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1, "{full:?}");
+    assert!(full.body.contains("outbox is full") && full.body.contains("outbox_max"), "{full:?}");
+    // Killed in the middle of the outage, and started again: what was acknowledged waits, and no more fits.
+    host.kill_nine();
+    host.serve();
+    let again = host.write_lines(&token, "market", &bars("A", 1_700_000_000 + taken * 60, 1_000));
+    assert_eq!(again.status, 503, "{again:?}");
+    server.restart();
+    assert_eq!(host.rows("bar.1m.A"), taken as u64, "everything that was acknowledged, and nothing else");
+    // As soon as what waits is delivered there is room again.
+    let begin = std::time::Instant::now();
+    loop {
+        let again = host.write_lines(&token, "market", &bars("A", 1_700_000_000 + taken * 60, 1_000));
+        if again.status == 204 {
+            break;
+        }
+        assert!(again.status == 503 && begin.elapsed().as_secs() < 60, "{again:?}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(host.rows("bar.1m.A"), taken as u64 + 1_000);
+}
+
+#[test]
+fn buckets_are_shown_with_how_long_their_rows_are_kept() {
+    let server = Influxd::start();
+    make_bucket(&server, "others");
+    let mut host = host_over(&server).with("[series.influxdb2.retention]\nticks = \"30 d\"");
+    host.serve();
+    let token = host.token("feed", "write");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert_eq!(host.write_lines(&token, "ticks", &format!("m v=1 {now}")).status, 204);
+    assert_eq!(host.rows("m"), 1);
+    let said = host.run(&["--json", "series", "buckets"]).json();
+    let of = |name: &str| said.as_array().unwrap().iter().find(|b| b["name"] == name).unwrap().clone();
+    let month = 30 * 86_400;
+    assert_eq!(of("ticks"), json!({"name": "ticks", "keep_s": month, "declared_s": month}));
+    assert_eq!(of("others"), json!({"name": "others", "keep_s": null, "declared_s": null}));
+    let shown = host.run(&["series", "buckets"]);
+    let line = shown.ok().lines().find(|l| l.contains("ticks")).unwrap().to_string();
+    assert_eq!(line.matches("30 d").count(), 2, "{line}");
+    let listed = host.http("GET", "/api/v2/buckets?name=ticks", Some(&token), b"").json();
+    assert_eq!(listed["buckets"][0]["retentionRules"][0]["everySeconds"], month, "{listed}");
+    // Somebody changes it on the server.
+    let (_, all) = server.request("GET", "/api/v2/buckets?name=ticks", "").unwrap();
+    let all: Value = serde_json::from_str(&all).unwrap();
+    let body = json!({"retentionRules": [{"type": "expire", "everySeconds": 7 * 86_400}]}).to_string();
+    let path = format!("/api/v2/buckets/{}", all["buckets"][0]["id"].as_str().unwrap());
+    let (status, said) = server.request("PATCH", &path, &body).unwrap();
+    assert_eq!(status, 200, "{said}");
+    let faults = host.run(&["verify"]);
+    faults.fails(1, &[]);
+    assert!(faults.out.contains("bucket `ticks`") && faults.out.contains("for 1 w"), "{faults:?}");
 }

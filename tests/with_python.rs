@@ -67,6 +67,17 @@ fn the_unmodified_influxdb_client_writes_frames_queries_and_finds_buckets() {
     assert_eq!(host.rows("bar.1m.SPY"), 1_000);
 }
 
+#[test]
+fn exports_are_read_by_others_and_their_files_are_imported() {
+    let mut host = Host::new();
+    host.serve();
+    let token = host.token("trader", "write");
+    let printed = python(&host, "tests/python/read_exports.py", &token);
+    for story in ["exports", "round trips", "imports", "refusals"] {
+        assert!(printed.contains(&format!("{story} ok")), "{printed}");
+    }
+}
+
 /// A plugin of a component that was built of Python.
 fn python_plugin(name: &str, component: &str, tables: &str) -> String {
     let path = crate::support::guests().join(format!("{component}.wasm"));

@@ -30,17 +30,17 @@ pub fn config() -> manifest::Embedded {
 pub fn run(run: &Run, table: &mut Table) {
     let per_symbol = run.size(50_000, 5_000);
     let rows = per_symbol * SYMBOLS;
-    println!(
-        "\n{rows} one-minute bars ({SYMBOLS} symbols, 5 fields, steps of 0.01), one writer, batches of {BATCH_ROWS}, each durable when\n\
+    table.note(format!(
+        "{rows} one-minute bars ({SYMBOLS} symbols, 5 fields, steps of 0.01), one writer, batches of {BATCH_ROWS}, each durable when \
          acknowledged (SQLite: synchronous=FULL for both); page cache warm; median of several rounds."
-    );
+    ));
     let dir = tempfile::tempdir().unwrap();
     let raw = machine::synced_writes_per_s(dir.path(), BATCH_ROWS * 48);
-    println!(
+    table.note(format!(
         "The disk does {raw:.0} writes with fdatasync of {} KB a second: at most {:.1} M rows/s of raw columns.",
         BATCH_ROWS * 48 / 1000,
         raw * BATCH_ROWS as f64 / 1e6
-    );
+    ));
 
     let bars = data::bars(per_symbol);
     let base = Baseline::fill(dir.path(), &bars);

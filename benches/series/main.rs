@@ -6,6 +6,7 @@
 // A benchmark stops at the first thing that goes wrong: that is the message.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod answer;
 // `data` and `machine` are shared with the other program, and each uses a part of them.
 #[allow(dead_code)]
 #[path = "../data.rs"]
@@ -15,11 +16,13 @@ mod growth;
 #[allow(dead_code)]
 #[path = "../machine.rs"]
 mod machine;
+mod ours;
 mod peers;
 #[path = "../run.rs"]
 mod run;
 mod scale;
 mod shapes;
+mod sqlite;
 #[path = "../table.rs"]
 mod table;
 

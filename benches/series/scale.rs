@@ -128,7 +128,13 @@ fn beside(run: &Run, table: &mut Table, engine: &EmbeddedEngine) {
         (during, writer.join().unwrap())
     });
     table.cost(&format!("range of {per_symbol} rows, alone"), "ms", alone, None, "");
-    table.cost("the same beside a writer at full speed", "ms", during, Some(("alone", alone)), "0.5×");
+    table.cost_beside_itself(
+        "the same beside a writer at full speed",
+        "ms",
+        during,
+        ("alone", alone),
+        "0.5×",
+    );
     table.rate("that writer meanwhile", "rows/s", rows, None, "");
 }
 

@@ -18,8 +18,43 @@ pub struct Shape {
     /// Which series is asked, and for what range.
     pub asked: usize,
     pub range: TimeRange,
-    /// The column whose sum shows that an answer is right.
-    pub sum: &'static str,
+}
+
+/// Rows of ticks beside those of another kind that stand at their time or before.
+pub struct Join {
+    pub name: &'static str,
+    /// The other kind, its series and fields.
+    pub right: &'static str,
+    pub measurement: &'static str,
+    pub fields: &'static [&'static str],
+    /// In front of their names.
+    pub prefix: &'static str,
+    /// Of the ticks.
+    pub range: TimeRange,
+}
+
+/// Trades with the quotes that they met, for as long as there are books; and with the last bar of a minute.
+pub fn joins([_, ticks, books]: &[Shape; 3]) -> [Join; 2] {
+    let times = &books.series[0].1.times;
+    // Before the first snapshot: a tick that has none is part of the answer.
+    let range = TimeRange { start: BEGIN_NS, end: times[times.len() - 1] + 1 };
+    let of_books = Join {
+        name: "asof-books",
+        right: "books",
+        measurement: "book.SYM00",
+        fields: &["bid_price_1", "ask_price_1"],
+        prefix: "book_",
+        range,
+    };
+    let of_bars = Join {
+        name: "asof-bars",
+        right: "bars",
+        measurement: "bar.1m.SYM00",
+        fields: &["close"],
+        prefix: "bar_",
+        range: ticks.range,
+    };
+    [of_books, of_bars]
 }
 
 impl Shape {
@@ -31,20 +66,24 @@ impl Shape {
         self.rows_per_series() * self.series.len()
     }
 
-    /// One series after another in turn, as an importer sends them.
-    pub fn batches(&self) -> impl Iterator<Item = WriteBatch> + '_ {
+    /// Which series and its next rows: one series after another in turn, as an importer sends them.
+    pub fn parts(&self) -> impl Iterator<Item = (usize, Frame)> + '_ {
         let begins = (0..self.rows_per_series()).step_by(self.batch_rows);
         begins.flat_map(move |begin| {
-            self.series.iter().map(move |(key, whole)| {
+            self.series.iter().enumerate().map(move |(series, (_, whole))| {
                 let rows = begin..(begin + self.batch_rows).min(whole.len());
                 let part =
                     |c: &Column| Column::float(c.name.clone(), c.floats().unwrap()[rows.clone()].to_vec());
                 let columns = whole.columns.iter().map(part).collect();
-                WriteBatch {
-                    series: vec![(key.clone(), Frame { times: whole.times[rows.clone()].to_vec(), columns })],
-                }
+                (series, Frame { times: whole.times[rows.clone()].to_vec(), columns })
             })
         })
+    }
+
+    /// The same to write.
+    pub fn batches(&self) -> impl Iterator<Item = WriteBatch> + '_ {
+        self.parts()
+            .map(|(series, frame)| WriteBatch { series: vec![(self.series[series].0.clone(), frame)] })
     }
 
     /// A file a column in a folder of its own: little-endian, eight bytes a value, one series after another.
@@ -81,14 +120,7 @@ pub fn bars(rows_per_symbol: usize) -> Shape {
     let series: Vec<_> = data::bars(rows_per_symbol).into_iter().map(frame).collect();
     assert_eq!(series.len(), SYMBOLS);
     let end = BEGIN_NS + rows_per_symbol.min(43_200) as i64 * MINUTE_NS;
-    Shape {
-        name: "bars",
-        series,
-        batch_rows: 10_000,
-        asked: 3,
-        range: TimeRange { start: BEGIN_NS, end },
-        sum: "close",
-    }
+    Shape { name: "bars", series, batch_rows: 10_000, asked: 3, range: TimeRange { start: BEGIN_NS, end } }
 }
 
 /// xorshift64 (Marsaglia, 2003): from 0 to `n` − 1.
@@ -121,7 +153,7 @@ pub fn ticks(rows: usize) -> Shape {
     let range = tenth(&times);
     let frame = Frame { times, columns: vec![Column::float("price", prices), Column::float("size", sizes)] };
     let series = vec![(SeriesKey::new("market", "tick.SYM00", Vec::new()).unwrap(), frame)];
-    Shape { name: "ticks", series, batch_rows: 100_000, asked: 0, range, sum: "price" }
+    Shape { name: "ticks", series, batch_rows: 100_000, asked: 0, range }
 }
 
 /// Snapshots of the book of one symbol, about ten a second: `bid_price_1` is the best of ten.
@@ -151,7 +183,7 @@ pub fn books(rows: usize) -> Shape {
     let range = tenth(&times);
     let series =
         vec![(SeriesKey::new("market", "book.SYM00", Vec::new()).unwrap(), Frame { times, columns })];
-    Shape { name: "books", series, batch_rows: 10_000, asked: 0, range, sum: "bid_price_1" }
+    Shape { name: "books", series, batch_rows: 10_000, asked: 0, range }
 }
 
 /// A tenth of the rows, from the middle.

@@ -1,5 +1,5 @@
 //! Not hostile: it adds up points, so that what the boundary costs can be measured. `given` gets them through `transform`;
-//! `read` reads them itself.
+//! `read` reads them itself, `units` as the units of a decimal.
 
 wit_bindgen::generate!({ world: "query-builder-plugin", path: "../../wit" });
 
@@ -25,7 +25,7 @@ impl Guest for Sums {
             params: Vec::new(),
             transforms: true,
         };
-        Ok(vec![named("given"), named("read")])
+        Ok(vec![named("given"), named("read"), named("units")])
     }
 
     fn build(_name: String, _params: String) -> Result<String, Error> {
@@ -39,7 +39,9 @@ impl Guest for Sums {
         } else if last {
             let key = SeriesKey { bucket: "market".into(), measurement: "tick.SUM".into(), tags: Vec::new() };
             let whole = TimeRange { start: 0, end: i64::MAX - 2 };
-            let scan = series::open_scan(&key, whole, &["price".to_string()])?;
+            // Of a decimal of three digits.
+            let field = if name == "units" { "price@3" } else { "price" };
+            let scan = series::open_scan(&key, whole, &[field.to_string()])?;
             while let Some(frame) = scan.next(ROWS_MAX)? {
                 add(&frame);
             }
@@ -62,8 +64,10 @@ impl Guest for Sums {
 fn add(frame: &Frame) {
     let (mut sum, rows) = SUM.get();
     for column in &frame.columns {
-        if let Values::Floats(values) = &column.values {
-            sum += values.iter().sum::<f64>();
+        match &column.values {
+            Values::Floats(values) => sum += values.iter().sum::<f64>(),
+            Values::Integers(units) if column.name.contains('@') => sum += units.iter().sum::<i64>() as f64,
+            _ => {}
         }
     }
     SUM.set((sum, rows + frame.times.len() as i64));

@@ -1,6 +1,7 @@
 //! `cargo xtask`: builds the guests, runs the main job, the tests and the benchmarks, and brings what only
 //! they need. Every command does all of its set-up.
 
+mod bench;
 mod built;
 mod demo;
 mod guests;
@@ -46,11 +47,14 @@ enum Command {
     Peers,
     /// Measure, beside baselines in the same run.
     Bench {
-        /// Only the groups whose name contains this: series, series-scale, series-peers, series-growth, http, plugins, skills.
+        /// Only the groups whose name contains this: series, series-scale, series-peers, series-growth, series-http, http, plugins, skills.
         group: Option<String>,
-        /// Fewer rows, to see that every benchmark runs.
+        /// Fewer rows, to see in some minutes that every benchmark runs.
         #[arg(long)]
         quick: bool,
+        /// Put the tables into this file too: between its marks, as in docs/benchmarks.md, or a new one.
+        #[arg(long, value_name = "FILE")]
+        markdown: Option<PathBuf>,
     },
     /// Repeat a test of survival from a seed, for as many rounds as you want.
     Soak {
@@ -94,7 +98,9 @@ fn run(command: Command) -> Result<()> {
         Command::Run { exit, bars } => demo::run(&root, &demo::Options { exit, bars }),
         Command::Test { require, only } => tests::run(&root, &require, only.as_deref()),
         Command::Peers => peers::install(&root),
-        Command::Bench { group, quick } => bench(&root, group.as_deref(), quick),
+        Command::Bench { group, quick, markdown } => {
+            bench::run(&root, &bench::Options { group, quick, markdown })
+        }
         Command::Soak { what, rounds, seed } => soak::soak(&root, what, rounds, seed),
         Command::Fuzz { target, seconds, seed } => soak::fuzz(&root, target, seconds, seed),
         Command::Guests => {
@@ -104,45 +110,6 @@ fn run(command: Command) -> Result<()> {
             Ok(())
         }
     }
-}
-
-/// The groups of each benchmark program: a package, its program, what it measures.
-const BENCHES: [(&str, &str, &[&str]); 2] = [
-    ("shiphold-storage", "series", &["series", "series-scale", "series-peers", "series-growth"]),
-    ("shiphold", "shiphold", &["http", "plugins", "skills"]),
-];
-
-fn bench(root: &Path, group: Option<&str>, quick: bool) -> Result<()> {
-    let asked = |groups: &[&str]| group.is_none_or(|g| groups.iter().any(|name| name.contains(g)));
-    if !BENCHES.iter().any(|(_, _, groups)| asked(groups)) {
-        let names: Vec<&str> = BENCHES.iter().flat_map(|(_, _, groups)| groups.iter().copied()).collect();
-        anyhow::bail!("no such group; there are {}", names.join(", "));
-    }
-    for (package, program, groups) in BENCHES.iter().filter(|(_, _, groups)| asked(groups)) {
-        let needs_guests = groups.contains(&"plugins");
-        if needs_guests {
-            guests::build_guests(root)?;
-        }
-        let mut command = steps::cargo(root);
-        command.args(["bench", "--quiet", "--package", package, "--bench", program, "--"]).args(group);
-        if quick {
-            command.arg("--quick");
-        }
-        command.env("SHIPHOLD_GUESTS", guests_folder(root));
-        if let Some(influxd) = peers::influxd() {
-            command.env("SHIPHOLD_INFLUXD", influxd);
-        }
-        if groups.contains(&"series-peers") {
-            // Without them there are fewer columns, and the rest is measured all the same.
-            match peers::bench_python(root) {
-                Ok(python) => command.env("SHIPHOLD_BENCH_PYTHON", python),
-                Err(e) => command.env("SHIPHOLD_BENCH_PYTHON_MISSING", format!("{e:#}")),
-            };
-        }
-        steps::say(&format!("benchmarks of {}, in release", groups.join(", ")));
-        steps::must(&mut command)?;
-    }
-    Ok(())
 }
 
 /// The folder that holds the workspace.

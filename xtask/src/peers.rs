@@ -40,7 +40,7 @@ pub fn restic() -> Option<PathBuf> {
 /// Packages of Python that the tests need.
 const OF_TESTS: &str = "tests/python/requirements.txt";
 /// Packages of Python that the benchmarks measure.
-const OF_BENCHES: &str = "benches/series/requirements.txt";
+const OF_BENCHES: &str = "benches/python/requirements.txt";
 
 /// The real Telegraf, which writes to the host, if it has been built.
 pub fn telegraf() -> Option<PathBuf> {

@@ -25,10 +25,14 @@ pub enum Target {
     Lines,
     /// Queries as JSON.
     Query,
+    /// Texts in Flux, parsed, planned and answered.
+    Flux,
     /// Sealed chunks and their statistics.
     Chunk,
     /// Records of the log.
     Record,
+    /// Parquet files that are imported.
+    Parquet,
 }
 
 impl Target {
@@ -38,8 +42,10 @@ impl Target {
             Self::Components => ("shiphold-runtime", "tests::fuzz::"),
             Self::Lines => ("shiphold-storage", "fuzz::lines"),
             Self::Query => ("shiphold-storage", "fuzz::query"),
+            Self::Flux => ("shiphold-storage", "fuzz::flux"),
             Self::Chunk => ("shiphold-storage", "fuzz::chunk"),
             Self::Record => ("shiphold-storage", "fuzz::record"),
+            Self::Parquet => ("shiphold-storage", "fuzz::parquet"),
         }
     }
 }
@@ -70,7 +76,7 @@ pub fn soak(root: &Path, what: Soak, rounds: u64, seed: Option<u64>) -> Result<(
                 if peers::influxd().is_some() { "differential::influxd::" } else { "differential::embedded" };
             let mut command = library("shiphold-storage", root);
             command.arg("--");
-            run(command, &[with])
+            run(command, &[with, "differential::past::"])
         }
     }
 }

@@ -3,8 +3,8 @@
 use crate::descriptor::Descriptor;
 use crate::host::wasi;
 use crate::inspect::{Inspection, inspect_bytes, read, sha256};
-use crate::schema;
 use crate::text::printable;
+use shiphold_storage::json_schema;
 use shiphold_storage::manifest::Plugin;
 use shiphold_storage::units::ByteSize;
 use shiphold_storage::{Error, Grants, Manifest, Result};
@@ -97,7 +97,7 @@ pub(crate) fn examine(
     let grants = Grants::intersect(&asked, &plugin.grants);
     problems
         .extend(not_granted(&inspection.imports, &grants, &asked).into_iter().map(|p| (key("grants"), p)));
-    problems.extend(schema::validate(&descriptor.config, &plugin.config).into_iter().map(|p| {
+    problems.extend(json_schema::validate(&descriptor.config, &plugin.config).into_iter().map(|p| {
         match p.split_once(": ") {
             Some((at, text)) => (key(&format!("config.{at}")), text.to_string()),
             None => (key("config"), p),

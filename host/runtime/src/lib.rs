@@ -21,7 +21,6 @@ mod queries;
 mod room;
 mod run;
 mod schedule;
-mod schema;
 mod signature;
 mod state;
 mod targets;

@@ -6,6 +6,7 @@ use crate::host::retention::from_guest;
 use crate::plugins::Slot;
 use crate::text::printable;
 use serde::Serialize;
+use shiphold_storage::audit::RequestId;
 use shiphold_storage::manifest::Plugin;
 use shiphold_storage::plugins::Outcome;
 use shiphold_storage::retention::{Action, CheckedPlan, PlanReport};
@@ -62,7 +63,7 @@ pub(crate) async fn once(layer: &Arc<DataLayer>, slot: &Slot, options: RunOption
     let run_id = begin(layer, name, &options).await?;
     let start = Instant::now();
     let mut used = Used::default();
-    let done = rounds(layer, &loaded, &options, &mut used).await;
+    let done = rounds(layer, &loaded, &options, run_id, &mut used).await;
     let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     slot.counts.ran(done.is_ok(), start.elapsed(), used.memory_peak_bytes, used.fuel);
     let outcome = Outcome {
@@ -170,6 +171,7 @@ async fn rounds(
     layer: &Arc<DataLayer>,
     loaded: &Arc<Loaded>,
     options: &RunOptions,
+    run_id: i64,
     used: &mut Used,
 ) -> Result<(CheckedPlan, Option<PlanReport>, bool)> {
     let name = &loaded.plugin.name;
@@ -207,7 +209,9 @@ async fn rounds(
         if !options.dry_run {
             refuse(&plan)?;
             let (at, caller, checked) = (layer.clone(), plugin.clone(), plan.clone());
-            let did = blocking(move || at.retention().execute(&caller, &checked, &mut |_| {})).await?;
+            let id = RequestId::new(&format!("run:{run_id}"))?;
+            let did = blocking(move || id.during(|| at.retention().execute(&caller, &checked, &mut |_| {})))
+                .await?;
             add(&mut report, &did);
         }
         let plan = match whole.take() {

@@ -157,9 +157,14 @@ impl Error {
         Self::new(Kind::Limit, format!("{what} exceeds the limit of {bound}")).hint(format!("{raise}"))
     }
 
-    /// An I/O error at `place`; a full disk becomes [`Kind::Full`].
+    /// An I/O error at `place`; a full disk becomes [`Kind::Full`]. One of ours that travelled as an I/O error comes out as it
+    /// was.
     pub fn io(place: impl fmt::Display, source: std::io::Error) -> Self {
         use std::io::ErrorKind as K;
+        let source = match source.downcast::<Self>() {
+            Ok(own) => return own.context(place),
+            Err(source) => source,
+        };
         let kind = match source.kind() {
             K::StorageFull | K::QuotaExceeded => Kind::Full,
             K::NotFound => Kind::NotFound,

@@ -1,11 +1,17 @@
 //! The one door: HTTP, CLI and plugins all enter here, with a [`crate::Caller`].
 
+mod audit;
 mod secret;
 mod verify;
 
 #[cfg(test)]
+mod audit_tests;
+#[cfg(test)]
+mod soak_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
+pub use audit::{write_checkpoint, write_pair};
 pub(crate) use secret::secret;
 pub use verify::VerifyReport;
 pub(crate) use verify::integrity;
@@ -14,15 +20,17 @@ use crate::audit::Audit;
 use crate::backup::{BackupReport, Progress};
 use crate::caller::Caller;
 use crate::changes::Changes;
+use crate::commits::Gate;
 use crate::disk::{DiskGuard, FolderLock, Level};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::files::FileStores;
 use crate::manifest::{EngineKind, Influxdb2, Manifest};
 use crate::plugins::PluginRuns;
 use crate::retention::Retention;
 use crate::rollups::Rollups;
+use crate::series::decimals;
 use crate::series::embedded::{EmbeddedEngine, EngineOptions};
-use crate::series::influx::InfluxEngine;
+use crate::series::influx::{InfluxEngine, Outbox};
 use crate::series::revisions::Rules;
 use crate::series::{Budget, SeriesEngine, SeriesStore};
 use crate::settings::Settings;
@@ -56,7 +64,13 @@ pub struct DataLayer {
     rollups: Rollups,
     /// The same engine as in `series`, where it is the one that keeps its data here.
     embedded: Option<Arc<EmbeddedEngine>>,
+    /// The same engine as in `series`, where it is the one before InfluxDB.
+    outbox: Option<Arc<Outbox>>,
     changes: Arc<Changes>,
+    kept: audit::Kept,
+    gate: Arc<Gate>,
+    /// One commit over several stores is made at a time.
+    committing: std::sync::Mutex<()>,
     /// One plan is executed at a time: two would count and drop the same rows.
     retaining: std::sync::Mutex<()>,
     /// One backup is pushed at a time: each needs room for an export.
@@ -97,13 +111,23 @@ impl DataLayer {
         }
         let audit = Arc::new(Audit::new(db.clone()));
         let files = FileStores::open(&manifest.files, db.clone(), writable)?;
-        let OpenEngine { engine, embedded } = open_series(manifest)?;
+        let OpenEngine { engine, embedded, outbox } = open_series(manifest)?;
+        decimals::settle(&db, engine.as_ref(), &manifest.series.decimals)?;
         let changes: Arc<Changes> = Arc::default();
         let rollups = Rollups::open(manifest.rollups.clone(), db.clone())?;
         let rules = Rules::declare(&db, &manifest.series.revisions, crate::schema::now_ns());
+        let gate = Arc::<Gate>::default();
+        let series = SeriesStore::new(engine, manifest, disk.clone(), audit.clone(), changes.clone())
+            .recording(rules, rollups.watch())
+            .in_units(db.clone(), gate.clone());
+        // Before anybody reads; what cannot be applied now keeps readers of series waiting, and not the host from starting.
+        if let Err(e) = series.settled() {
+            tracing::error!(error = %e, "rows of a commit are not applied yet");
+        }
+        let passing = gate.clone();
+        db.set_gate(Arc::new(move || passing.pass()));
         Ok(Arc::new(Self {
-            series: SeriesStore::new(engine, manifest, disk.clone(), audit.clone(), changes.clone())
-                .recording(rules, rollups.watch()),
+            series,
             rollups,
             skills: Skills::new(db.clone(), changes.clone()),
             settings: Settings::new(db.clone()),
@@ -115,11 +139,38 @@ impl DataLayer {
             files,
             plugins,
             embedded,
+            outbox,
             changes,
+            kept: audit::Kept::default(),
+            gate,
+            committing: std::sync::Mutex::default(),
             retaining: std::sync::Mutex::default(),
             pushing: std::sync::Mutex::default(),
             _lock: lock,
         }))
+    }
+
+    /// What a start with this manifest would refuse of what is stored; nothing is changed. `None`: a host runs over the data
+    /// folder, and knows.
+    pub fn check(manifest: &Manifest) -> Result<Option<Vec<String>>> {
+        let path = manifest.host.data.join(STRUCTURED_FILE);
+        if !path.exists() {
+            return Ok(Some(Vec::new()));
+        }
+        let declared = &manifest.series.decimals;
+        let read_only = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let c = rusqlite::Connection::open_with_flags(&path, read_only)?;
+        if decimals::is_settled(&c, declared)? {
+            return Ok(Some(Vec::new()));
+        }
+        let _lock = match FolderLock::acquire(&manifest.host.data) {
+            Err(e) if e.kind() == Kind::Busy => return Ok(None),
+            lock => lock?,
+        };
+        let OpenEngine { engine, .. } = open_engine(manifest)?;
+        let wrong = decimals::unsettled(&c, engine.as_ref(), declared);
+        engine.close()?;
+        wrong.map(Some)
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -163,6 +214,13 @@ impl DataLayer {
     pub(crate) fn database(&self) -> &Arc<Database> {
         &self.db
     }
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+    /// Held while a commit over several stores is made.
+    pub(crate) fn committing(&self) -> &std::sync::Mutex<()> {
+        &self.committing
+    }
     /// Held while a plan is executed.
     pub(crate) fn retaining(&self) -> std::sync::MutexGuard<'_, ()> {
         self.retaining.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -178,6 +236,11 @@ impl DataLayer {
     /// The engine that keeps its data in the data folder, if it is that one.
     pub(crate) fn embedded(&self) -> Option<&Arc<EmbeddedEngine>> {
         self.embedded.as_ref()
+    }
+
+    /// The engine before InfluxDB, if it is that one.
+    pub(crate) fn outbox(&self) -> Option<&Arc<Outbox>> {
+        self.outbox.as_ref()
     }
 
     /// Exports everything at one instant into a new folder `to`. Admin; audited.
@@ -206,7 +269,7 @@ impl DataLayer {
             engine.maintain()?;
         }
         let (kept, rolled) = (self.series.maintain(&self.db), self.rollups.maintain(self));
-        self.disk.hold_reserve().and(kept).and(rolled)
+        self.disk.hold_reserve().and(kept).and(rolled).and(self.keep_audit())
     }
 
     /// The value of a secret of the manifest, without the newline at its end. Never written to a log.
@@ -224,10 +287,11 @@ impl DataLayer {
     }
 }
 
-/// An engine, and the same one again if it keeps its data in the data folder.
+/// An engine, and the same one again as what it is, where it keeps something in the data folder.
 pub(crate) struct OpenEngine {
     pub(crate) engine: Arc<dyn SeriesEngine>,
     pub(crate) embedded: Option<Arc<EmbeddedEngine>>,
+    pub(crate) outbox: Option<Arc<Outbox>>,
 }
 
 /// The engine that the manifest chooses.
@@ -235,12 +299,13 @@ fn open_engine(manifest: &Manifest) -> Result<OpenEngine> {
     match manifest.series.engine {
         EngineKind::Embedded => {
             let engine = Arc::new(open_embedded(&manifest.host.data.join(SERIES_FILE), Some(manifest))?);
-            Ok(OpenEngine { engine: engine.clone(), embedded: Some(engine) })
+            Ok(OpenEngine { engine: engine.clone(), embedded: Some(engine), outbox: None })
         }
         EngineKind::Influxdb2 => {
             let (server, settings) = open_influx(manifest)?;
-            let engine = server.behind_outbox(settings, &manifest.host.data.join(OUTBOX_FILE))?;
-            Ok(OpenEngine { engine: Arc::new(engine), embedded: None })
+            let path = manifest.host.data.join(OUTBOX_FILE);
+            let engine = Arc::new(server.behind_outbox(settings, &path)?);
+            Ok(OpenEngine { engine: engine.clone(), embedded: None, outbox: Some(engine) })
         }
     }
 }

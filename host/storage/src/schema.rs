@@ -4,7 +4,7 @@ use crate::sqlite::Migration;
 
 macro_rules! migration {
     ($number:literal, $name:literal, $file:literal) => {
-        Migration { number: $number, name: $name, sql: include_str!(concat!("../../../migrations/", $file)) }
+        Migration::new($number, $name, include_str!(concat!("../../../migrations/", $file)))
     };
 }
 
@@ -18,6 +18,11 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(6, "skill index", "0006_skill_index.sql"),
     migration!(7, "revisions of series", "0007_revisions.sql"),
     migration!(8, "rollups", "0008_rollups.sql"),
+    migration!(9, "segments of the audit trail", "0009_audit_segments.sql"),
+    migration!(10, "changes and schemas of settings", "0010_settings.sql"),
+    migration!(11, "commits", "0011_commits.sql"),
+    migration!(12, "decimals of series", "0012_decimals.sql"),
+    migration!(13, "imports", "0013_imports.sql"),
 ];
 
 /// Nanoseconds since the Unix epoch, by the wall clock.

@@ -10,6 +10,7 @@ mod vectors;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use index::Contribution;
 pub use index::{
     DIMENSIONS_MAX, EXPANSION_TERMS_MAX, Expansion, INDEX_TAGS_MAX, IndexEntry, Reindexed, SkillIndexer,
     TERM_BYTES_MAX, TERMS_MAX,

@@ -1,7 +1,7 @@
 //! Between the data layer's types and the WIT's. What comes from a guest is checked by the data layer afterwards.
 
 use crate::bindings::shiphold::host::types as wit;
-use shiphold_storage::series::{Column, Frame, SeriesKey, Values};
+use shiphold_storage::series::{Column, Decimal, Frame, SeriesKey, Values};
 use shiphold_storage::{Error, Result};
 
 pub(super) fn key_to_guest(key: &SeriesKey) -> wit::SeriesKey {
@@ -28,6 +28,10 @@ pub(crate) fn frame_to_guest(frame: Frame) -> wit::Frame {
                 Values::Unsigned(v) => wit::Values::Unsigneds(v),
                 Values::Boolean(v) => wit::Values::Booleans(v),
                 Values::String(v) => wit::Values::Strings(v),
+                // This version of the interface has no decimals: a guest that knows only floats goes on to read the right prices.
+                Values::Decimal(v, scale) => wit::Values::Floats(
+                    v.into_iter().map(|units| Decimal { units, scale }.to_f64()).collect(),
+                ),
             },
             valid: c.valid.unwrap_or_default(),
         })
@@ -93,6 +97,7 @@ pub(crate) fn rows(frame: &Frame, from: usize, to: usize) -> Result<Frame> {
                 Values::Unsigned(v) => part(v, from, to).map(Values::Unsigned),
                 Values::Boolean(v) => part(v, from, to).map(Values::Boolean),
                 Values::String(v) => part(v, from, to).map(Values::String),
+                Values::Decimal(v, scale) => part(v, from, to).map(|v| Values::Decimal(v, *scale)),
             }
             .ok_or_else(outside)?;
             let valid = c.valid.as_ref().map(|v| part(v, from, to).ok_or_else(outside)).transpose()?;

@@ -14,6 +14,7 @@ pub(crate) mod secrets;
 pub(crate) mod series;
 mod settings;
 pub(crate) mod skills;
+mod units;
 pub(crate) mod wasi;
 
 use crate::bindings::shiphold::host as wit;

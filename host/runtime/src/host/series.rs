@@ -4,6 +4,7 @@ use super::convert::{
     frame_from_guest, frame_to_guest, key_from_guest, key_to_guest, rows, size_of_frame, size_of_key,
 };
 use super::error::{Guest, to_guest};
+use super::units;
 use crate::bindings::shiphold::host::series::{Host, HostScan, SeriesInfo};
 use crate::bindings::shiphold::host::types::{
     Frame as GuestFrame, SeriesKey as GuestKey, TimeRange as GuestRange,
@@ -76,13 +77,10 @@ impl Host for State {
             .blocking(move |layer, caller, budget| {
                 let key = key_from_guest(key)?;
                 let range = TimeRange::new(range.start, range.end)?;
-                layer.series().scan(
-                    caller,
-                    &key,
-                    range,
-                    (!fields.is_empty()).then_some(fields.as_slice()),
-                    budget,
-                )
+                let (fields, wanted) = units::fields(fields, &|field| layer.series().scale(&key, field))?;
+                let fields = (!fields.is_empty()).then_some(fields.as_slice());
+                let stream = layer.series().scan(caller, &key, range, fields, budget)?;
+                Ok(units::with_units(stream, wanted))
             })
             .await?;
         match opened {
@@ -95,14 +93,19 @@ impl Host for State {
         self.takes(size_of_key(&key) + size_of_frame(&frame))?;
         let written = self
             .blocking(move |layer, caller, _| {
-                let batch = WriteBatch { series: vec![(key_from_guest(key)?, frame_from_guest(frame)?)] };
+                let (key, mut frame) = (key_from_guest(key)?, frame_from_guest(frame)?);
+                units::from_units(&mut frame, &|field| layer.series().scale(&key, field))?;
+                let batch = WriteBatch { series: vec![(key, frame)] };
                 let report = layer.series().write(caller, batch)?;
                 match report.conflicts.first() {
                     None => Ok(report.written),
-                    Some(c) => Err(Error::conflict(format!(
-                        "{} rows were refused: `{}` is a {}, not a {}",
-                        report.dropped, c.field, c.have, c.got
-                    ))),
+                    Some(c) => {
+                        let value = c.value.as_ref().map_or_else(String::new, |v| format!(" (`{v}`)"));
+                        Err(Error::conflict(format!(
+                            "{} rows were refused: `{}` is a {}, not a {}{value}",
+                            report.dropped, c.field, c.have, c.got
+                        )))
+                    }
                 }
             })
             .await?;

@@ -12,8 +12,9 @@ impl Host for State {
         key: String,
     ) -> wasmtime::Result<Result<Option<String>, Guest>> {
         self.takes(namespace.len() + key.len())?;
-        let found =
-            self.blocking(move |layer, caller, _| layer.settings().get(caller, &namespace, &key)).await?;
+        let found = self
+            .blocking(move |layer, caller, _| layer.settings().get(caller, &namespace, &key, None))
+            .await?;
         let found = match found {
             Ok(setting) => setting.value.map(|v| v.to_string()),
             Err(e) if e.kind() == Kind::NotFound => None,

@@ -3,10 +3,10 @@
 use super::guest::{EMPTY, Guest};
 use crate::descriptor::{DESCRIPTOR_BYTES_MAX, Descriptor};
 use crate::inspect::inspect_bytes;
-use crate::schema::validate;
 use crate::text::printable;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use shiphold_storage::json_schema::validate;
 
 fn json_values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

@@ -184,8 +184,12 @@ fn short(snapshot: &Value) -> &str {
 
 fn show(v: &Value, out: &Output, sentence: &str) {
     let n = |k: &str| v.get(k).and_then(Value::as_u64).unwrap_or_default();
+    let waiting = match n("outbox_records") {
+        0 => String::new(),
+        waiting => format!(", {waiting} writes that wait for InfluxDB"),
+    };
     out.done(v, format!(
-        "{sentence}: {} databases, {} objects, {:.1} MB, {} rows of series, {} audit entries; taken at {} (writers stood still for {} µs)",
+        "{sentence}: {} databases, {} objects, {:.1} MB, {} rows of series{waiting}, {} audit entries; taken at {} (writers stood still for {} µs)",
         n("databases"), n("objects"), n("bytes") as f64 / 1e6, n("series_rows"), n("audit_entries"),
         v.get("taken_at").and_then(Value::as_i64).map(super::output::time).unwrap_or_default(), n("barrier_us"),
     ));

@@ -1,9 +1,11 @@
 //! `shiphold check`: the manifest and the components that it names, every problem at once.
 
+use super::client::Client;
 use super::output::{Failure, Output};
 use serde_json::json;
-use shiphold_storage::Manifest;
 use shiphold_storage::manifest::Problem;
+use shiphold_storage::series::{SeriesInfo, decimals};
+use shiphold_storage::{DataLayer, Manifest};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,6 +18,7 @@ pub(crate) fn run(path: &Path, out: &Output) -> Result<ExitCode, Failure> {
         Err(problems) => problems.problems,
         Ok(manifest) => shiphold_runtime::check(&manifest)
             .into_iter()
+            .chain(stored(&manifest).map_err(wrong)?)
             .map(|(key, message)| Problem { line: Manifest::line_of(&text, &key), key, message })
             .collect(),
     };
@@ -34,4 +37,22 @@ pub(crate) fn run(path: &Path, out: &Output) -> Result<ExitCode, Failure> {
         );
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// Declarations of decimals that do not fit the rows that are stored; a host that runs is asked for them.
+fn stored(manifest: &Manifest) -> Result<Vec<(String, String)>, Failure> {
+    let found = match DataLayer::check(manifest)? {
+        Some(found) => found,
+        None => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|e| Failure::plain(format!("starting the runtime: {e}")))?;
+            let socket = Client::Socket(manifest.host.data.join(crate::serve::SOCKET));
+            let shown = runtime.block_on(socket.get("/v1/series"))?;
+            let shown: Vec<SeriesInfo> = serde_json::from_value(shown)
+                .map_err(|e| Failure::plain(format!("the host's list of series cannot be read: {e}")))?;
+            decimals::misread(&manifest.series.decimals, &shown)
+        }
+    };
+    let problem = |what: String| ("series.decimals".to_string(), format!("{what}; {}", decimals::HINT));
+    Ok(found.into_iter().map(problem).collect())
 }

@@ -1,10 +1,11 @@
 //! The way to the routes: the socket of a running host, or the very same router in this process.
 
 use super::output::{Failure, Output};
+use super::series::Format;
 use crate::app::App;
-use crate::http::{Door, router};
+use crate::http::{Door, NEXT, router};
 use axum::body::Body;
-use axum::http::{Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use futures_util::StreamExt as _;
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
@@ -136,6 +137,48 @@ impl Client {
         stdout.flush().await.map_err(|e| Failure::plain(format!("printing the rows: {e}")))
     }
 
+    /// [`Client::rows`] of one page, but for what only says where the next one begins, which it gives; `further`: and for the head.
+    pub(crate) async fn page(
+        &self,
+        path: &str,
+        body: &Value,
+        format: Format,
+        further: bool,
+    ) -> Result<Option<String>, Failure> {
+        let mut request = request(Method::POST, path, Some(body), format.media_type())?;
+        // Without it a long answer in CSV could not say it.
+        request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+        let answer = self.send(request).await?;
+        let cursor = |fields: &HeaderMap| fields.get(NEXT).and_then(|v| v.to_str().ok()).map(str::to_string);
+        let mut next = cursor(answer.headers());
+        let mut page = Page { skip_head: further && format == Format::Csv, last: Vec::new() };
+        let mut parts = answer.into_body();
+        let mut stdout = tokio::io::stdout();
+        let printing = |e: std::io::Error| Failure::plain(format!("printing the rows: {e}"));
+        while let Some(part) = parts.frame().await {
+            let part = part.map_err(|e| {
+                Failure::plain(format!("the rows end before the answer does: {e}"))
+                    .hinted("look at the host's log for why; what was printed is not all of it")
+            })?;
+            match part.into_data() {
+                Ok(data) => {
+                    let whole = page.take(&data);
+                    match stdout.write_all(&whole).await {
+                        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(None),
+                        done => done.map_err(printing)?,
+                    }
+                }
+                Err(other) => next = other.trailers_ref().and_then(cursor).or(next),
+            }
+        }
+        match page.cursor() {
+            Some(cursor) => next = Some(cursor),
+            None => stdout.write_all(&page.last).await.map_err(printing)?,
+        }
+        stdout.flush().await.map_err(printing)?;
+        Ok(next)
+    }
+
     /// `POST` of text, an answer in JSON.
     pub(crate) async fn json_text(&self, path: &str, text: String) -> Result<Value, Failure> {
         let mut request = request(Method::POST, path, None, "application/json")?;
@@ -207,6 +250,44 @@ impl Client {
             Failure::plain("the host ended the exchange before the work was done")
                 .hinted("look at the host's log, then run it again: every job may be run twice")
         })
+    }
+}
+
+/// The lines of a page on their way to the terminal: the last one is held back, for it may not be a row.
+struct Page {
+    skip_head: bool,
+    last: Vec<u8>,
+}
+
+impl Page {
+    /// What can be printed.
+    fn take(&mut self, data: &[u8]) -> Vec<u8> {
+        self.last.extend_from_slice(data);
+        if self.skip_head {
+            // A name may have line breaks: between quotes.
+            let mut quoted = false;
+            let ends = |b: &u8| {
+                quoted ^= *b == b'"';
+                *b == b'\n' && !quoted
+            };
+            let Some(end) = self.last.iter().position(ends) else { return Vec::new() };
+            self.last.drain(..=end);
+            self.skip_head = false;
+        }
+        let before_end = self.last.len().saturating_sub(1);
+        let at = self
+            .last
+            .get(..before_end)
+            .and_then(|l| l.iter().rposition(|b| *b == b'\n'))
+            .map_or(0, |at| at + 1);
+        self.last.drain(..at).collect()
+    }
+
+    /// Of a last line that says where the next page begins.
+    fn cursor(&self) -> Option<String> {
+        let line: Value =
+            serde_json::from_slice(self.last.strip_prefix(b"{\"next\":").map(|_| &self.last)?).ok()?;
+        line.get("next")?.as_str().map(str::to_string)
     }
 }
 
@@ -334,6 +415,34 @@ fn escape(text: &str, keep_slash: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_is_printed_without_what_is_no_row() {
+        let all = |skip_head: bool, parts: &[&str]| {
+            let mut page = Page { skip_head, last: Vec::new() };
+            let mut out: Vec<u8> = parts.iter().flat_map(|p| page.take(p.as_bytes())).collect();
+            let cursor = page.cursor();
+            if cursor.is_none() {
+                out.extend(&page.last);
+            }
+            (String::from_utf8(out).unwrap(), cursor)
+        };
+        let rows = "{\"time\":1}\n{\"time\":2,\"next\":3}\n";
+        assert_eq!(all(false, &[rows]), (rows.into(), None));
+        let cut = format!("{rows}{{\"next\":\"0a\"}}\n");
+        for at in 0..cut.len() {
+            let (a, b) = cut.split_at(at);
+            assert_eq!(all(false, &[a, b]), (rows.into(), Some("0a".into())), "{at}");
+        }
+        assert_eq!(all(false, &["{\"next\":\"0a\"}\n"]), (String::new(), Some("0a".into())));
+        let csv = "time,\"a\nb\"\n1,2\n3,4\n";
+        for at in 0..csv.len() {
+            let (a, b) = csv.split_at(at);
+            assert_eq!(all(true, &[a, b]), ("1,2\n3,4\n".into(), None), "{at}");
+            assert_eq!(all(false, &[a, b]), (csv.into(), None), "{at}");
+        }
+        assert_eq!(all(true, &["time\n"]), (String::new(), None));
+    }
 
     #[test]
     fn names_are_escaped() {

@@ -5,11 +5,14 @@ mod audit;
 mod backup;
 mod check;
 mod client;
+mod commits;
 mod completions;
+mod events;
 mod export;
 mod files;
 mod input;
 mod kit;
+mod migrate;
 mod output;
 mod plugins;
 mod queries;
@@ -61,6 +64,9 @@ enum Command {
     Check,
     /// Re-read every store: databases, chunks, objects, the audit chain
     Verify,
+    /// Migrations of the databases: how they stand, and applying them
+    #[command(subcommand)]
+    Migrate(migrate::Verb),
     /// Trading skills: versions, dependencies, search
     #[command(subcommand)]
     Skills(skills::Verb),
@@ -77,6 +83,9 @@ enum Command {
     #[command(subcommand)]
     Settings(settings::Verb),
     Sql(sql::Args),
+    /// Units of work over all stores: everything or nothing
+    #[command(subcommand)]
+    Commits(commits::Verb),
     /// The audit trail: append-only and hash-chained
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -126,9 +135,17 @@ fn run(cli: Cli, out: &Output) -> Result<ExitCode, Failure> {
                 .map_err(|e| Failure::plain(format!("starting the runtime: {e}")))?;
             runtime.block_on(async {
                 let manifest = Manifest::load(&cli.manifest)?;
+                if let Command::Migrate(verb) = &command {
+                    return migrate::run(verb, &manifest, out).map(|()| ExitCode::SUCCESS);
+                }
                 // What works on a folder beside the host's own needs no host.
                 if let Command::Backup(verb) = &command {
                     if let Some(done) = backup::run_without_host(verb, &manifest, out).await? {
+                        return Ok(done);
+                    }
+                }
+                if let Command::Audit(verb) = &command {
+                    if let Some(done) = audit::run_without_host(verb, &manifest, out)? {
                         return Ok(done);
                     }
                 }
@@ -151,13 +168,14 @@ async fn noun(command: Command, client: &Client, out: &Output) -> Result<ExitCod
         Command::Queries(verb) => queries::run(verb, client, out).await?,
         Command::Rollups(verb) => return rollups::run(verb, client, out).await,
         Command::Settings(verb) => settings::run(verb, client, out).await?,
+        Command::Commits(verb) => commits::run(verb, client, out).await?,
         Command::Sql(args) => sql::run(args, client, out).await?,
         Command::Audit(verb) => return audit::run(verb, client, out).await,
         Command::Files(verb) => return files::run(verb, client, out).await,
         Command::Plugins(verb) => plugins::run(verb, client, out).await?,
         Command::Backup(verb) => backup::run(verb, client, out).await?,
         Command::Tokens(verb) => tokens::run(verb, client, out).await?,
-        Command::Serve(_) | Command::Check | Command::Completions(_) => {}
+        Command::Serve(_) | Command::Check | Command::Completions(_) | Command::Migrate(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

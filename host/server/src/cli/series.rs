@@ -1,5 +1,6 @@
 //! `shiphold series …`
 
+mod import;
 mod query;
 mod tail;
 
@@ -8,6 +9,7 @@ use super::input;
 use super::output::{Failure, Output, time};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use shiphold_storage::units::Span;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,26 +21,22 @@ pub(super) use query::{condition, when};
 pub(crate) enum Verb {
     /// What series there are, with fields, rows and span
     List(Choice),
+    /// What buckets there are, and how long InfluxDB keeps their rows
+    Buckets,
     /// The newest value of each field
-    Latest(Choice),
+    Latest {
+        #[command(flatten)]
+        choice: Choice,
+        /// As it was known at this time, of series with [[series.revisions]]
+        #[arg(long, value_name = "TIME")]
+        as_known_at: Option<String>,
+    },
     /// Rows, resampled bars, or windows with aggregates
     Query(Box<Query>),
     /// Rows as they are written, until Ctrl-C
     Tail(tail::Tail),
-    /// Bars from a CSV file with a header: date or time, open, high, low, close, volume
-    Import {
-        file: PathBuf,
-        #[arg(long)]
-        symbol: String,
-        /// 1m, 5m, 1h, 1d, …
-        #[arg(long)]
-        timeframe: String,
-        #[arg(long)]
-        bucket: Option<String>,
-        /// IANA zone of times without an offset; UTC by default
-        #[arg(long)]
-        timezone: Option<String>,
-    },
+    /// Rows from a file in Parquet or CSV: an export, or what other tools wrote
+    Import(Box<import::Import>),
     /// Whole series into Parquet or CSV, however many rows
     Export(super::export::Export),
     /// Write line protocol from a file; `-` reads standard input
@@ -85,6 +83,9 @@ pub(crate) enum Verb {
         /// Rows are expected within the sessions of this calendar of the manifest only
         #[arg(long, value_name = "CALENDAR")]
         session: Option<String>,
+        /// As it was known at this time, of series with [[series.revisions]]
+        #[arg(long, value_name = "TIME")]
+        as_known_at: Option<String>,
     },
     /// Re-read every chunk and log record
     Verify,
@@ -118,43 +119,30 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
                 list(&v, out);
             }
         }
-        Verb::Latest(choice) => {
-            let v = client.post("/v1/series/latest", &choice.selector()).await?;
+        Verb::Buckets => {
+            let v = client.get("/v1/series/buckets").await?;
+            if out.json { out.json(&v) } else { buckets(&v, out) }
+        }
+        Verb::Latest { choice, as_known_at } => {
+            let mut body = choice.selector();
+            if let Some(map) = body.as_object_mut() {
+                map.insert("as_known_at".into(), when(as_known_at.as_ref()));
+            }
+            let v = client.post("/v1/series/latest", &body).await?;
             if out.json { out.json(&v) } else { latest(&v, out) }
         }
         Verb::Query(q) => query::run(*q, client, out).await?,
         Verb::Tail(t) => tail::run(t, client, out).await?,
-        Verb::Coverage { choice, start, end, every, longer_than, session } => {
+        Verb::Coverage { choice, start, end, every, longer_than, session, as_known_at } => {
             let body = json!({
                 "bucket": choice.bucket, "measurement": choice.measurement, "tags": choice.tags,
                 "start": when(start.as_ref()), "end": when(end.as_ref()), "every": every, "longer_than": longer_than,
-                "session": session,
+                "session": session, "as_known_at": when(as_known_at.as_ref()),
             });
             let v = client.post("/v1/series/coverage", &body).await?;
             if out.json { out.json(&v) } else { coverage(&v, out) }
         }
-        Verb::Import { file, symbol, timeframe, bucket, timezone } => {
-            let path = with_query(
-                "/v1/series/import",
-                &[
-                    ("symbol", Some(symbol.clone())),
-                    ("timeframe", Some(timeframe.clone())),
-                    ("bucket", bucket),
-                    ("timezone", timezone),
-                ],
-            );
-            let begin = std::time::Instant::now();
-            let v = client.work_with_file(&path, &file, out, "importing").await?;
-            let rows = number(&v, "written");
-            out.done(
-                &v,
-                format!(
-                    "{rows} bars of {symbol} ({timeframe}) imported from {} in {:.2} s",
-                    file.display(),
-                    begin.elapsed().as_secs_f64()
-                ),
-            );
-        }
+        Verb::Import(i) => return import::run(&i, client, out).await,
         Verb::Export(e) => super::export::run(&e, client, out).await?,
         Verb::Write { file, bucket, precision } => {
             let path = with_query("/v1/series/write", &[("bucket", bucket), ("precision", Some(precision))]);
@@ -269,6 +257,20 @@ fn coverage(v: &Value, out: &Output) {
         out.line("");
         out.table(&["series", "from", "to", "missing"], &gaps);
     }
+}
+
+fn buckets(v: &Value, out: &Output) {
+    let of = |b: &Value| {
+        let span = |key: &str| {
+            let seconds = b.get(key).and_then(Value::as_u64);
+            seconds.map(|s| Span::from_secs(s).to_string())
+        };
+        let name = b.get("name").and_then(Value::as_str).unwrap_or_default();
+        let (kept, declared) = (span("keep_s"), span("declared_s"));
+        vec![name.to_string(), kept.unwrap_or_else(|| "for ever".into()), declared.unwrap_or_default()]
+    };
+    let rows: Vec<Vec<String>> = v.as_array().into_iter().flatten().map(of).collect();
+    out.table(&["bucket", "rows are kept", "shiphold.toml says"], &rows);
 }
 
 fn list(v: &Value, out: &Output) {

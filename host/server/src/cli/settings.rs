@@ -10,9 +10,40 @@ use serde_json::{Value, json};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// The keys of a namespace, or the namespaces
-    List { namespace: Option<String> },
+    List {
+        namespace: Option<String>,
+        /// As they were: RFC 3339, a date, or nanoseconds since the epoch
+        #[arg(long, value_name = "TIME", requires = "namespace")]
+        at: Option<String>,
+    },
     /// A value
-    Get { namespace: String, key: String },
+    Get {
+        namespace: String,
+        key: String,
+        /// As it was: RFC 3339, a date, or nanoseconds since the epoch
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+    },
+    /// Make many changes at once, all or none: a file with [{"namespace","key","value","expect"}], or - for standard input
+    Apply { file: std::path::PathBuf },
+    /// The JSON Schema of a key; with --set or --remove it changes
+    Schema {
+        namespace: String,
+        key: String,
+        /// A file with a JSON Schema; the value that is there must fit
+        #[arg(long, value_name = "FILE", conflicts_with = "remove")]
+        set: Option<std::path::PathBuf>,
+        /// From now on anything goes
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Print changes of a namespace as they come, a line of JSON each
+    Follow {
+        namespace: String,
+        /// Those after this number; from now on by default
+        #[arg(long, value_name = "SEQ")]
+        after: Option<i64>,
+    },
     /// Set a value (JSON; a word that is no JSON is taken as a string)
     Set {
         namespace: String,
@@ -54,7 +85,7 @@ fn expectation(text: Option<&str>) -> Result<Value, Failure> {
 pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(), Failure> {
     let at = |namespace: &str, key: &str| format!("/v1/settings/{}/{}", segment(namespace), segment(key));
     match verb {
-        Verb::List { namespace: None } => {
+        Verb::List { namespace: None, .. } => {
             let v = client.get("/v1/settings").await?;
             if out.json {
                 out.json(&v);
@@ -63,8 +94,9 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
                 names.for_each(|n| out.line(n));
             }
         }
-        Verb::List { namespace: Some(namespace) } => {
-            let v = client.get(&format!("/v1/settings/{}", segment(&namespace))).await?;
+        Verb::List { namespace: Some(namespace), at: when } => {
+            let path = format!("/v1/settings/{}", segment(&namespace));
+            let v = client.get(&with_query(&path, &[("at", when)])).await?;
             out.list(
                 &v,
                 &[
@@ -77,10 +109,34 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
                 "no settings there",
             );
         }
-        Verb::Get { namespace, key } => {
-            let v = client.get(&at(&namespace, &key)).await?;
+        Verb::Get { namespace, key, at: when } => {
+            let v = client.get(&with_query(&at(&namespace, &key), &[("at", when)])).await?;
             let value = v.get("value").cloned().unwrap_or_default();
             out.done(&v, value.to_string());
+        }
+        Verb::Apply { file } => {
+            let changes = parse_json("the file", &super::input::text(&file)?)?;
+            let v = client.post("/v1/settings", &json!({ "changes": changes })).await?;
+            out.done(&v, format!("{} settings changed", v.as_array().map_or(0, Vec::len)));
+        }
+        Verb::Schema { namespace, key, set, remove } => {
+            let path = format!("{}/schema", at(&namespace, &key));
+            let v = match (set, remove) {
+                (Some(file), _) => {
+                    let schema = parse_json("the schema", &super::input::text(&file)?)?;
+                    client.json(Method::PUT, &path, Some(&schema)).await?
+                }
+                (None, true) => client.json(Method::DELETE, &path, None).await?,
+                (None, false) => client.get(&path).await?,
+            };
+            let schema = v.get("schema").cloned().unwrap_or_default();
+            out.done(&v, if schema.is_null() { "anything goes".into() } else { schema.to_string() });
+        }
+        Verb::Follow { namespace, after } => {
+            let path = format!("/v1/settings/{}/@changes", segment(&namespace));
+            let path = with_query(&path, &[("after", after.map(|a| a.to_string()))]);
+            super::events::follow(client, &path, out, &|event| event.get("change").map(Value::to_string))
+                .await?;
         }
         Verb::Set { namespace, key, value, expect } => {
             let value = parse_json("the value", &value).unwrap_or(Value::String(value));

@@ -4,10 +4,13 @@
 use super::problem::{Answer, Problem};
 use crate::app::App;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use futures_util::StreamExt as _;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use serde::Serialize;
 use serde_json::json;
+use shiphold_storage::audit::RequestId;
 use shiphold_storage::series::Budget;
 use shiphold_storage::{DataLayer, Error, Result};
 use std::io::{self, Write};
@@ -68,7 +71,7 @@ impl axum::body::HttpBody for Guarded {
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<hyper::body::Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -81,13 +84,29 @@ impl axum::body::HttpBody for Guarded {
     }
 }
 
+tokio::task_local! {
+    /// The request that this task serves.
+    pub(crate) static REQUEST: RequestId;
+}
+
+/// Work on a blocking thread, on behalf of the request that this task serves.
+pub(crate) fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    let request = REQUEST.try_with(Clone::clone).ok();
+    tokio::task::spawn_blocking(move || match request {
+        Some(id) => id.during(work),
+        None => work(),
+    })
+}
+
 /// Runs a storage call on a blocking thread.
 pub(crate) async fn call<T: Send + 'static>(
     app: &Arc<App>,
     work: impl FnOnce(&DataLayer) -> Result<T> + Send + 'static,
 ) -> std::result::Result<T, Problem> {
     let layer = app.layer.clone();
-    match tokio::task::spawn_blocking(move || work(&layer)).await {
+    match blocking(move || work(&layer)).await {
         Ok(done) => Ok(done?),
         Err(e) => Err(broken(&e)),
     }
@@ -157,37 +176,58 @@ async fn written_within(
 ) -> Answer {
     let (head, first) = oneshot::channel();
     let to = To::Head(Some(head));
-    let mut out =
-        Out { runtime: Handle::current(), patience, begun: false, buffer: Vec::new(), to, last_words: None };
-    tokio::task::spawn_blocking(move || {
+    let mut out = Out {
+        runtime: Handle::current(),
+        patience,
+        begun: false,
+        buffer: Vec::new(),
+        to,
+        last_words: None,
+        announced: None,
+        known_last: None,
+    };
+    blocking(move || {
         let done = work(&mut out);
         out.end(done);
     });
     match first.await {
         Err(e) => Err(broken(&e)),
         Ok(Head::Refused(e)) => Err(e.into()),
-        Ok(Head::Whole(bytes)) => Ok(answer(media_type, Body::from(bytes))),
-        Ok(Head::Parts(parts)) => Ok(answer(media_type, parts_body(parts))),
+        Ok(Head::Whole(bytes, field)) => {
+            let mut whole = answer(media_type, Body::from(bytes));
+            whole.headers_mut().extend(field.into_iter().flatten());
+            Ok(whole)
+        }
+        Ok(Head::Parts(parts, announced, last)) => {
+            let mut head = answer(media_type, parts_body(parts, last));
+            head.headers_mut().extend(announced.map(|name| (header::TRAILER, HeaderValue::from(name))));
+            Ok(head)
+        }
     }
 }
 
 type Part = io::Result<Bytes>;
 
-fn parts_body(parts: mpsc::Receiver<Part>) -> Body {
-    Body::from_stream(futures_util::stream::unfold(parts, |mut parts| async {
-        parts.recv().await.map(|part| (part, parts))
-    }))
+/// The parts, then the fields of a header that were known last, if there are any.
+fn parts_body(parts: mpsc::Receiver<Part>, last: oneshot::Receiver<HeaderMap>) -> Body {
+    let parts = futures_util::stream::unfold(parts, |mut parts| async {
+        parts.recv().await.map(|part| (part.map(Frame::data), parts))
+    });
+    let last = futures_util::stream::once(last)
+        .filter_map(|last| async move { last.ok().map(|field| Ok(Frame::trailers(field))) });
+    Body::new(StreamBody::new(parts.chain(last)))
 }
 
 enum Head {
     Refused(Error),
-    Whole(Vec<u8>),
-    Parts(mpsc::Receiver<Part>),
+    Whole(Vec<u8>, Option<HeaderMap>),
+    /// With the field of a header that may follow them, and where it comes from.
+    Parts(mpsc::Receiver<Part>, Option<HeaderName>, oneshot::Receiver<HeaderMap>),
 }
 
 enum To {
     Head(Option<oneshot::Sender<Head>>),
-    Parts(mpsc::Sender<Part>),
+    Parts(mpsc::Sender<Part>, oneshot::Sender<HeaderMap>),
 }
 
 /// Where blocking work writes an answer.
@@ -198,12 +238,26 @@ pub(crate) struct Out {
     buffer: Vec<u8>,
     to: To,
     last_words: Option<fn(&Error) -> Bytes>,
+    announced: Option<HeaderName>,
+    known_last: Option<HeaderMap>,
 }
 
 impl Out {
     /// What to say of an error that cuts the answer off, in a form that has room for it.
     pub(crate) fn last_words(&mut self, said: fn(&Error) -> Bytes) {
         self.last_words = Some(said);
+    }
+
+    /// A field of the header that is known only when all is written: a short answer has it in its head, a long one behind its
+    /// body, for clients that send `TE: trailers`.
+    pub(crate) fn announce(&mut self, name: HeaderName) {
+        self.announced = Some(name);
+    }
+
+    /// The value of the field that was announced.
+    pub(crate) fn known_last(&mut self, value: &str) {
+        let field = self.announced.clone().zip(HeaderValue::from_str(value).ok());
+        self.known_last = field.map(|(name, value)| HeaderMap::from_iter([(name, value)]));
     }
 
     /// From now on the answer is what is written.
@@ -219,12 +273,14 @@ impl Out {
         if let To::Head(head) = &mut self.to {
             let (sender, receiver) = mpsc::channel(PARTS_WAITING_MAX);
             let head = head.take().ok_or_else(gone)?;
-            head.send(Head::Parts(receiver)).map_err(|_| gone())?;
-            self.to = To::Parts(sender);
+            let (last, known_last) = oneshot::channel();
+            let begun = Head::Parts(receiver, self.announced.clone(), known_last);
+            head.send(begun).map_err(|_| gone())?;
+            self.to = To::Parts(sender, last);
         }
         let part = Bytes::from(std::mem::replace(&mut self.buffer, Vec::with_capacity(WHOLE_BYTES_MAX)));
         match &self.to {
-            To::Parts(to) => self.send(to, Ok(part)),
+            To::Parts(to, _) => self.send(to, Ok(part)),
             To::Head(_) => Ok(()),
         }
     }
@@ -233,7 +289,7 @@ impl Out {
         match (&mut self.to, done) {
             (To::Head(head), Ok(())) => {
                 if let Some(head) = head.take() {
-                    let _ = head.send(Head::Whole(std::mem::take(&mut self.buffer)));
+                    let _ = head.send(Head::Whole(std::mem::take(&mut self.buffer), self.known_last.take()));
                 }
             }
             (To::Head(head), Err(e)) => {
@@ -242,10 +298,13 @@ impl Out {
                 }
             }
             // A client that went away needs no more.
-            (To::Parts(_), Ok(())) => {
+            (To::Parts(..), Ok(())) => {
                 let _ = self.flush_buffer();
+                if let (To::Parts(_, last), Some(field)) = (self.to, self.known_last) {
+                    let _ = last.send(field);
+                }
             }
-            (To::Parts(to), Err(e)) => {
+            (To::Parts(to, _), Err(e)) => {
                 tracing::warn!(error = ?e, "an answer was cut off");
                 let to = to.clone();
                 if let Some(said) = self.last_words {
@@ -361,7 +420,7 @@ pub(crate) async fn work<T: Serialize + Send + 'static>(
     }
     let (sender, receiver) = mpsc::channel(PARTS_WAITING_MAX);
     let (layer, runtime) = (app.layer.clone(), Handle::current());
-    let task = tokio::task::spawn_blocking(move || {
+    let task = blocking(move || {
         let mut progress = Progress { to: Some(sender.clone()), last: None };
         let done = work(&layer, &budget, &mut progress).map_err(Problem::from);
         let _ = send(&runtime, READ_SILENCE_MAX, &sender, Ok(last_line(done)));

@@ -115,6 +115,12 @@ fn silent() -> Problem {
         .hint("send it faster, or in smaller parts")
 }
 
+/// The `Content-Type`, in small letters and without what follows it.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let kind = String::from_utf8_lossy(headers.get(header::CONTENT_TYPE)?.as_bytes()).to_ascii_lowercase();
+    Some(kind.split(';').next().unwrap_or_default().trim().to_string())
+}
+
 /// A body in JSON; an empty one counts as `{}`.
 #[derive(Debug)]
 pub(crate) struct Input<T>(pub T);
@@ -124,9 +130,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Input<T> {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        if let Some(kind) = parts.headers.get(header::CONTENT_TYPE) {
-            let kind = String::from_utf8_lossy(kind.as_bytes()).to_ascii_lowercase();
-            let kind = kind.split(';').next().unwrap_or_default().trim();
+        if let Some(kind) = media_type(&parts.headers) {
             if kind != "application/json" && !kind.ends_with("+json") {
                 return Err(Problem::new(
                     StatusCode::UNSUPPORTED_MEDIA_TYPE,

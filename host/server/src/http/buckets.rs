@@ -39,11 +39,12 @@ fn number(name: &str, text: Option<&str>, default: usize) -> Result<usize, Probl
     }
 }
 
-fn bucket(app: &App, name: &str) -> Value {
+fn shown(app: &App, name: &str, keep_s: Option<u64>) -> Value {
     let (id, org) = (buckets::id(name), org_id(app));
+    let keep_s = keep_s.unwrap_or(0);
     json!({
         "id": id, "orgID": org, "type": "user", "name": name, "labels": [],
-        "retentionRules": [{ "type": "expire", "everySeconds": 0, "shardGroupDurationSeconds": 604_800 }],
+        "retentionRules": [{ "type": "expire", "everySeconds": keep_s, "shardGroupDurationSeconds": 604_800 }],
         "links": {
             "labels": format!("/api/v2/buckets/{id}/labels"), "members": format!("/api/v2/buckets/{id}/members"),
             "org": format!("/api/v2/orgs/{org}"), "owners": format!("/api/v2/buckets/{id}/owners"),
@@ -63,32 +64,38 @@ pub(super) async fn list((State(app), Extension(caller)): Host, Params(page): Pa
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::invalid(format!("limit must be between 1 and {PAGE_MAX}")));
     }
-    let mut names = answer::call(&app, move |layer| buckets::names(layer, &caller)).await?;
+    let mut all = answer::call(&app, move |layer| buckets::list(layer, &caller)).await?;
     if let Some(after) = &page.after {
-        let at = names.iter().position(|name| buckets::id(name) == *after);
-        names.drain(..at.map_or(0, |at| at + 1));
+        let at = all.iter().position(|b| buckets::id(&b.name) == *after);
+        all.drain(..at.map_or(0, |at| at + 1));
     }
-    names.retain(|name| {
-        page.name.as_ref().is_none_or(|n| n == name)
-            && page.id.as_ref().is_none_or(|id| *id == buckets::id(name))
+    all.retain(|b| {
+        page.name.as_ref().is_none_or(|n| *n == b.name)
+            && page.id.as_ref().is_none_or(|id| *id == buckets::id(&b.name))
     });
     let link = |offset: usize| format!("/api/v2/buckets?descending=false&limit={limit}&offset={offset}");
     let mut links = serde_json::Map::from_iter([("self".to_string(), json!(link(offset)))]);
     let next = offset.saturating_add(limit);
-    if names.len() > next {
+    if all.len() > next {
         links.insert("next".into(), json!(link(next)));
     }
-    let shown: Vec<Value> = names.iter().skip(offset).take(limit).map(|name| bucket(&app, name)).collect();
-    answer::small(&json!({ "links": links, "buckets": shown }))
+    let page = all.iter().skip(offset).take(limit);
+    let page: Vec<Value> = page.map(|b| shown(&app, &b.name, b.keep_s)).collect();
+    answer::small(&json!({ "links": links, "buckets": page }))
 }
 
 /// `GET /api/v2/buckets/{id}`
 pub(super) async fn show((State(app), Extension(caller)): Host, Names(id): Names<String>) -> Answer {
-    let names = answer::call(&app, move |layer| buckets::names(layer, &caller)).await?;
-    match names.iter().find(|name| buckets::id(name) == id) {
-        Some(name) => answer::small(&bucket(&app, name)),
+    let all = answer::call(&app, move |layer| buckets::list(layer, &caller)).await?;
+    match all.iter().find(|b| buckets::id(&b.name) == id) {
+        Some(b) => answer::small(&shown(&app, &b.name, b.keep_s)),
         None => Err(Error::not_found("bucket not found").into()),
     }
+}
+
+/// `GET /v1/series/buckets`
+pub(super) async fn of_series((State(app), Extension(caller)): Host) -> Answer {
+    answer::json(&app, move |layer| buckets::list(layer, &caller)).await
 }
 
 /// What a client sends to make one; more is not looked at.
@@ -115,7 +122,7 @@ pub(super) async fn make((State(app), Extension(caller)): Host, headers: HeaderM
         .map_err(|e| Problem::invalid(format!("failed to unmarshal json: {e}")))?;
     // Nobody may believe that rows go by themselves.
     if wanted.retention_rules.iter().any(|rule| rule.every_seconds != 0) {
-        return Err(Problem::invalid("a bucket has no retention of its own on this host")
+        return Err(Problem::invalid("a client gives a bucket of this host no retention")
             .hint("make it without retention rules; docs/retention.md says what lets rows go"));
     }
     let name = wanted.name.clone();
@@ -126,7 +133,7 @@ pub(super) async fn make((State(app), Extension(caller)): Host, headers: HeaderM
         }
         Err(problem) => Err(problem),
         Ok(()) => {
-            let mut answer: Response<Body> = answer::small(&bucket(&app, &wanted.name))?;
+            let mut answer: Response<Body> = answer::small(&shown(&app, &wanted.name, None))?;
             *answer.status_mut() = StatusCode::CREATED;
             Ok(answer)
         }

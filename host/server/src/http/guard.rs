@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCod
 use axum::middleware::Next;
 use axum::response::IntoResponse as _;
 use hyper::body::{Frame, SizeHint};
+use shiphold_storage::audit::RequestId;
 use shiphold_storage::manifest::Http;
 use shiphold_storage::{Caller, Error, Kind};
 use std::net::IpAddr;
@@ -24,13 +25,13 @@ use tokio::sync::OwnedSemaphorePermit;
 const SECRET_BYTES_MAX: usize = 256;
 /// Seconds for which a browser may remember what an origin may do.
 const PREFLIGHT_S: u64 = 600;
+/// Names a request in the audit trail and the log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Where a request is answered without a token, and without a permit: a probe must learn that the host is busy.
 const OPEN: [&str; 3] = ["/health", "/ping", "/ready"];
 /// What an allowed web page may send and read.
-const PAGE_SENDS: &str =
-    "authorization, content-type, content-encoding, accept, range, if-none-match, x-shiphold-metadata";
-const PAGE_READS: &str =
-    "etag, content-range, retry-after, x-shiphold-version, x-shiphold-metadata, x-influxdb-version";
+const PAGE_SENDS: &str = "authorization, content-type, content-encoding, accept, range, if-none-match, x-request-id, x-shiphold-metadata";
+const PAGE_READS: &str = "etag, content-range, retry-after, x-request-id, x-shiphold-version, x-shiphold-metadata, x-influxdb-version";
 
 /// What stands before the routes of one door.
 #[derive(Clone)]
@@ -45,7 +46,8 @@ pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     let route = request.extensions().get::<MatchedPath>().map_or("none".into(), |p| p.as_str().to_string());
     let method = method_name(request.method());
     let is_influx = request.uri().path().starts_with("/api/v2/");
-    let answer = enter(&gate, &route, request, next).await;
+    let id = request_id(request.headers());
+    let answer = answer::REQUEST.scope(id.clone(), enter(&gate, &route, request, next)).await;
     let mut answer = answer.unwrap_or_else(|problem| problem.into_response());
     if is_influx {
         if let Some(problem) = answer.extensions().get::<Problem>() {
@@ -54,10 +56,19 @@ pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     }
     // Nothing here is a page: whatever content says, no browser may take it for one.
     answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        answer.headers_mut().insert(REQUEST_ID, value);
+    }
     let (status, took) = (answer.status().as_u16(), begin.elapsed());
     gate.app.counters.answered(&route, method, status, took);
-    tracing::debug!(method, route, status, took_us = took.as_micros() as u64, "request");
+    tracing::debug!(method, route, status, took_us = took.as_micros() as u64, %id, "request");
     answer
+}
+
+/// The id that the client chose, where it has the form of one; else a new one.
+fn request_id(headers: &HeaderMap) -> RequestId {
+    let chosen = headers.get(REQUEST_ID).and_then(|v| RequestId::new(v.to_str().ok()?).ok());
+    chosen.unwrap_or_else(RequestId::random)
 }
 
 async fn enter(

@@ -6,7 +6,9 @@ mod audit;
 mod backup;
 mod body;
 mod buckets;
+mod commits;
 mod delete;
+mod events;
 mod exchange;
 mod files;
 mod flux;
@@ -30,6 +32,8 @@ mod write;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use table::NEXT;
 
 use crate::app::App;
 use axum::Router;
@@ -66,13 +70,14 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/v1/verify", post(backup::verify))
         .route("/v1/series", get(series::list))
         .route("/v1/series/list", post(series::list_of))
+        .route("/v1/series/buckets", get(buckets::of_series))
         .route("/v1/series/latest", get(series::latest).post(series::latest_of))
         .route("/v1/series/coverage", post(series::coverage))
         .route("/v1/series/query", get(series::query_of).post(series::query))
         .route("/v1/series/explain", post(series::explain))
         .route("/v1/series/tail", get(tail::tail))
         .route("/v1/series/write", post(write::lines))
-        .route("/v1/series/import", post(write::import))
+        .route("/v1/series/import", post(exchange::import))
         .route("/v1/series/export", get(exchange::export).post(exchange::export_of))
         .route("/v1/series/delete", post(series::delete))
         .route("/v1/series/stats", get(series::stats))
@@ -92,16 +97,28 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/v1/skills/{name}/rollback", post(skills::rollback))
         .route("/v1/skills/{name}/performance", get(skills::performance).post(skills::record_performance))
         .route("/v1/skills/{name}/use", post(skills::record_use))
-        .route("/v1/settings", get(settings::namespaces))
+        .route("/v1/settings", get(settings::namespaces).post(settings::change))
+        .route("/v1/settings/{namespace}/@changes", get(settings::follow))
         .route("/v1/settings/{namespace}", get(settings::list))
         .route(
             "/v1/settings/{namespace}/{key}",
             get(settings::show).put(settings::set).delete(settings::remove),
         )
         .route("/v1/settings/{namespace}/{key}/history", get(settings::history))
+        .route(
+            "/v1/settings/{namespace}/{key}/schema",
+            get(settings::schema).put(settings::set_schema).delete(settings::remove_schema),
+        )
+        .route("/v1/commits", post(commits::make))
         .route("/v1/sql", post(sql::ask))
         .route("/v1/audit", get(audit::list))
-        .route("/v1/audit/verify", get(audit::verify))
+        .route("/v1/audit/verify", get(audit::verify).post(audit::verify_against))
+        .route("/v1/audit/export", get(audit::export))
+        .route("/v1/audit/checkpoint", post(audit::checkpoint))
+        .route("/v1/audit/checkpoints", get(audit::checkpoints))
+        .route("/v1/audit/segments", get(audit::segments))
+        .route("/v1/audit/seal", post(audit::seal))
+        .route("/v1/audit/archive", post(audit::archive))
         .route("/v1/files", get(files::stores))
         .route("/v1/files/{store}", get(files::list))
         .route("/v1/files/{store}/versions", get(files::versions))

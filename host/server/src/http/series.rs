@@ -1,21 +1,24 @@
 //! `/v1/series`, but for what writes rows.
 
 use super::answer::{self, Wants};
-use super::body::{Input, Params};
+use super::body::{Input, Params, Raw, media_type};
 use super::problem::{Answer, Problem};
 use super::table;
 use super::time::When;
 use crate::app::App;
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{FromRequest, FromRequestParts as _, Request, State};
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shiphold_storage::series::coverage::CoverageQuery;
-use shiphold_storage::series::query;
+use shiphold_storage::series::query::{self, Query};
 use shiphold_storage::series::{Selector, TimeRange};
 use shiphold_storage::{Caller, Error};
 use std::sync::Arc;
+
+/// The media type of a query as a text.
+const SQL: &str = "application/sql";
 
 type Host = (State<Arc<App>>, Extension<Caller>);
 
@@ -43,15 +46,54 @@ pub(super) async fn list_of(
     answer::json(&app, move |layer| layer.series().list(&caller, &selector)).await
 }
 
-pub(super) async fn latest(host: Host, Params(choice): Params<Choice>) -> Answer {
-    latest_of(host, Input(choice.into())).await
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Newest {
+    bucket: Option<String>,
+    measurement: Option<String>,
+    #[serde(default)]
+    tags: Vec<(String, String)>,
+    as_known_at: Option<When>,
 }
 
-pub(super) async fn latest_of(
-    (State(app), Extension(caller)): Host,
-    Input(selector): Input<Selector>,
-) -> Answer {
-    answer::json(&app, move |layer| layer.series().latest(&caller, &selector)).await
+pub(super) async fn latest(host: Host, Params(newest): Params<Newest>) -> Answer {
+    latest_of(host, Input(newest)).await
+}
+
+pub(super) async fn latest_of((State(app), Extension(caller)): Host, Input(of): Input<Newest>) -> Answer {
+    let at = of.as_known_at.map(|t| t.ns("as_known_at")).transpose()?;
+    let selector = Selector { bucket: of.bucket, measurement: of.measurement, tags: of.tags };
+    let (guard, budget) = answer::CancelOnDrop::new();
+    let found = answer::json(&app, move |layer| layer.series().latest(&caller, &selector, at, &budget));
+    guard.with(found.await)
+}
+
+/// A query as it is sent: in JSON, or as the text itself.
+#[derive(Debug)]
+pub(super) struct Asked(Query);
+
+/// Beside a text that is the body.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    after: Option<String>,
+}
+
+impl FromRequest<Arc<App>> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        if media_type(request.headers()).as_deref() != Some(SQL) {
+            let Input(given) = Input::<Value>::from_request(request, app).await?;
+            return Ok(Self(query::read(given)?));
+        }
+        let (mut parts, body) = request.into_parts();
+        let Params(Page { after }) = Params::from_request_parts(&mut parts, app).await?;
+        let content = Raw::read(&parts.headers, body, app.body_max()).await?.content()?;
+        let text = std::str::from_utf8(&content)
+            .map_err(|e| Problem::invalid(format!("the text of the query is not UTF-8: {e}")))?;
+        Ok(Self(query::read(json!({ "text": text, "after": after }))?))
+    }
 }
 
 /// A query in the address.
@@ -63,11 +105,10 @@ pub(super) struct Text {
 }
 
 pub(super) async fn query_of(host: Host, headers: HeaderMap, Params(text): Params<Text>) -> Answer {
-    query(host, headers, Input(json!({ "text": text.q, "after": text.after }))).await
+    query(host, headers, Asked(query::read(json!({ "text": text.q, "after": text.after }))?)).await
 }
 
-pub(super) async fn explain((State(app), Extension(caller)): Host, Input(given): Input<Value>) -> Answer {
-    let query = query::read(given)?;
+pub(super) async fn explain((State(app), Extension(caller)): Host, Asked(query): Asked) -> Answer {
     let (guard, budget) = answer::CancelOnDrop::new();
     let told = answer::json(&app, move |layer| layer.series().explain(&caller, &query, &budget));
     guard.with(told.await)
@@ -76,9 +117,8 @@ pub(super) async fn explain((State(app), Extension(caller)): Host, Input(given):
 pub(super) async fn query(
     (State(app), Extension(caller)): Host,
     headers: HeaderMap,
-    Input(given): Input<Value>,
+    Asked(query): Asked,
 ) -> Answer {
-    let query = query::read(given)?;
     let (guard, budget) = answer::CancelOnDrop::new();
     let layer = app.layer.clone();
     let rows = table::written(table::Form::of(&headers), move |take| {

@@ -4,7 +4,7 @@
 use super::answer::{self, Out, accepts};
 use super::problem::{Answer, Problem};
 use axum::body::Bytes;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName};
 use chrono::{DateTime, SecondsFormat};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::json;
@@ -18,6 +18,9 @@ const CSV: &str = "text/csv";
 /// Given to them.
 const CSV_UTF8: &str = "text/csv; charset=utf-8";
 
+/// Where an answer in CSV, which has no place of its own for it, says where the next page begins.
+pub(crate) const NEXT: &str = "shiphold-next";
+
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -25,7 +28,7 @@ pub(super) enum Form {
     Document,
     /// A head, then a line per row.
     Csv,
-    /// An object per row.
+    /// An object per row; behind them, if the answer was cut, `{"next":…}`.
     Lines,
 }
 
@@ -56,8 +59,10 @@ pub(super) async fn written(
     work: impl FnOnce(&mut dyn FnMut(Frame) -> Result<()>) -> Result<Done> + Send + 'static,
 ) -> Answer {
     answer::written(form.media_type(), move |out| {
-        if form == Form::Lines {
-            out.last_words(last_line);
+        match form {
+            Form::Lines => out.last_words(last_line),
+            Form::Csv => out.announce(HeaderName::from_static(NEXT)),
+            Form::Document => {}
         }
         let mut joined = Joined::default();
         let mut begun = false;
@@ -72,8 +77,17 @@ pub(super) async fn written(
         out.begin();
         match form {
             Form::Document => answer::write_json(out, &Table { frame: joined.frame, truncated, next }),
-            Form::Csv if !begun => csv(out, &Frame::default(), true),
-            Form::Csv | Form::Lines => Ok(()),
+            Form::Csv => {
+                next.iter().for_each(|next| out.known_last(next));
+                if begun { Ok(()) } else { csv(out, &Frame::default(), true) }
+            }
+            Form::Lines => match next {
+                Some(next) => {
+                    let line = format!("{}\n", json!({ "next": next }));
+                    out.write_all(line.as_bytes()).map_err(|e| Error::io("writing the answer", e))
+                }
+                None => Ok(()),
+            },
         }
     })
     .await
@@ -102,6 +116,7 @@ fn csv(out: &mut impl Write, frame: &Frame, head: bool) -> Result<()> {
                 Some(Value::String(s)) => csv.write_field(s),
                 Some(Value::Float(v)) => csv.write_field(v.to_string()),
                 Some(Value::Integer(v)) => csv.write_field(v.to_string()),
+                Some(Value::Decimal(v)) => csv.write_field(v.to_string()),
                 Some(Value::Unsigned(v)) => csv.write_field(v.to_string()),
                 Some(Value::Boolean(v)) => csv.write_field(v.to_string()),
             }
@@ -137,6 +152,7 @@ impl Serialize for Row<'_> {
                 Some(Value::String(v)) => out.serialize_entry(&c.name, &v)?,
                 Some(Value::Float(v)) => out.serialize_entry(&c.name, &v)?,
                 Some(Value::Integer(v)) => out.serialize_entry(&c.name, &v)?,
+                Some(Value::Decimal(v)) => out.serialize_entry(&c.name, &v)?,
                 Some(Value::Unsigned(v)) => out.serialize_entry(&c.name, &v)?,
                 Some(Value::Boolean(v)) => out.serialize_entry(&c.name, &v)?,
             }
@@ -166,6 +182,32 @@ mod tests {
         .await;
         let body = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
         String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_form_says_where_the_next_page_begins() {
+        for rows in [2, 40_000] {
+            for form in [Form::Csv, Form::Lines] {
+                let columns = vec![Column::float("x", vec![0.5; rows])];
+                let frame = Frame { times: (0..rows as i64).collect(), columns };
+                let answer = written(form, move |take| {
+                    take(frame)?;
+                    Ok(Done { truncated: true, next: Some("0a".into()), ..Done::default() })
+                });
+                let answer = answer.await.unwrap();
+                let (head, body) = answer.into_parts();
+                let got = body.collect().await.unwrap();
+                let trailers = got.trailers().cloned().unwrap_or_default();
+                let said = String::from_utf8(got.to_bytes().to_vec()).unwrap();
+                let (long, is_csv) = (rows > 2, form == Form::Csv);
+                let cursor = |fields: &HeaderMap| fields.get(NEXT).map(|v| v.to_str().unwrap().to_string());
+                assert_eq!(cursor(&head.headers).is_some(), is_csv && !long, "{form:?}, {rows}");
+                assert_eq!(cursor(&trailers), (is_csv && long).then(|| "0a".into()), "{form:?}, {rows}");
+                assert_eq!(head.headers.contains_key("trailer"), is_csv && long, "{form:?}, {rows}");
+                assert_eq!(said.lines().count(), rows + 1, "rows, and a head or a last line");
+                assert_eq!(said.ends_with("\n{\"next\":\"0a\"}\n"), !is_csv);
+            }
+        }
     }
 
     #[tokio::test]

@@ -1,24 +1,20 @@
-//! What writes rows: line protocol as InfluxDB's clients send it, the same for operators, and CSV files.
+//! What writes rows: line protocol as InfluxDB's clients send it, and the same for operators.
 
-use super::answer::{self, Wants};
-use super::body::{BodyReader, Params, Raw};
+use super::answer;
+use super::body::{Params, Raw};
 use super::problem::{Answer, Problem};
 use crate::app::App;
 use axum::Extension;
-use axum::body::{Body, HttpBody as _};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, StatusCode};
 use serde::Deserialize;
+use shiphold_storage::series::WriteReport;
 use shiphold_storage::series::line_protocol::Precision;
-use shiphold_storage::series::{CsvImport, WriteReport};
-use shiphold_storage::{Caller, Error, Kind, Scope};
+use shiphold_storage::{Caller, Kind, Scope};
 use std::fmt::Write as _;
-use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of a CSV file.
-const CSV_BYTES_MAX: u64 = 4 << 30;
 /// Conflicts that one sentence names.
 const CONFLICTS_NAMED: usize = 10;
 
@@ -55,7 +51,7 @@ async fn store(
     let precision = precision(write.precision.as_deref())?;
     let raw = Raw::read(&headers, body, app.body_max()).await?;
     let layer = app.layer.clone();
-    let done = tokio::task::spawn_blocking(move || {
+    let done = answer::blocking(move || {
         let content = raw.content()?;
         let bucket = write.bucket.as_deref().filter(|b| !b.is_empty());
         let bucket = bucket.unwrap_or(&layer.manifest().series.bucket);
@@ -106,62 +102,15 @@ fn partial(report: &WriteReport) -> Problem {
             c.got,
             c.have
         );
+        if let Some(value) = &c.value {
+            let _ = write!(text, " (`{}` is no {})", value.escape_debug(), c.have);
+        }
     }
     if report.conflicts.len() > CONFLICTS_NAMED {
         let _ = write!(text, "; and {} more", report.conflicts.len() - CONFLICTS_NAMED);
     }
     let _ = write!(text, " dropped={}", report.dropped);
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::PartialWrite.code(), text)
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Import {
-    symbol: String,
-    timeframe: String,
-    bucket: Option<String>,
-    timezone: Option<String>,
-}
-
-/// Counts what was read, for the progress.
-struct Counted<R> {
-    inner: R,
-    bytes: Arc<AtomicU64>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.bytes.fetch_add(n as u64, Ordering::Relaxed);
-        Ok(n)
-    }
-}
-
-/// `POST /v1/series/import`: the file is read as it comes and never held whole.
-pub(super) async fn import(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    Params(i): Params<Import>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    caller.require(Scope::Write, "series.write")?;
-    let total = body.size_hint().exact().unwrap_or(0);
-    if total > CSV_BYTES_MAX {
-        return Err(
-            Error::limit("the CSV file", format!("{CSV_BYTES_MAX} bytes"), "import it in parts").into()
-        );
-    }
-    let bytes = Arc::new(AtomicU64::new(0));
-    let mut input = Counted { inner: BodyReader::new(body, CSV_BYTES_MAX), bytes: bytes.clone() };
-    answer::work(&app, Wants::of(&headers), move |layer, _, progress| {
-        let options =
-            CsvImport { bucket: i.bucket, symbol: i.symbol, timeframe: i.timeframe, timezone: i.timezone };
-        layer.series().import_csv(&caller, &mut input, &options, &mut |rows| {
-            progress.tell(bytes.load(Ordering::Relaxed), total, &format!("{rows} rows"));
-        })
-    })
-    .await
 }
 
 #[cfg(test)]
@@ -186,6 +135,7 @@ mod tests {
             field: format!("v{field}"),
             have: FieldType::Float,
             got: FieldType::String,
+            value: None,
         };
         let report = WriteReport { written: 2, dropped: 1, conflicts: vec![conflict(0)] };
         assert_eq!(
@@ -197,5 +147,18 @@ mod tests {
         let said = partial(&many).detail;
         assert!(said.contains("\"v9\"") && !said.contains("\"v10\""), "{said}");
         assert!(said.ends_with("; and 2 more dropped=40"), "{said}");
+        let inexact = TypeConflict {
+            have: FieldType::Decimal(2),
+            got: FieldType::Float,
+            value: Some("1.234".into()),
+            ..conflict(0)
+        };
+        let said = partial(&WriteReport { written: 0, dropped: 1, conflicts: vec![inexact] }).detail;
+        assert!(
+            said.ends_with(
+                "is type float, already exists as type decimal(2) (`1.234` is no decimal(2)) dropped=1"
+            ),
+            "{said}"
+        );
     }
 }

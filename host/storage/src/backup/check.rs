@@ -5,7 +5,8 @@ use super::format::{Contents, FileEntry, MANIFEST_FILE, Place, object_path};
 use super::{BackupReport, Progress};
 use crate::audit::Audit;
 use crate::error::{Error, Kind, Result};
-use crate::layer::{SERIES_FILE, STRUCTURED_FILE, integrity};
+use crate::layer::{OUTBOX_FILE, SERIES_FILE, STRUCTURED_FILE, integrity};
+use crate::series::influx::outbox_at_rest;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use std::collections::BTreeSet;
@@ -85,11 +86,7 @@ impl Source {
         }
         // A database whose bytes are not what was written is not opened.
         if faults.is_empty() {
-            faults.extend(database_faults(
-                &self.contents,
-                &self.root.join(STRUCTURED_FILE),
-                &self.root.join(SERIES_FILE),
-            ));
+            faults.extend(database_faults(&self.contents, &self.root));
         }
         refuse(&self.root, faults)
     }
@@ -139,18 +136,35 @@ pub(super) fn mismatch(entry: &FileEntry, found: &super::copy::Digest) -> Option
     (!same).then(|| format!("{} is damaged: its content does not match its digest", entry.path))
 }
 
-/// What is wrong inside the databases, at the paths where they are.
-pub(super) fn database_faults(contents: &Contents, structured: &Path, series: &Path) -> Vec<String> {
+/// What is wrong inside the databases, in the folder where they are.
+pub(super) fn database_faults(contents: &Contents, folder: &Path) -> Vec<String> {
     let mut faults = Vec::new();
     let mut look = |name: &str, found: Result<Vec<String>>| {
         let found = found.unwrap_or_else(|e| vec![e.to_string()]);
         faults.extend(found.into_iter().map(|f| format!("{name}: {f}")));
     };
-    look(STRUCTURED_FILE, structured_faults(contents, structured));
-    if contents.files.iter().any(|f| f.place() == Some(Place::Series)) {
-        look(SERIES_FILE, open_immutable(series).and_then(|c| integrity(&c)));
+    look(STRUCTURED_FILE, structured_faults(contents, &folder.join(STRUCTURED_FILE)));
+    let has = |place| contents.files.iter().any(|f| f.place() == Some(place));
+    if has(Place::Series) {
+        look(SERIES_FILE, open_immutable(&folder.join(SERIES_FILE)).and_then(|c| integrity(&c)));
+    }
+    if has(Place::Outbox) {
+        look(OUTBOX_FILE, outbox_faults(contents, &folder.join(OUTBOX_FILE)));
     }
     faults
+}
+
+fn outbox_faults(contents: &Contents, path: &Path) -> Result<Vec<String>> {
+    let connection = open_immutable(path)?;
+    let mut faults = integrity(&connection)?;
+    if faults.is_empty() {
+        let found = outbox_at_rest::look(&connection)?.records;
+        let want = contents.outbox_records.unwrap_or_default();
+        if found != want {
+            faults.push(format!("{found} records are there instead of {want}"));
+        }
+    }
+    Ok(faults)
 }
 
 fn structured_faults(contents: &Contents, path: &Path) -> Result<Vec<String>> {

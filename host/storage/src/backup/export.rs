@@ -1,17 +1,16 @@
 //! Taking one instant of all stores.
 
 use super::copy::{Partial, copy, digest_of, exists, make_dirs, open_immutable, sync_file};
-use super::format::{
-    Contents, Engine, FILE_BYTES_MAX, FORMAT, FileEntry, MANIFEST_FILE, is_hash, is_store, object_path,
-};
-use super::lines::SeriesReader;
+use super::format::{Contents, Engine, FORMAT, FileEntry, MANIFEST_FILE, is_hash, is_store, object_path};
+use super::remote::Remote;
 use super::{BackupReport, Progress};
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Kind, Result};
-use crate::layer::{DataLayer, SERIES_FILE, STRUCTURED_FILE, integrity, open_embedded};
+use crate::layer::{DataLayer, OUTBOX_FILE, SERIES_FILE, STRUCTURED_FILE, integrity, open_embedded};
 use crate::schema::now_ns;
-use crate::series::{Budget, Selector};
+use crate::series::Selector;
+use crate::series::influx::{Held, outbox_at_rest};
 use crate::sqlite::Pinned;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
@@ -82,32 +81,41 @@ pub(super) fn refuse_target(layer: &DataLayer, to: &Path) -> Result<()> {
 struct Instance {
     structured: Pinned,
     series: Option<Pinned>,
+    outbox: Option<Pinned>,
     taken_at: i64,
     stood_still: Duration,
 }
 
-/// Stops the writers of both files, pins both, lets them go on.
-fn pin(layer: &DataLayer) -> Result<Instance> {
+/// Stops the writers of all files, pins them, lets them go on.
+fn pin(layer: &DataLayer, remote: Option<&Remote>) -> Result<Instance> {
     // The connections are opened before: between the barriers there are two short statements.
     let structured = layer.database().connection()?;
     let series = layer.embedded().map(|e| e.database().connection()).transpose()?;
+    let held = remote.and_then(Remote::held);
+    let outbox = held.map(|h| h.database().connection()).transpose()?;
     let _structured_still = layer.database().barrier();
     let _series_still = layer.embedded().map(|e| e.database().barrier());
+    let _outbox_still = held.map(Held::barrier);
     let began = Instant::now();
     let structured = Pinned::new(structured)?;
     let series = series.map(Pinned::new).transpose()?;
-    Ok(Instance { structured, series, taken_at: now_ns(), stood_still: began.elapsed() })
+    let outbox = outbox.map(Pinned::new).transpose()?;
+    Ok(Instance { structured, series, outbox, taken_at: now_ns(), stood_still: began.elapsed() })
 }
 
 fn fill(layer: &DataLayer, folder: &Path, progress: Progress<'_>) -> Result<Contents> {
     // No object goes from before the instant until it is copied.
     let _held = layer.files().hold_objects();
-    let instance = pin(layer)?;
+    let remote = Remote::open(layer)?;
+    let instance = pin(layer, remote.as_ref())?;
     let (taken_at, stood_still) = (instance.taken_at, instance.stood_still);
     let objects_bytes: i64 =
         instance.structured.query_row("SELECT coalesce(sum(size), 0) FROM file_objects", [], |r| r.get(0))?;
-    let databases = size(&instance.structured)? + instance.series.as_deref().map_or(Ok(0), size)?;
-    let total = databases.saturating_add(objects_bytes.unsigned_abs());
+    let of = |pinned: &Option<Pinned>| pinned.as_deref().map_or(Ok(0), size);
+    let databases = size(&instance.structured)? + of(&instance.series)? + of(&instance.outbox)?;
+    let total = databases
+        .saturating_add(objects_bytes.unsigned_abs())
+        .saturating_add(remote.as_ref().map_or(0, Remote::progress_bytes));
     let mut done = 0;
     let mut advance = |n: u64| {
         done += n;
@@ -123,18 +131,33 @@ fn fill(layer: &DataLayer, folder: &Path, progress: Progress<'_>) -> Result<Cont
     if let Some(pinned) = &instance.series {
         copy_database(pinned, &series, &mut advance)?;
     }
+    let outbox = folder.join(OUTBOX_FILE);
+    if let Some(pinned) = &instance.outbox {
+        copy_database(pinned, &outbox, &mut advance)?;
+    }
     // The pins go before the long part: while they live the WALs grow.
     drop(instance);
 
     let mut files = Vec::new();
-    let (engine, series_rows) = if layer.embedded().is_some() {
-        sound(&open_immutable(&series)?, SERIES_FILE)?;
-        let rows = open_once(layer, &series)?;
-        files.push(entry_of(folder, SERIES_FILE)?);
-        (Engine::Embedded, rows)
-    } else {
-        (Engine::Influxdb2, export_lines(layer, folder, &mut files, &mut advance)?)
+    let mut outbox_records = None;
+    let (engine, series_rows) = match &remote {
+        None => {
+            sound(&open_immutable(&series)?, SERIES_FILE)?;
+            let rows = open_once(layer, &series)?;
+            files.push(entry_of(folder, SERIES_FILE)?);
+            (Engine::Embedded, rows)
+        }
+        Some(remote) => {
+            if remote.held().is_some() {
+                let copy = open_immutable(&outbox)?;
+                sound(&copy, OUTBOX_FILE)?;
+                outbox_records = Some(outbox_at_rest::look(&copy)?.records);
+                files.push(entry_of(folder, OUTBOX_FILE)?);
+            }
+            (Engine::Influxdb2, remote.export(folder, &mut files, &mut advance)?)
+        }
     };
+    let buckets = remote.map(Remote::release).unwrap_or_default();
     files.push(entry_of(folder, STRUCTURED_FILE)?);
     let copy = open_immutable(&structured)?;
     sound(&copy, STRUCTURED_FILE)?;
@@ -157,6 +180,8 @@ fn fill(layer: &DataLayer, folder: &Path, progress: Progress<'_>) -> Result<Cont
         schema,
         engine,
         series_rows,
+        outbox_records,
+        buckets,
         audit_entries: proof.entries,
         audit_head: proof.head,
         barrier_us: u64::try_from(stood_still.as_micros()).unwrap_or(u64::MAX),
@@ -315,36 +340,4 @@ fn export_objects(
         files.push(FileEntry { path, bytes, blake3: hash, sha256: None, bucket: None, rows: None });
     }
     Ok(())
-}
-
-/// The series of an engine that keeps its data elsewhere, as gzip of line protocol, a file each.
-fn export_lines(
-    layer: &DataLayer,
-    folder: &Path,
-    files: &mut Vec<FileEntry>,
-    advance: &mut dyn FnMut(u64),
-) -> Result<u64> {
-    let engine = layer.series().stored();
-    make_dirs(&folder.join("series"))?;
-    let mut total = 0_u64;
-    for (i, info) in engine.list(&Selector::default())?.into_iter().enumerate() {
-        let path = format!("series/{i:08}.lp.gz");
-        if i >= 100_000_000 {
-            return Err(Error::limit(
-                "the number of series",
-                "100,000,000",
-                "back the server up with its own tools",
-            ));
-        }
-        let to = folder.join(&path);
-        let stream = engine.scan(&info.key, crate::series::TimeRange::ALL, None, &Budget::default())?;
-        let mut reader = SeriesReader::new(&info.key, stream)?;
-        let d = copy(&mut reader, &to, FILE_BYTES_MAX, true, &mut |_| ())?;
-        let (rows, bucket) = (Some(reader.rows), Some(info.key.bucket));
-        let entry = FileEntry { path, bytes: d.bytes, blake3: d.blake3, sha256: d.sha256, bucket, rows };
-        advance(entry.bytes);
-        total = total.saturating_add(reader.rows);
-        files.push(entry);
-    }
-    Ok(total)
 }

@@ -2,15 +2,17 @@
 
 use super::BackupReport;
 use crate::error::{Error, Kind, Result};
-use crate::layer::{SERIES_FILE, STRUCTURED_FILE};
+use crate::layer::{OUTBOX_FILE, SERIES_FILE, STRUCTURED_FILE};
 use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
-/// The version of the folder's layout.
-pub const FORMAT: u32 = 1;
+/// The version of the folder's layout. 2 has `outbox.db` and the buckets of InfluxDB.
+pub const FORMAT: u32 = 2;
+/// The oldest that is read.
+const FORMAT_MIN: u32 = 1;
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// Bytes of `manifest.json`.
 pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
@@ -31,7 +33,7 @@ struct Sealed {
 pub(super) enum Engine {
     /// `series.db` is a copy of the engine's file.
     Embedded,
-    /// `series/` holds line protocol.
+    /// `series/` holds line protocol, and `outbox.db` what was not delivered yet.
     Influxdb2,
 }
 
@@ -48,6 +50,12 @@ pub(super) struct Contents {
     pub schema: u32,
     pub engine: Engine,
     pub series_rows: u64,
+    /// Records in `outbox.db` that wait for InfluxDB, if there is that file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbox_records: Option<u64>,
+    /// The buckets of InfluxDB, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buckets: Vec<BucketEntry>,
     pub audit_entries: u64,
     pub audit_head: String,
     pub barrier_us: u64,
@@ -71,11 +79,22 @@ pub(super) struct FileEntry {
     pub rows: Option<u64>,
 }
 
+/// A bucket of InfluxDB.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BucketEntry {
+    pub name: String,
+    /// How long InfluxDB keeps its rows; `None`: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_s: Option<u64>,
+}
+
 /// What a path of the fixed layout is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place<'a> {
     Structured,
     Series,
+    Outbox,
     Lines,
     Object { store: &'a str, hash: &'a str },
 }
@@ -86,6 +105,7 @@ impl FileEntry {
         match self.path.as_str() {
             STRUCTURED_FILE => return Some(Place::Structured),
             SERIES_FILE => return Some(Place::Series),
+            OUTBOX_FILE => return Some(Place::Outbox),
             _ => {}
         }
         let mut parts = self.path.split('/');
@@ -161,10 +181,11 @@ impl Contents {
         }
         let unreadable = |e: serde_json::Error| Error::corrupt(format!("it cannot be read: {e}"));
         let version: Version = serde_json::from_slice(bytes).map_err(unreadable)?;
-        if version.contents.format != FORMAT {
+        let format = version.contents.format;
+        if !(FORMAT_MIN..=FORMAT).contains(&format) {
             return Err(Error::new(
                 Kind::Incompatible,
-                format!("the backup has format {}, this binary reads {FORMAT}", version.contents.format),
+                format!("the backup has format {format}, this binary reads {FORMAT_MIN} to {FORMAT}"),
             )
             .hint("restore it with the version that wrote it"));
         }
@@ -206,6 +227,11 @@ impl Contents {
             }
         }
         let has = |name: &str| seen.contains(name);
+        if has(OUTBOX_FILE) != self.outbox_records.is_some()
+            || has(OUTBOX_FILE) && self.engine == Engine::Embedded
+        {
+            return Err(Error::corrupt(format!("`{OUTBOX_FILE}` does not fit the engine of this backup")));
+        }
         if !has(STRUCTURED_FILE) || has(SERIES_FILE) != (self.engine == Engine::Embedded) {
             return Err(Error::corrupt("it lacks a database"));
         }
@@ -214,7 +240,8 @@ impl Contents {
 
     pub(super) fn report(&self) -> BackupReport {
         let objects = |f: &&FileEntry| matches!(f.place(), Some(Place::Object { .. }));
-        let databases = |f: &&FileEntry| matches!(f.place(), Some(Place::Structured | Place::Series));
+        let databases =
+            |f: &&FileEntry| matches!(f.place(), Some(Place::Structured | Place::Series | Place::Outbox));
         BackupReport {
             taken_at: self.taken_at,
             host: self.host.clone(),
@@ -224,6 +251,7 @@ impl Contents {
             audit_entries: self.audit_entries,
             audit_head: self.audit_head.clone(),
             series_rows: self.series_rows,
+            outbox_records: self.outbox_records.unwrap_or_default(),
             barrier_us: self.barrier_us,
             warnings: Vec::new(),
         }

@@ -1,9 +1,9 @@
 //! Series as gzip of line protocol. A gzip file may have several members; each member here holds whole lines of at most
 //! [`ROWS_PER_MEMBER`] rows, so that a reader needs no more memory than one of them.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::series::line_protocol::{self, Precision};
-use crate::series::{Frame, FrameStream, SeriesEngine, SeriesKey, Values};
+use crate::series::{Decimal, Frame, FrameStream, SeriesEngine, SeriesKey, Values};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::fmt::Write as _;
@@ -14,12 +14,41 @@ pub(crate) const ROWS_PER_MEMBER: usize = 4_096;
 /// Bytes of one member's lines that a reader accepts.
 pub(crate) const MEMBER_BYTES_MAX: u64 = 256 << 20;
 
-/// The lines of a series, compressed while they are read. An error of the scan ends it as an I/O error.
-pub(crate) struct SeriesReader {
+/// The rows of a series as lines, one after another. Columns are sorted by name: the same rows give the same lines.
+pub(super) struct Lines {
     head: String,
     stream: FrameStream,
     frame: Frame,
     next_row: usize,
+}
+
+impl Lines {
+    pub(super) fn new(key: &SeriesKey, stream: FrameStream) -> Result<Self> {
+        Ok(Self { head: head(key)?, stream, frame: Frame::default(), next_row: 0 })
+    }
+
+    /// Adds the next row's line; its time, or `None` at the end.
+    pub(super) fn next(&mut self, out: &mut String) -> Result<Option<i64>> {
+        loop {
+            if self.next_row >= self.frame.len() {
+                let Some(frame) = self.stream.next() else { return Ok(None) };
+                (self.frame, self.next_row) = (frame?, 0);
+                self.frame.columns.sort_by(|a, b| a.name.cmp(&b.name));
+                continue;
+            }
+            let row = self.next_row;
+            self.next_row += 1;
+            if line(&self.head, &self.frame, row, out) {
+                return Ok(self.frame.times.get(row).copied());
+            }
+        }
+    }
+}
+
+/// The lines of a series, compressed while they are read. An error of the scan travels as an I/O error, and
+/// [`Error::io`] gives it back.
+pub(crate) struct SeriesReader {
+    lines: Lines,
     ready: std::io::Cursor<Vec<u8>>,
     /// What was read so far: rows, the first and the last time.
     pub(crate) rows: u64,
@@ -29,39 +58,21 @@ pub(crate) struct SeriesReader {
 
 impl SeriesReader {
     pub(crate) fn new(key: &SeriesKey, stream: FrameStream) -> Result<Self> {
-        Ok(Self {
-            head: head(key)?,
-            stream,
-            frame: Frame::default(),
-            next_row: 0,
-            ready: std::io::Cursor::default(),
-            rows: 0,
-            first: None,
-            last: None,
-        })
+        let lines = Lines::new(key, stream)?;
+        Ok(Self { lines, ready: std::io::Cursor::default(), rows: 0, first: None, last: None })
     }
 
     /// Compresses the next rows; false at the end.
     fn refill(&mut self) -> std::io::Result<bool> {
         // Filled over the frames' edges: the same rows give the same bytes, however the engine cuts them.
         let mut text = String::new();
-        let mut rows = 0;
-        while rows < ROWS_PER_MEMBER {
-            if self.next_row >= self.frame.len() {
-                let Some(frame) = self.stream.next() else { break };
-                (self.frame, self.next_row) = (frame.map_err(std::io::Error::other)?, 0);
-                self.frame.columns.sort_by(|a, b| a.name.cmp(&b.name));
-                continue;
-            }
-            if line(&self.head, &self.frame, self.next_row, &mut text) {
-                rows += 1;
-                self.rows += 1;
-                self.last = self.frame.times.get(self.next_row).copied();
-                self.first = self.first.or(self.last);
-            }
-            self.next_row += 1;
+        for _ in 0..ROWS_PER_MEMBER {
+            let Some(time) = self.lines.next(&mut text).map_err(std::io::Error::other)? else { break };
+            self.rows += 1;
+            self.last = Some(time);
+            self.first = self.first.or(self.last);
         }
-        if rows == 0 {
+        if text.is_empty() {
             return Ok(false);
         }
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
@@ -95,11 +106,21 @@ pub(crate) fn read_series(
         let parsed = batch.rows() as u64;
         let report = engine.write(batch)?;
         if report.dropped > 0 {
-            return Err(Error::new(
-                Kind::Conflict,
-                format!("{place}: {} rows have a field of another type than the store", report.dropped),
-            )
-            .hint("restore into an empty bucket"));
+            return Err(match report.conflicts.is_empty() {
+                true => Error::conflict(format!(
+                    "{place}: {} rows were refused by the server",
+                    report.dropped
+                ))
+                .hint(format!(
+                    "are they older than the retention of its bucket `{bucket}`? lift it, or delete the \
+                         empty bucket: a restore makes it anew"
+                )),
+                false => Error::conflict(format!(
+                    "{place}: {} rows have a field of another type than the store",
+                    report.dropped
+                ))
+                .hint("restore into an empty bucket"),
+            });
         }
         rows = rows.saturating_add(parsed);
         Ok(())
@@ -183,6 +204,9 @@ fn line(head: &str, frame: &Frame, row: usize, out: &mut String) -> bool {
         let _ = match &column.values {
             Values::Float(v) => v.get(row).map_or(Ok(()), |x| write!(out, "{x}")),
             Values::Integer(v) => v.get(row).map_or(Ok(()), |x| write!(out, "{x}i")),
+            Values::Decimal(v, scale) => {
+                v.get(row).map_or(Ok(()), |x| write!(out, "{}", Decimal { units: *x, scale: *scale }))
+            }
             Values::Unsigned(v) => v.get(row).map_or(Ok(()), |x| write!(out, "{x}u")),
             Values::Boolean(v) => v.get(row).map_or(Ok(()), |x| write!(out, "{x}")),
             Values::String(v) => v

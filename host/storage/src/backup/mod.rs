@@ -7,6 +7,7 @@ mod export;
 mod format;
 pub(crate) mod lines;
 mod offsite;
+mod remote;
 mod repository;
 mod restore;
 
@@ -37,6 +38,8 @@ pub struct BackupReport {
     /// Hash of the last audit entry.
     pub audit_head: String,
     pub series_rows: u64,
+    /// Acknowledged writes that InfluxDB does not have yet: with a restored data folder the host delivers them.
+    pub outbox_records: u64,
     /// How long the writers stood still.
     pub barrier_us: u64,
     /// What a person should know: a store that the manifest lacks.

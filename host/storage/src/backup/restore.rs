@@ -1,17 +1,18 @@
 //! A backup becomes a data folder: copied beside its place, proven, then moved there. On failure nothing is left.
 
 use super::check::{Source, database_faults, mismatch, refuse};
-use super::copy::{Partial, copy, digest, exists, make_dirs};
+use super::copy::{Partial, copy, digest, exists, make_dirs, open_immutable};
 use super::export::rows_of;
-use super::format::{Engine, Place};
-use super::lines::{each_member, read_series};
+use super::format::{BucketEntry, Engine, Place};
+use super::remote::write_lines;
 use super::{BackupReport, Progress};
-use crate::error::{Error, Result};
-use crate::layer::{SERIES_FILE, STRUCTURED_FILE, open_embedded, open_influx};
+use crate::error::{Error, Kind, Result};
+use crate::layer::{OUTBOX_FILE, SERIES_FILE, STRUCTURED_FILE, open_embedded, open_influx};
 use crate::manifest::{EngineKind, Manifest};
-use crate::series::{Budget, SeriesEngine};
+use crate::series::influx::outbox_at_rest;
+use crate::series::{Budget, SeriesEngine as _};
+use crate::units::Span;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// Restores a backup into `data`, which must not exist, verified before it is moved into place. File stores of the
@@ -102,10 +103,15 @@ impl<'a> Plan<'a> {
             root.parent().map_or(Ok(()), make_dirs)?;
             roots.insert(store, Partial::create(root)?);
         }
-        self.copy(source, &partial.path, &roots, progress)?;
-        let (structured, series) = (partial.path.join(STRUCTURED_FILE), partial.path.join(SERIES_FILE));
-        refuse(&source.root, database_faults(&source.contents, &structured, &series))?;
-        let warnings = self.series(source, &series)?;
+        let total = source.contents.bytes();
+        let mut done = 0_u64;
+        let mut advance = |n: u64| {
+            done = done.saturating_add(n);
+            progress(done.min(total), total);
+        };
+        self.copy(source, &partial.path, &roots, &mut advance)?;
+        refuse(&source.root, database_faults(&source.contents, &partial.path))?;
+        let warnings = self.series(source, &partial.path, &mut advance)?;
         // The stores first: a data folder is in place only when everything that it names is.
         for root in roots.values_mut() {
             root.publish()?;
@@ -121,14 +127,13 @@ impl<'a> Plan<'a> {
         source: &Source,
         data: &Path,
         roots: &BTreeMap<&str, Partial>,
-        progress: Progress<'_>,
+        advance: &mut dyn FnMut(u64),
     ) -> Result<()> {
-        let total = source.contents.bytes();
-        let mut done = 0_u64;
         for entry in &source.contents.files {
             let to = match entry.place() {
                 Some(Place::Structured) => data.join(STRUCTURED_FILE),
                 Some(Place::Series) => data.join(SERIES_FILE),
+                Some(Place::Outbox) => data.join(OUTBOX_FILE),
                 Some(Place::Object { store, .. }) if self.there.contains(store) => continue,
                 Some(Place::Object { store, hash }) => {
                     let root =
@@ -140,10 +145,7 @@ impl<'a> Plan<'a> {
             };
             to.parent().map_or(Ok(()), make_dirs)?;
             let mut file = source.file(entry)?;
-            let found = copy(&mut file, &to, entry.bytes, entry.sha256.is_some(), &mut |n| {
-                done = done.saturating_add(n);
-                progress(done.min(total), total);
-            })?;
+            let found = copy(&mut file, &to, entry.bytes, entry.sha256.is_some(), advance)?;
             refuse(&source.root, mismatch(entry, &found).into_iter().collect())?;
         }
         Ok(())
@@ -151,24 +153,74 @@ impl<'a> Plan<'a> {
 
     /// Opens the restored series as a host would, and counts and re-reads them. What was damaged already when the backup
     /// was taken is a warning: its bytes are what was copied, and the rest of the store is sound.
-    fn series(&self, source: &Source, path: &Path) -> Result<Vec<String>> {
+    fn series(&self, source: &Source, data: &Path, advance: &mut dyn FnMut(u64)) -> Result<Vec<String>> {
         let want = source.contents.series_rows;
-        let remote = self.manifest.filter(|m| m.series.engine == EngineKind::Influxdb2);
-        if let Some(manifest) = remote {
-            return written(want, write_lines(source, &open_influx(manifest)?.0)?).map(|()| Vec::new());
+        let outbox = data.join(OUTBOX_FILE);
+        let has_outbox = source.contents.files.iter().any(|f| f.place() == Some(Place::Outbox));
+        if let Some(manifest) = self.manifest.filter(|m| m.series.engine == EngineKind::Influxdb2) {
+            written(want, to_server(source, manifest, advance)?)?;
+            // The host delivers what waits when it starts.
+            let damaged = match has_outbox {
+                true => outbox_at_rest::look(&open_immutable(&outbox)?)?.damaged,
+                false => Vec::new(),
+            };
+            return Ok(damaged
+                .into_iter()
+                .map(|d| format!("damaged when the backup was taken: {d}"))
+                .collect());
         }
-        let engine = open_embedded(path, self.manifest)?;
-        let (counted, faults) = match source.contents.engine {
-            Engine::Influxdb2 => (write_lines(source, &engine)?, Vec::new()),
-            Engine::Embedded => (rows_of(&engine)?, engine.verify(&Budget::default())?),
+        let engine = open_embedded(&data.join(SERIES_FILE), self.manifest)?;
+        let (counted, mut warnings) = match source.contents.engine {
+            Engine::Influxdb2 => (write_lines(source, &engine, advance)?, Vec::new()),
+            Engine::Embedded => {
+                let of = |f: crate::series::Fault| {
+                    format!("{} was damaged when the backup was taken: {}", f.object, f.problem)
+                };
+                (rows_of(&engine)?, engine.verify(&Budget::default())?.into_iter().map(of).collect())
+            }
         };
+        if has_outbox {
+            let found = outbox_at_rest::replay(&open_immutable(&outbox)?, &engine)?;
+            warnings.extend(
+                found.damaged.iter().map(|d| format!("left out, damaged when the backup was taken: {d}")),
+            );
+            if found.refused > 0 {
+                let there = source.root.join(OUTBOX_FILE);
+                let n = found.refused;
+                warnings.push(format!("what InfluxDB had refused ({n} parts) stays in {}", there.display()));
+            }
+            std::fs::remove_file(&outbox).map_err(|e| Error::io(outbox.display(), e))?;
+        }
         engine.close()?;
         written(want, counted)?;
-        Ok(faults
-            .into_iter()
-            .map(|f| format!("{} was damaged when the backup was taken: {}", f.object, f.problem))
-            .collect())
+        Ok(warnings)
     }
+}
+
+/// Into InfluxDB. Its buckets get their retention when all rows are there: until then it would refuse the old ones.
+fn to_server(source: &Source, manifest: &Manifest, advance: &mut dyn FnMut(u64)) -> Result<u64> {
+    let (engine, settings) = open_influx(manifest)?;
+    let engine = engine.without_retention();
+    let again = |e: Error| match e.kind() {
+        Kind::Unavailable | Kind::Busy => {
+            let what =
+                "what was written stays in InfluxDB and does no harm: see that it runs, and restore again";
+            e.hint(what)
+        }
+        _ => e,
+    };
+    let mut fill = || -> Result<u64> {
+        let rows = write_lines(source, &engine, advance)?;
+        let there = engine.retentions()?;
+        // One that has a retention already was made by somebody who chose it.
+        let open = |b: &&BucketEntry| there.get(&b.name).is_none_or(Option::is_none);
+        for bucket in source.contents.buckets.iter().filter(open) {
+            let keep = settings.retention.get(&bucket.name).copied();
+            engine.restore_bucket(&bucket.name, keep.or(bucket.keep_s.map(Span::from_secs)))?;
+        }
+        Ok(rows)
+    };
+    fill().map_err(again)
 }
 
 fn written(want: u64, have: u64) -> Result<()> {
@@ -177,30 +229,6 @@ fn written(want: u64, have: u64) -> Result<()> {
     }
     Err(Error::corrupt(format!("{SERIES_FILE}: {have} rows are there instead of {want}"))
         .hint("use another backup"))
-}
-
-/// Checks the digest of every file of lines, then writes them: nothing reaches a server from a damaged backup.
-fn write_lines(source: &Source, engine: &dyn SeriesEngine) -> Result<u64> {
-    let lines: Vec<_> = source.contents.files.iter().filter(|f| f.place() == Some(Place::Lines)).collect();
-    for entry in &lines {
-        let found = digest(&mut source.file(entry)?, entry.bytes, true, &entry.path, &mut |_| Ok(()))?;
-        refuse(&source.root, mismatch(entry, &found).into_iter().collect())?;
-        each_member(&mut BufReader::new(source.file(entry)?), &entry.path, &mut |_| Ok(()))?;
-    }
-    let mut rows = 0_u64;
-    for entry in lines {
-        let bucket = entry.bucket.as_deref().unwrap_or_default();
-        let read = read_series(bucket, &mut BufReader::new(source.file(entry)?), &entry.path, engine)?;
-        if Some(read) != entry.rows {
-            return Err(Error::corrupt(format!(
-                "{} holds {read} rows instead of {}",
-                entry.path,
-                entry.rows.unwrap_or_default()
-            )));
-        }
-        rows = rows.saturating_add(read);
-    }
-    Ok(rows)
 }
 
 fn stores(source: &Source) -> BTreeSet<String> {

@@ -1,6 +1,8 @@
 //! One instant out and in again; damage named; nothing left on failure.
 
+mod faults;
 mod hostile;
+mod influxd;
 mod lines;
 
 use super::*;
@@ -106,7 +108,7 @@ fn what_is_exported_is_checked_and_restored_and_nothing_that_came_later() {
 
     assert_eq!(host.restore(&backup, "restored").unwrap(), report);
     let there = open(&host.path("restored"));
-    assert_eq!(there.settings().get(&OP, "system", "risk.max").unwrap().value, Some(json!(5)));
+    assert_eq!(there.settings().get(&OP, "system", "risk.max", None).unwrap().value, Some(json!(5)));
     assert_eq!(there.series().engine().list(&Selector::default()).unwrap()[0].rows, 500);
     let (_, mut content) = there.files().get(&OP, "logs", "m/1", None, None).unwrap();
     let mut text = String::new();
@@ -159,7 +161,7 @@ fn a_backup_under_writers_is_one_instant() {
             .unwrap();
         let rows = rows.first().map_or(0, |r| i64::try_from(r.rows).unwrap());
         let setting =
-            there.settings().get(&OP, "system", "n").map_or(-1, |s| s.value.unwrap().as_i64().unwrap());
+            there.settings().get(&OP, "system", "n", None).map_or(-1, |s| s.value.unwrap().as_i64().unwrap());
         let file =
             there.files().stat(&OP, "models", "n", None).map_or(0, |f| i64::try_from(f.version).unwrap());
         assert!(rows == setting + 1 || rows == setting + 2, "{rows} rows at setting {setting}");

@@ -22,6 +22,7 @@ mod tests;
 
 pub use disk::{CapDisk, ObjectDisk, ObjectRead, TmpFile};
 pub use store::FileStores;
+pub(crate) use store::{Naming, NewObject};
 pub use types::{
     FileStat, FileVersion, FilesFault, FilesStats, FilesVerify, GcReport, MEDIA_TYPE_BYTES_MAX,
     METADATA_BYTES_MAX, PAGE_MAX, PutOptions, StoreConfig, Writable, as_error,

@@ -5,7 +5,8 @@ use super::types::{FileVersion, FilesStats, StoreConfig, full};
 use crate::audit::{Audit, Entry};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction};
+use crate::sqlite::Tx;
+use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::{Value, json};
 
 pub(super) const COLUMNS: &str =
@@ -99,7 +100,7 @@ pub(super) fn admit(
 }
 
 /// Adds a version with its name, its object and its audit entry.
-pub(super) fn insert(tx: &Transaction<'_>, caller: &Caller, mut new: FileVersion) -> Result<FileVersion> {
+pub(super) fn insert(tx: &Tx<'_>, caller: &Caller, mut new: FileVersion) -> Result<FileVersion> {
     let before = newest(tx, &new.store, &new.path)?;
     new.version = before.as_ref().map_or(1, |v| v.version + 1);
     tx.prepare_cached(

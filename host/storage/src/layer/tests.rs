@@ -31,7 +31,7 @@ pub(crate) fn layer_over(
     let probe = Box::new(move || Ok(seen.load(Ordering::SeqCst)));
     let disk = Arc::new(DiskGuard::with_probe(&manifest.host.data, &manifest.disk, probe));
     let layer = DataLayer::open_with(manifest, lock, disk, |m| match engine {
-        Some(engine) => Ok(OpenEngine { engine, embedded: None }),
+        Some(engine) => Ok(OpenEngine { engine, embedded: None, outbox: None }),
         None => open_engine(m),
     });
     (layer.unwrap(), free)
@@ -58,7 +58,7 @@ fn one_process_owns_the_folder_and_what_it_wrote_is_there_again() {
     layer.close().unwrap();
     drop(layer);
     let layer = DataLayer::open(&m).unwrap();
-    assert_eq!(layer.settings().get(&OP, "system", "a").unwrap().value, Some(json!(1)));
+    assert_eq!(layer.settings().get(&OP, "system", "a", None).unwrap().value, Some(json!(1)));
     assert_eq!(layer.series().engine().list(&crate::series::Selector::default()).unwrap()[0].rows, 100);
     let runs = layer.plugins().list(&OP, "p", 10).unwrap();
     assert_eq!((runs[0].id, runs[0].state.as_str()), (run, "interrupted"));
@@ -82,7 +82,11 @@ fn a_read_only_disk_refuses_what_takes_room_and_allows_what_makes_some() {
     assert!(refused.hint_text().is_some());
     assert_eq!(layer.tokens().create(&OP, "u", Scope::Read, None).unwrap_err().kind(), Kind::ReadOnly);
     assert_eq!(put("a/d").unwrap_err().kind(), Kind::ReadOnly);
-    assert_eq!(layer.settings().get(&OP, "system", "a").unwrap().value, Some(json!(1)), "reading goes on");
+    assert_eq!(
+        layer.settings().get(&OP, "system", "a", None).unwrap().value,
+        Some(json!(1)),
+        "reading goes on"
+    );
 
     layer.settings().delete(&OP, "system", "a", Expect::Any).unwrap();
     layer.tokens().revoke(&OP, "t").unwrap();

@@ -52,6 +52,9 @@ pub(super) fn run(
         }
         Err(e) => report.faults.push(Fault { object: "audit".into(), problem: e.to_string() }),
     }
+    for (id, why) in crate::commits::aside(&layer.db)? {
+        report.faults.push(Fault { object: format!("rows of commit {id}"), problem: why });
+    }
     progress("series");
     let engine = layer.series.engine();
     if engine.capabilities().maintained_here {

@@ -137,6 +137,7 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
     let secrets = read_secrets(&root, &base);
     let series = read_series(&root.section("series"), &secrets);
     let trust = read_trust(&root.section("trust"));
+    let audit = super::audit::read_audit(&root.section("audit"), &base, &host.data, &secrets);
     let limits = read_limits(&root.section("limits"));
     let plugins = root
         .named("plugins")
@@ -148,6 +149,7 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
     let plugins: BTreeMap<String, Plugin> = plugins;
     let backups = super::backup::read_backups(&root, &plugins, &secrets);
     let rollups = super::rollups::read_rollups(&root, &series.bucket);
+    super::decimals::check_rollups(&root, &series.decimals, &rollups);
     let manifest = Manifest {
         path: path.to_path_buf(),
         rollups,
@@ -163,6 +165,7 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
         backups,
         plugins,
         calendars: super::calendars::read_calendars(&root),
+        audit,
     };
     root.finish();
     manifest
@@ -260,12 +263,22 @@ fn read_series(s: &Section<'_, '_>, secrets: &BTreeMap<String, SecretSource>) ->
                 i.problem("token", format!("names the secret `{token}`, but there is no [secrets.{token}]"));
             }
             let url = i.required("url", "\"http://127.0.0.1:8086\"").unwrap_or_default();
-            if !(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")) {
-                i.problem("url", format!("`{url}` is not a URL, such as \"http://127.0.0.1:8086\""));
+            if let (false, Err(why)) = (url.is_empty(), crate::series::influx::address(&url)) {
+                i.problem("url", format!("`{url}` {why}; write it as \"http://127.0.0.1:8086\""));
+            }
+            let org = i.required("org", "\"trader\"");
+            if org.as_deref() == Some("") {
+                i.problem("org", "is empty; name the organisation, such as \"trader\"");
             }
             let r = i.section("retention");
             let of = |name: String| {
                 let span = r.time(&name, RETENTION_MAX, RETENTION_MIN..=RETENTION_MAX);
+                if span.0.subsec_nanos() > 0 {
+                    r.problem(&name, format!("`{span}`: InfluxDB counts whole seconds"));
+                }
+                if let Err(e) = crate::series::store::check_bucket(&name) {
+                    r.problem(&name, e.to_string());
+                }
                 (name, span)
             };
             let retention = r.keys().into_iter().map(of).collect();
@@ -273,7 +286,7 @@ fn read_series(s: &Section<'_, '_>, secrets: &BTreeMap<String, SecretSource>) ->
             Some(Influxdb2 {
                 retention,
                 url,
-                org: i.required("org", "\"trader\"").unwrap_or_default(),
+                org: org.unwrap_or_default(),
                 token,
                 timeout: i.time(
                     "timeout",
@@ -294,8 +307,9 @@ fn read_series(s: &Section<'_, '_>, secrets: &BTreeMap<String, SecretSource>) ->
         i.finish();
     }
     let revisions = super::revisions::read_revisions(s, &bucket);
+    let decimals = super::decimals::read_decimals(s, &bucket);
     s.finish();
-    Series { engine, bucket, embedded, influxdb2, revisions }
+    Series { engine, bucket, embedded, influxdb2, revisions, decimals }
 }
 
 fn read_disk(s: &Section<'_, '_>) -> Disk {
@@ -322,6 +336,7 @@ fn read_limits(s: &Section<'_, '_>) -> Limits {
         query_time: s.time("query_time", Span::from_secs(30), Span::from_millis(1)..=Span::from_secs(3_600)),
         query_rows: s.number("query_rows", 5_000_000, 1..=1_000_000_000),
         write_rows: s.number("write_rows", 1_000_000, 1..=10_000_000),
+        import_file: s.size("import_file", ByteSize::gib(4), ByteSize(1)..=SIZE_MAX),
         series_max: s.number("series_max", 1_000_000, 1..=100_000_000),
         readers: to_u32(s.number("readers", 4, 1..=64)),
         plugins: read_host_plugin_limits(&s.section("plugins")),

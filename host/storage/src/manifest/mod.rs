@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+mod audit;
 mod backup;
 mod calendars;
+mod decimals;
 mod limits;
 mod load;
 mod plugin;
@@ -46,6 +48,22 @@ pub struct Manifest {
     pub rollups: Vec<crate::rollups::Definition>,
     /// `[calendars.NAME]`: trading sessions that queries name.
     pub calendars: BTreeMap<String, crate::series::kinds::Session>,
+    pub audit: Audit,
+}
+
+/// `[audit]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Audit {
+    /// `signing_key`: the name of an entry of `[secrets]`, an ed25519 key in PEM outside of the data folder.
+    pub signing_key: Option<String>,
+    /// `verify_key` (default: that of `signing_key`): whose checkpoints are believed.
+    pub verify_key: Option<crate::audit::VerifyingKey>,
+    /// `segment_entries` (default 1,000,000): entries after which the open segment is sealed.
+    pub segment_entries: u64,
+    /// `checkpoint_every` (default 1 d), where there is a folder.
+    pub checkpoint_every: Span,
+    /// `checkpoint_folder`: where the host puts checkpoints while it runs; none are signed by themselves without it.
+    pub checkpoint_folder: Option<PathBuf>,
 }
 
 /// `[host]`
@@ -96,6 +114,27 @@ pub struct Series {
     pub influxdb2: Option<Influxdb2>,
     /// `[[series.revisions]]`: series that can be read as they were known at a time.
     pub revisions: Vec<Revision>,
+    /// `[[series.decimals]]`: fields that are exact decimals.
+    pub decimals: Vec<DecimalFields>,
+}
+
+/// `[[series.decimals]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DecimalFields {
+    /// `bucket` (default: that of `[series]`).
+    pub bucket: String,
+    /// `measurement`: a pattern, `*` for any run of characters.
+    pub measurement: String,
+    /// `fields`: patterns of their names.
+    pub fields: Vec<String>,
+    /// `scale`: digits after the point, 0 to 18.
+    pub scale: u8,
+}
+
+impl DecimalFields {
+    pub(crate) fn takes(&self, field: &str) -> bool {
+        self.fields.iter().any(|pattern| crate::caller::pattern_matches(pattern, field))
+    }
 }
 
 /// `[[series.revisions]]`
@@ -163,6 +202,9 @@ pub struct Limits {
     pub query_rows: u64,
     /// `write_rows` (default 1,000,000): rows in one batch.
     pub write_rows: u64,
+    /// `import_file` (default 4 GiB): bytes of a file that is imported, unpacked if gzip wrote it; it is kept in the data folder
+    /// as long as that takes.
+    pub import_file: ByteSize,
     /// `series_max` (default 1,000,000): series in the store.
     pub series_max: u64,
     /// `readers` (default 4): reader connections per SQLite file.

@@ -145,6 +145,93 @@ fn bounds_hold_at_their_edges() {
     }
 }
 
+/// A manifest over InfluxDB; what `more` says begins on line 9.
+fn over_influx(more: &str) -> String {
+    format!(
+        "[series]\nengine = \"influxdb2\"\n[secrets.t]\nenv = \"T\"\n[series.influxdb2]\n\
+         url = \"http://127.0.0.1:8086\"\norg = \"o\"\ntoken = \"t\"\n{more}\n"
+    )
+}
+
+#[test]
+fn the_keys_of_influxdb_have_bounds_and_units() {
+    let m = Manifest::parse(&over_influx(""), Path::new("/nowhere/shiphold.toml")).unwrap();
+    let i = m.series.influxdb2.unwrap();
+    assert_eq!((i.timeout, i.batch_wait), (Span::from_secs(10), Span::from_millis(50)));
+    assert_eq!((i.outbox_max, i.create_buckets, i.retention.len()), (ByteSize::gib(4), true, 0));
+    for (key, value, word) in [
+        ("outbox_max", "1 MiB", ""),
+        ("outbox_max", "1023 KiB", "outside 1 MiB to 1 TiB"),
+        ("outbox_max", "1 TiB", ""),
+        ("outbox_max", "1025 GiB", "outside 1 MiB to 1 TiB"),
+        ("outbox_max", "64 mib", "unknown unit"),
+        ("outbox_max", "64", "the unit is missing"),
+        ("batch_wait", "0 s", ""),
+        ("batch_wait", "10 s", ""),
+        ("batch_wait", "10001 ms", "outside 0 s to 10 s"),
+        ("batch_wait", "-1 s", "starts with no number"),
+        ("batch_wait", "50", "the unit is missing"),
+        ("timeout", "100 ms", ""),
+        ("timeout", "99 ms", "outside 100 ms to 10 min"),
+        ("timeout", "10 min", ""),
+        ("timeout", "601 s", "outside 100 ms to 10 min"),
+    ] {
+        let text = over_influx(&format!("{key} = \"{value}\""));
+        match word {
+            "" => assert_eq!(problems(&text), [""; 0], "{key} = {value}"),
+            word => one(&text, 9, &format!("series.influxdb2.{key}"), word),
+        }
+    }
+    one(&over_influx("outbox_max = 64"), 9, "series.influxdb2.outbox_max", "64 MiB");
+    one(&over_influx("create_buckets = \"yes\""), 9, "series.influxdb2.create_buckets", "true or false");
+    one(&over_influx("outbox = \"1 GiB\""), 9, "series.influxdb2.outbox", "outbox_max");
+}
+
+#[test]
+fn the_retention_of_buckets_has_bounds_and_names() {
+    for (bucket, value, word) in [
+        ("market", "1 h", ""),
+        ("market", "3599 s", "outside 1 h to 24000 d"),
+        ("market", "24000 d", ""),
+        ("market", "24001 d", "outside 1 h to 24000 d"),
+        ("market", "3600001 ms", "whole seconds"),
+        ("market", "7", "the unit is missing"),
+        ("\"raw ticks\"", "7 d", ""),
+        ("_monitoring", "7 d", "not a name of a bucket"),
+        ("\"a/b\"", "7 d", "not a name of a bucket"),
+    ] {
+        let text = over_influx(&format!("[series.influxdb2.retention]\n{bucket} = \"{value}\""));
+        match word {
+            "" => assert_eq!(problems(&text), [""; 0], "{bucket} = {value}"),
+            word => {
+                let key = format!("series.influxdb2.retention.{}", bucket.trim_matches('"'));
+                one(&text, 10, &key, word);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_address_of_influxdb_is_one() {
+    for (url, ok) in [
+        ("http://127.0.0.1:8086", true),
+        ("https://influx.example/", true),
+        ("127.0.0.1:8086", false),
+        ("ftp://x", false),
+        ("http://", false),
+        ("http://u:p@h", false),
+        ("http://h/base", false),
+        ("http://h?q", false),
+    ] {
+        let text = over_influx("").replace("http://127.0.0.1:8086", url);
+        match ok {
+            true => assert_eq!(problems(&text), [""; 0], "{url}"),
+            false => one(&text, 6, "series.influxdb2.url", "http://127.0.0.1:8086"),
+        }
+    }
+    one(&over_influx("").replace("org = \"o\"", "org = \"\""), 7, "series.influxdb2.org", "is empty");
+}
+
 #[test]
 fn duplicate_names_are_named() {
     let all = problems("[files.models]\nkind = \"models\"\n[files.models]\nkind = \"logs\"\n");
@@ -296,6 +383,76 @@ fn keys_have_lines() {
     ] {
         assert_eq!(Manifest::line_of(text, key), line, "{key}");
     }
+}
+
+#[test]
+fn decimals_are_lists_of_fields_with_a_scale() {
+    let of = |more: &str| format!("[[series.decimals]]\nmeasurement = \"bar.*\"\n{more}");
+    let good = of("fields = [\"close\", \"bid_*\"]\nscale = 8");
+    let m = Manifest::parse(&good, Path::new("/nowhere/shiphold.toml")).unwrap();
+    let want = DecimalFields {
+        bucket: "market".into(),
+        measurement: "bar.*".into(),
+        fields: vec!["close".into(), "bid_*".into()],
+        scale: 8,
+    };
+    assert_eq!(m.series.decimals, [want]);
+    for scale in ["0", "18"] {
+        assert_eq!(problems(&of(&format!("fields = [\"close\"]\nscale = {scale}"))), Vec::<String>::new());
+    }
+    one(&of("fields = [\"close\"]\nscale = 19"), 4, "series.decimals.scale", "18");
+    one(&of("fields = [\"close\"]\nscale = -1"), 4, "series.decimals.scale", "");
+    one(&of("fields = [\"close\"]\nscale = 1.5"), 4, "series.decimals.scale", "whole number");
+    one(&of("fields = [\"close\"]"), 1, "series.decimals.scale", "is missing");
+    one(&of("scale = 2"), 1, "series.decimals.fields", "is missing");
+    one(&of("fields = []\nscale = 2"), 3, "series.decimals.fields", "0 names");
+    one(&of("fields = [\"a\", \"a\"]\nscale = 2"), 3, "series.decimals.fields", "twice");
+    one(&of("fields = [\"\"]\nscale = 2"), 3, "series.decimals.fields", "empty");
+    one(&of("fields = [\"time\"]\nscale = 2"), 3, "series.decimals.fields", "no field");
+    one(&of("fields = [\"*\"]\nscale = 2"), 3, "series.decimals.fields", "source_rows");
+    one(&of("fields = [\"a\"]\nscale = 2\nbucket = \"a/b\""), 5, "series.decimals.bucket", "not a name");
+    one(&of("fields = [\"a\"]\nscale = 2\nscales = 1"), 5, "series.decimals.scales", "did you mean `scale`");
+    one("[[series.decimals]]\nfields = [\"a\"]\nscale = 2", 1, "series.decimals.measurement", "is missing");
+    one("[series]\ndecimals = 1", 2, "series.decimals", "[[series.decimals]]");
+    // The same field twice: agreed, or not.
+    let two = |fields: &str, scale: u8| {
+        let more = format!(
+            "[[series.decimals]]\nmeasurement = \"bar.1m.*\"\nfields = [\"{fields}\"]\nscale = {scale}"
+        );
+        format!("{good}\n{more}")
+    };
+    assert_eq!(problems(&two("close", 8)), Vec::<String>::new());
+    assert_eq!(problems(&two("open", 2)), Vec::<String>::new());
+    one(&two("close", 2), 8, "series.decimals.scale", "`close` of `bar.*`");
+    one(&two("bid_price", 2), 8, "series.decimals.scale", "`bid_*` of `bar.*`");
+    one(&format!("{good}\n{good}"), 7, "series.decimals.fields", "has an entry already");
+    assert_eq!(
+        problems(&format!("{good}\n{}\nbucket = \"other\"", good.replace('8', "2"))),
+        Vec::<String>::new()
+    );
+    // A mean is no decimal.
+    let rollup = "[rollups.r]\nfrom = \"m\"\nto = \"1h\"\naggregates = [\"max(v)\", \"mean(v)\"]\n";
+    let target = |field: &str| {
+        format!(
+            "{rollup}[[series.decimals]]\nmeasurement = \"rollup.1h.*\"\nfields = [\"{field}\"]\nscale = 2"
+        )
+    };
+    assert_eq!(problems(&target("v_max")), Vec::<String>::new());
+    one(&target("v_*"), 4, "rollups.r.aggregates", "`v_mean` is a float");
+    let entries = |n: usize| {
+        (0..n)
+            .map(|i| format!("[[series.decimals]]\nmeasurement = \"m{i}\"\nfields = [\"v\"]\nscale = 2\n"))
+            .collect::<String>()
+    };
+    assert_eq!(problems(&entries(decimals::DECIMALS_MAX)), Vec::<String>::new());
+    let all = problems(&entries(decimals::DECIMALS_MAX + 1));
+    assert!(all.len() == 1 && all[0].contains("series.decimals: has 1001 entries"), "{all:?}");
+    let fields = |n: usize| {
+        let names: Vec<String> = (0..n).map(|i| format!("\"f{i}\"")).collect();
+        of(&format!("fields = [{}]\nscale = 2", names.join(",")))
+    };
+    assert_eq!(problems(&fields(decimals::FIELDS_MAX)), Vec::<String>::new());
+    one(&fields(decimals::FIELDS_MAX + 1), 3, "series.decimals.fields", "1001 names");
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl Run<'_> {
         action: &str,
         key: &SeriesKey,
         detail: Value,
-        mark: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<()>,
+        mark: impl FnOnce(&crate::sqlite::Tx<'_>) -> Result<()>,
     ) -> Result<()> {
         self.layer.database().write_always(|tx| {
             mark(tx)?;

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::series::SeriesKey;
-use rusqlite::{Connection, Transaction};
+use crate::sqlite::Tx;
+use rusqlite::Connection;
 use std::collections::BTreeMap;
 
 /// The target of an archive in a store.
@@ -72,7 +73,7 @@ pub(crate) fn dropped_until(c: &Connection, key: &SeriesKey) -> Result<Option<i6
 }
 
 /// Notes that rows before `until` are in a target; a mark never goes back.
-pub(super) fn set_until(tx: &Transaction<'_>, key: &SeriesKey, target: &str, until: i64) -> Result<()> {
+pub(super) fn set_until(tx: &Tx<'_>, key: &SeriesKey, target: &str, until: i64) -> Result<()> {
     tx.prepare_cached(
         "INSERT INTO retention_marks(bucket, measurement, tags, target, rolled_until_ns) VALUES (?1,?2,?3,?4,?5)
          ON CONFLICT DO UPDATE SET rolled_until_ns = max(rolled_until_ns, excluded.rolled_until_ns)",
@@ -82,7 +83,7 @@ pub(super) fn set_until(tx: &Transaction<'_>, key: &SeriesKey, target: &str, unt
 }
 
 /// Notes that rows before `until` are dropped; a mark never goes back.
-pub(super) fn set_dropped(tx: &Transaction<'_>, key: &SeriesKey, until: i64) -> Result<()> {
+pub(super) fn set_dropped(tx: &Tx<'_>, key: &SeriesKey, until: i64) -> Result<()> {
     tx.prepare_cached(
         "INSERT INTO retention_drops(bucket, measurement, tags, dropped_until_ns) VALUES (?1,?2,?3,?4)
          ON CONFLICT DO UPDATE SET dropped_until_ns = max(dropped_until_ns, excluded.dropped_until_ns)",

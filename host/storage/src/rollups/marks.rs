@@ -3,7 +3,8 @@
 use super::definition::Definition;
 use crate::error::{Error, Result};
 use crate::series::{SeriesKey, TimeRange};
-use rusqlite::{Connection, Row, Transaction};
+use crate::sqlite::Tx;
+use rusqlite::{Connection, Row};
 
 /// How far one series is in one rollup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub(super) struct Late {
 }
 
 /// Forgets rollups that there are no more, and those that became others.
-pub(super) fn declare(tx: &Transaction<'_>, wanted: &[Definition]) -> Result<()> {
+pub(super) fn declare(tx: &Tx<'_>, wanted: &[Definition]) -> Result<()> {
     let there = declared(tx)?;
     let same = |name: &str, text: &str| wanted.iter().any(|d| d.name == name && d.text() == text);
     for (name, text) in &there {
@@ -60,7 +61,7 @@ pub(super) fn all(c: &Connection) -> Result<Vec<Mark>> {
 }
 
 /// Notes how far a series is. Written after its windows.
-pub(super) fn set(tx: &Transaction<'_>, mark: &Mark) -> Result<()> {
+pub(super) fn set(tx: &Tx<'_>, mark: &Mark) -> Result<()> {
     let Mark { rollup, key, until } = mark;
     tx.prepare_cached(
         "INSERT OR REPLACE INTO rollup_marks(rollup, bucket, measurement, tags, until_ns) VALUES (?1,?2,?3,?4,?5)",
@@ -70,7 +71,7 @@ pub(super) fn set(tx: &Transaction<'_>, mark: &Mark) -> Result<()> {
 }
 
 /// Notes windows that late rows are about to change.
-pub(super) fn add_late(tx: &Transaction<'_>, rollup: &str, key: &SeriesKey, range: TimeRange) -> Result<()> {
+pub(super) fn add_late(tx: &Tx<'_>, rollup: &str, key: &SeriesKey, range: TimeRange) -> Result<()> {
     tx.prepare_cached(
         "INSERT OR REPLACE INTO rollup_late(rollup, bucket, measurement, tags, start_ns, end_ns)
          VALUES (?1,?2,?3,?4,?5,?6)",
@@ -123,7 +124,7 @@ pub(super) fn count_late(c: &Connection, rollup: &str) -> Result<u64> {
 }
 
 /// Windows before `reached` are rolled up again.
-pub(super) fn done_late(tx: &Transaction<'_>, late: &Late, reached: i64) -> Result<()> {
+pub(super) fn done_late(tx: &Tx<'_>, late: &Late, reached: i64) -> Result<()> {
     if reached >= late.range.end {
         tx.prepare_cached("DELETE FROM rollup_late WHERE id = ?1")?.execute([late.id])?;
     } else {

@@ -11,7 +11,8 @@ use crate::series::kinds::Timeframe;
 use crate::series::model::TIME_MIN_NS;
 use crate::series::query::{Aggregate, Function, windows_of};
 use crate::series::{
-    Budget, Column, Frame, FrameStream, SeriesEngine, SeriesKey, TimeRange, TypeConflict, Values, WriteBatch,
+    Budget, Column, Frame, FrameStream, SeriesEngine, SeriesKey, TimeRange, TypeConflict, Value, Values,
+    WriteBatch,
 };
 use chrono_tz::Tz;
 use std::collections::HashMap;
@@ -211,7 +212,7 @@ struct Have {
 }
 
 impl Have {
-    fn column(&self, time: i64, name: &str) -> Option<Option<crate::series::Value>> {
+    fn column(&self, time: i64, name: &str) -> Option<Option<Value>> {
         let (frame, row) = self.at.get(&time)?;
         Some(self.frames.get(*frame)?.column(name).and_then(|c| c.get(*row)))
     }
@@ -238,8 +239,17 @@ fn collect(stream: FrameStream) -> Result<Have> {
 fn changed(have: &Have, bars: &Frame) -> Frame {
     select(bars, &|time, column, row| {
         let new = column.get(row);
-        new.is_some() && have.column(time, &column.name) != Some(new)
+        new.is_some_and(|new| !have.column(time, &column.name).flatten().is_some_and(|old| same(&old, &new)))
     })
+}
+
+/// A number may be a decimal in the source and a float in the target, or the other way round.
+fn same(old: &Value, new: &Value) -> bool {
+    match (old, new) {
+        (Value::Decimal(_), Value::Decimal(_)) => old == new,
+        (Value::Decimal(_), _) | (_, Value::Decimal(_)) => old.as_f64() == new.as_f64(),
+        _ => old == new,
+    }
 }
 
 /// New bars whole; of bars that are there, a higher high and a lower low.
@@ -251,10 +261,9 @@ fn widened(have: &Have, bars: &Frame, aggregates: Option<&[Aggregate]>) -> Frame
     select(bars, &|time, column, row| {
         let Some(new) = column.get(row) else { return false };
         let Some(old) = have.column(time, &column.name) else { return true };
-        let number = |v: &crate::series::Value| v.as_f64();
-        match (old.as_ref().and_then(number), number(&new)) {
-            (Some(old), Some(new)) if is(&column.name, Function::Max, "high") => new > old,
-            (Some(old), Some(new)) if is(&column.name, Function::Min, "low") => new < old,
+        match old.and_then(|old| new.order(&old)) {
+            Some(order) if is(&column.name, Function::Max, "high") => order.is_gt(),
+            Some(order) if is(&column.name, Function::Min, "low") => order.is_lt(),
             // Open, close, volume and rows of a bar whose rows are gone cannot be told again.
             _ => false,
         }
@@ -287,5 +296,6 @@ fn pick(values: &Values, rows: &[(usize, i64)]) -> Values {
         Values::Unsigned(v) => Values::Unsigned(of(v, rows)),
         Values::Boolean(v) => Values::Boolean(of(v, rows)),
         Values::String(v) => Values::String(of(v, rows)),
+        Values::Decimal(v, scale) => Values::Decimal(of(v, rows), *scale),
     }
 }

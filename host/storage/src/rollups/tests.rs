@@ -1,5 +1,7 @@
 //! Rollups in order, late, cut off, with retention, and over definitions that change.
 
+mod influxd;
+
 use super::*;
 use crate::Grants;
 use crate::layer::tests::{layer_over, manifest};
@@ -25,8 +27,10 @@ struct Store {
 
 impl Store {
     fn new(text: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let engine: Arc<dyn SeriesEngine> = Arc::new(ModelEngine::with_frame_rows(50));
+        Self::over(tempfile::tempdir().unwrap(), text, Arc::new(ModelEngine::with_frame_rows(50)))
+    }
+
+    fn over(dir: tempfile::TempDir, text: &str, engine: Arc<dyn SeriesEngine>) -> Self {
         let layer = layer_over(&manifest(dir.path(), text), Some(engine.clone())).0;
         Self { dir, engine, layer }
     }

@@ -6,6 +6,7 @@ use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::layer::DataLayer;
 use crate::settings::Expect;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -17,12 +18,32 @@ const ATTEMPTS_MAX: usize = 10;
 const NAMESPACE: &str = "system";
 const KEY: &str = "series.buckets";
 
-/// The names that the caller may see, in order: the host's own bucket, those that hold something, those that were made.
-pub fn names(layer: &DataLayer, caller: &Caller) -> Result<Vec<String>> {
+/// A bucket, and how long its rows are kept by the engine itself. Retention policies and deletes are beside that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Bucket {
+    pub name: String,
+    /// Seconds for which the engine keeps rows; `None`: for ever.
+    pub keep_s: Option<u64>,
+    /// Seconds that the manifest asks for, where it does. Another `keep_s` was set on the server by somebody else, or the host
+    /// has not written to the bucket since its start.
+    pub declared_s: Option<u64>,
+}
+
+/// The buckets that the caller may see, by name: the host's own, those that hold something, those that were made, those of
+/// the server that an operator or a token may look at.
+pub fn list(layer: &DataLayer, caller: &Caller) -> Result<Vec<Bucket>> {
     let mut names = BTreeSet::from([layer.manifest().series.bucket.clone()]);
     names.extend(layer.series().list(caller, &Selector::default())?.into_iter().map(|info| info.key.bucket));
     names.extend(made(layer, caller)?.0);
-    Ok(names.into_iter().collect())
+    let kept = layer.series().retentions(caller)?;
+    names.extend(kept.keys().cloned());
+    let declared = layer.manifest().series.influxdb2.as_ref().map(|i| &i.retention);
+    let bucket = |name: String| {
+        let keep_s = kept.get(&name).copied().flatten().map(|k| k.0.as_secs());
+        let declared_s = declared.and_then(|d| d.get(&name)).map(|k| k.0.as_secs());
+        Bucket { name, keep_s, declared_s }
+    };
+    Ok(names.into_iter().map(bucket).collect())
 }
 
 /// Makes a bucket: [`Kind::Conflict`] if there is one of that name.
@@ -72,7 +93,7 @@ fn is_there(layer: &DataLayer, caller: &Caller, name: &str) -> Result<bool> {
 
 /// The names that were made, and the revision of the setting that holds them.
 fn made(layer: &DataLayer, caller: &Caller) -> Result<(BTreeSet<String>, Option<u64>)> {
-    match layer.settings().get(caller, NAMESPACE, KEY) {
+    match layer.settings().get(caller, NAMESPACE, KEY, None) {
         Ok(setting) => {
             let names = setting.value.as_ref().and_then(Value::as_array).into_iter().flatten();
             Ok((names.filter_map(Value::as_str).map(str::to_string).collect(), Some(setting.revision)))
@@ -111,6 +132,11 @@ mod tests {
         let layer =
             DataLayer::open(&Manifest::parse(text, &dir.path().join("shiphold.toml")).unwrap()).unwrap();
         let op = Caller::Operator;
+        let names = |layer: &DataLayer, caller: &Caller| -> Result<Vec<String>> {
+            let all = list(layer, caller)?;
+            assert!(all.iter().all(|b| b.keep_s.is_none() && b.declared_s.is_none()));
+            Ok(all.into_iter().map(|b| b.name).collect())
+        };
         assert_eq!(names(&layer, &op).unwrap(), ["market"]);
         layer.series().write_lines(&op, "ticks", b"m v=1 1", Precision::Ns).unwrap();
         make(&layer, &op, "later").unwrap();

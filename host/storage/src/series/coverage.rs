@@ -26,6 +26,8 @@ pub struct CoverageQuery {
     pub longer_than: Option<Span>,
     /// Rows are expected in these sessions only, in windows that begin with them; rows outside count as none.
     pub session: Option<Sessions>,
+    /// The series as they were known at this time. The store gives the engine that answers so.
+    pub as_known_at: Option<Time>,
 }
 
 /// One series.
@@ -80,7 +82,7 @@ impl CoverageQuery {
     }
 }
 
-/// Reads every row of the series in the range.
+/// Reads the time of every row of the series in the range.
 pub fn coverage(
     engine: &dyn SeriesEngine,
     series: Vec<SeriesInfo>,
@@ -88,6 +90,9 @@ pub fn coverage(
     budget: &Budget,
 ) -> Result<Vec<Coverage>> {
     let range = query.range()?;
+    if query.as_known_at.is_some() {
+        return Err(Error::internal("the engine of the query does not know what was known at a time"));
+    }
     let least = query.longer_than.map_or(0, Span::as_nanos_i64);
     let calendar = match &query.session {
         None => None,
@@ -110,9 +115,9 @@ pub fn coverage(
             gaps_found: 0,
             missing: 0,
         };
-        for frame in engine.scan(&found.key, range, None, budget)? {
+        for times in engine.times(&found.key, range, budget)? {
             budget.check()?;
-            let times = frame?.times;
+            let times = times?;
             let Some(calendar) = &calendar else {
                 times.into_iter().for_each(|time| found.row(time, every, least));
                 continue;

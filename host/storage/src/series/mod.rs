@@ -4,7 +4,7 @@ pub mod buckets;
 #[cfg(test)]
 mod conformance;
 pub mod coverage;
-pub mod csv_import;
+pub mod decimals;
 #[cfg(test)]
 mod differential;
 pub mod embedded;
@@ -18,22 +18,32 @@ pub mod model;
 pub mod model_engine;
 pub mod pieces;
 pub mod query;
+pub(crate) mod record;
 pub(crate) mod revisions;
+#[cfg(test)]
+mod rows_only;
 pub mod store;
 pub mod tail;
+mod units;
 
+pub use decimals::{Decimal, SCALE_MAX};
 pub use model::{
     Budget, Column, FieldType, Frame, Latest, LatestField, ScanCounters, Selector, SeriesInfo, SeriesKey,
     TimeRange, TypeConflict, Value, Values, WriteBatch, WriteReport,
 };
-pub use store::{CsvImport, SeriesStore};
+pub use store::SeriesStore;
 
 use crate::error::Result;
-use pieces::{Piece, PieceStream, Within};
+use crate::units::Span;
+use pieces::{Piece, PieceStream, Wanted};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Rows of one series in ascending time, in bounded frames.
 pub type FrameStream = Box<dyn Iterator<Item = Result<Frame>> + Send>;
+
+/// Times of rows of one series in ascending order, in bounded parts.
+pub type TimeStream = Box<dyn Iterator<Item = Result<Vec<i64>>> + Send>;
 
 /// What an engine does itself; the executor does the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -108,6 +118,11 @@ pub trait SeriesEngine: Send + Sync + std::fmt::Debug {
     /// Stores a batch whole, but for rows with a type conflict, which are counted in the report.
     fn write(&self, batch: WriteBatch) -> Result<WriteReport>;
 
+    /// Refuses a batch that [`SeriesEngine::write`] would refuse for what it holds, whatever is stored; writes nothing.
+    fn admit(&self, batch: &WriteBatch) -> Result<()> {
+        batch.series.iter().try_for_each(|(key, frame)| frame.validate().map_err(|e| e.context(key)))
+    }
+
     /// The rows of one series within `range`, in ascending time without repeats. `fields: None` means all;
     /// a field that the series does not have is left out. A series that does not exist has no rows.
     /// What is written after the call began may be missing from the stream, never half of a batch of it.
@@ -119,18 +134,23 @@ pub trait SeriesEngine: Send + Sync + std::fmt::Debug {
         budget: &Budget,
     ) -> Result<FrameStream>;
 
-    /// [`SeriesEngine::scan`] for whoever sums up: where the engine knows what the rows of a span hold without reading
-    /// them, and `within` says that they may be taken together, it may give that in place of them.
+    /// [`SeriesEngine::scan`] for whoever sums up: where the engine knows what the rows of a span hold without giving
+    /// them, and `wanted` says that they may be taken together, it may give that in place of them.
     fn scan_pieces(
         &self,
         key: &SeriesKey,
         range: TimeRange,
         fields: Option<&[String]>,
-        within: Box<Within>,
+        wanted: Wanted,
         budget: &Budget,
     ) -> Result<PieceStream> {
-        drop(within);
+        drop(wanted);
         Ok(Box::new(self.scan(key, range, fields, budget)?.map(|frame| frame.map(Piece::Rows))))
+    }
+
+    /// The times of [`SeriesEngine::scan`] of every field.
+    fn times(&self, key: &SeriesKey, range: TimeRange, budget: &Budget) -> Result<TimeStream> {
+        Ok(Box::new(self.scan(key, range, None, budget)?.map(|frame| frame.map(|f| f.times))))
     }
 
     /// Removes rows of the chosen series within `range`; durable on return.
@@ -141,6 +161,19 @@ pub trait SeriesEngine: Send + Sync + std::fmt::Debug {
 
     /// The chosen series, ordered by key.
     fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>>;
+
+    /// [`SeriesEngine::list`] for who reads the series then, within its budget: rows may be a guess, which is 0 only where there
+    /// is none.
+    fn choose(&self, selector: &Selector, budget: &Budget) -> Result<Vec<SeriesInfo>> {
+        budget.check()?;
+        self.list(selector)
+    }
+
+    /// The buckets that the engine itself knows, and how long it keeps their rows; `None`: for ever. None at all where a bucket
+    /// is but a part of a series' name.
+    fn retentions(&self) -> Result<BTreeMap<String, Option<Span>>> {
+        Ok(BTreeMap::new())
+    }
 
     fn capabilities(&self) -> Capabilities;
 

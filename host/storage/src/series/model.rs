@@ -1,5 +1,6 @@
 //! The vocabulary of time series: keys, typed columns, frames of rows, ranges, selectors, budgets.
 
+use super::decimals::{Decimal, SCALE_MAX};
 use crate::error::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -65,14 +66,16 @@ impl fmt::Display for SeriesKey {
 }
 
 /// The type of a field. It is fixed per (bucket, measurement, field) by the first write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FieldType {
     Float,
     Integer,
     Unsigned,
     Boolean,
     String,
+    /// With so many digits after the point. No engine knows it: the units are stored as integers, and
+    /// [`super::decimals`] stands before.
+    Decimal(u8),
 }
 
 impl fmt::Display for FieldType {
@@ -83,7 +86,47 @@ impl fmt::Display for FieldType {
             Self::Unsigned => "unsigned",
             Self::Boolean => "boolean",
             Self::String => "string",
+            Self::Decimal(scale) => return write!(f, "decimal({scale})"),
         })
+    }
+}
+
+/// From what it is shown as.
+impl std::str::FromStr for FieldType {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let scale = text.strip_prefix("decimal(").and_then(|t| t.strip_suffix(')')?.parse::<u8>().ok());
+        Ok(match text {
+            "float" => Self::Float,
+            "integer" => Self::Integer,
+            "unsigned" => Self::Unsigned,
+            "boolean" => Self::Boolean,
+            "string" => Self::String,
+            _ => match scale.filter(|scale| *scale <= SCALE_MAX) {
+                Some(scale) => Self::Decimal(scale),
+                None => {
+                    return Err(Error::invalid(format!(
+                        "`{}` is not a type of a field",
+                        text.escape_debug()
+                    ))
+                    .hint("it is float, integer, unsigned, boolean, string or decimal(SCALE)"));
+                }
+            },
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for FieldType {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// As it is shown.
+impl Serialize for FieldType {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -96,6 +139,9 @@ pub enum Value {
     Unsigned(u64),
     Float(f64),
     String(String),
+    /// Written as its text; a text that is read is a string.
+    #[serde(skip_deserializing)]
+    Decimal(Decimal),
 }
 
 impl Value {
@@ -106,6 +152,16 @@ impl Value {
             Self::Unsigned(_) => FieldType::Unsigned,
             Self::Boolean(_) => FieldType::Boolean,
             Self::String(_) => FieldType::String,
+            Self::Decimal(d) => FieldType::Decimal(d.scale),
+        }
+    }
+    /// How two numbers stand: whole ones of one type and decimals of one scale exactly, others as floats.
+    pub fn order(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        match (self, other) {
+            (Self::Integer(a), Self::Integer(b)) => Some(a.cmp(b)),
+            (Self::Unsigned(a), Self::Unsigned(b)) => Some(a.cmp(b)),
+            (Self::Decimal(a), Self::Decimal(b)) if a.scale == b.scale => Some(a.units.cmp(&b.units)),
+            _ => self.as_f64()?.partial_cmp(&other.as_f64()?),
         }
     }
     /// Numbers as a float; `None` for booleans and strings.
@@ -114,6 +170,7 @@ impl Value {
             Self::Float(v) => Some(*v),
             Self::Integer(v) => Some(*v as f64),
             Self::Unsigned(v) => Some(*v as f64),
+            Self::Decimal(d) => Some(d.to_f64()),
             Self::Boolean(_) | Self::String(_) => None,
         }
     }
@@ -127,6 +184,8 @@ pub enum Values {
     Unsigned(Vec<u64>),
     Boolean(Vec<bool>),
     String(Vec<String>),
+    /// Units, and their scale.
+    Decimal(Vec<i64>, u8),
 }
 
 impl Values {
@@ -137,6 +196,7 @@ impl Values {
             Self::Unsigned(v) => v.len(),
             Self::Boolean(v) => v.len(),
             Self::String(v) => v.len(),
+            Self::Decimal(v, _) => v.len(),
         }
     }
     pub fn is_empty(&self) -> bool {
@@ -149,6 +209,7 @@ impl Values {
             Self::Unsigned(_) => FieldType::Unsigned,
             Self::Boolean(_) => FieldType::Boolean,
             Self::String(_) => FieldType::String,
+            Self::Decimal(_, scale) => FieldType::Decimal(*scale),
         }
     }
     /// An empty column of a type.
@@ -159,6 +220,7 @@ impl Values {
             FieldType::Unsigned => Self::Unsigned(Vec::new()),
             FieldType::Boolean => Self::Boolean(Vec::new()),
             FieldType::String => Self::String(Vec::new()),
+            FieldType::Decimal(scale) => Self::Decimal(Vec::new(), scale),
         }
     }
     /// The value of a row; `None` past the end.
@@ -169,6 +231,9 @@ impl Values {
             Self::Unsigned(v) => v.get(row).copied().map(Value::Unsigned),
             Self::Boolean(v) => v.get(row).copied().map(Value::Boolean),
             Self::String(v) => v.get(row).cloned().map(Value::String),
+            Self::Decimal(v, scale) => {
+                v.get(row).map(|units| Value::Decimal(Decimal { units: *units, scale: *scale }))
+            }
         }
     }
 }
@@ -234,7 +299,7 @@ impl Frame {
                 c.valid.as_ref().map_or(0, Vec::len)
                     + match &c.values {
                         Values::Float(v) => v.len() * 8,
-                        Values::Integer(v) => v.len() * 8,
+                        Values::Integer(v) | Values::Decimal(v, _) => v.len() * 8,
                         Values::Unsigned(v) => v.len() * 8,
                         Values::Boolean(v) => v.len(),
                         Values::String(v) => v.iter().map(|s| s.len() + size_of::<String>()).sum(),
@@ -407,7 +472,7 @@ impl Budget {
 }
 
 /// One series as the catalog knows it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeriesInfo {
     pub key: SeriesKey,
     pub fields: Vec<(String, FieldType)>,
@@ -441,6 +506,9 @@ pub struct TypeConflict {
     pub field: String,
     pub have: FieldType,
     pub got: FieldType,
+    /// Of a decimal: the first value that is none of its scale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }
 
 /// What became of a write.

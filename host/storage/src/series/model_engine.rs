@@ -6,8 +6,9 @@ use super::{
     FrameStream, Latest, LatestField, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, TypeConflict,
     Value, Values, WriteBatch, WriteReport,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 /// Rows of a frame that [`ModelEngine::default`] gives.
@@ -34,6 +35,7 @@ struct State {
 pub struct ModelEngine {
     state: Mutex<State>,
     frame_rows: usize,
+    failing: AtomicBool,
 }
 
 impl Default for ModelEngine {
@@ -45,7 +47,12 @@ impl Default for ModelEngine {
 impl ModelEngine {
     /// With frames of at most this many rows (more than 0).
     pub fn with_frame_rows(frame_rows: usize) -> Self {
-        Self { state: Mutex::default(), frame_rows: frame_rows.max(1) }
+        Self { state: Mutex::default(), frame_rows: frame_rows.max(1), failing: AtomicBool::new(false) }
+    }
+
+    /// From now on writes fail as on a device that does not answer, or do not any more.
+    pub fn fail_writes(&self, failing: bool) {
+        self.failing.store(failing, Ordering::SeqCst);
     }
 
     fn state(&self) -> Result<MutexGuard<'_, State>> {
@@ -89,7 +96,8 @@ pub fn frame_of(rows: &[(i64, Row)]) -> Frame {
                 match (&mut values, cell) {
                     (Values::Float(v), cell) => v.push(cell.and_then(|c| c.as_f64()).unwrap_or_default()),
                     (Values::Integer(v), Some(Value::Integer(x))) => v.push(*x),
-                    (Values::Integer(v), _) => v.push(0),
+                    (Values::Decimal(v, _), Some(Value::Decimal(x))) => v.push(x.units),
+                    (Values::Integer(v) | Values::Decimal(v, _), _) => v.push(0),
                     (Values::Unsigned(v), Some(Value::Unsigned(x))) => v.push(*x),
                     (Values::Unsigned(v), _) => v.push(0),
                     (Values::Boolean(v), Some(Value::Boolean(x))) => v.push(*x),
@@ -108,6 +116,9 @@ pub fn frame_of(rows: &[(i64, Row)]) -> Frame {
 
 impl SeriesEngine for ModelEngine {
     fn write(&self, batch: WriteBatch) -> Result<WriteReport> {
+        if self.failing.load(Ordering::SeqCst) {
+            return Err(Error::new(Kind::Io, "the device does not answer"));
+        }
         for (_, frame) in &batch.series {
             frame.validate()?;
         }
@@ -131,6 +142,7 @@ impl SeriesEngine for ModelEngine {
                             field: name.2,
                             have,
                             got: value.field_type(),
+                            value: None,
                         });
                     }
                 }

@@ -1,14 +1,17 @@
 //! The door to the series: checks the caller, the limits and the disk, then asks the engine.
 
 use super::coverage::{self, Coverage, CoverageQuery};
+use super::decimals::{DecimalEngine, Face, Scales};
+use super::exchange::import::{Desk, Import, ImportProgress, Imported, Positions};
 use super::flux_query::{self, FluxQuery, TableSink};
-use super::line_protocol::{self, Precision};
+use super::line_protocol::{self, Mapping, Precision};
 use super::query::{self, Explanation, Query, Sessions, Table};
 use super::revisions::{Recorder, Rules};
 use super::tail::{self, History, Tail, Wanted};
+use super::units::Units;
 use super::{
     Budget, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest, Selector,
-    SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport, csv_import, exchange, kinds,
+    SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport, exchange, kinds,
 };
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
@@ -19,22 +22,12 @@ use crate::manifest::{Limits, Manifest};
 use crate::rollups::Watch;
 use crate::schema::now_ns;
 use crate::sqlite::Database;
+use crate::units::Span;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
-
-/// How a CSV file becomes bars.
-#[derive(Debug, Clone)]
-pub struct CsvImport {
-    /// `None`: the manifest's `series.bucket`.
-    pub bucket: Option<String>,
-    pub symbol: String,
-    pub timeframe: String,
-    /// IANA zone of times without an offset; UTC by default.
-    pub timezone: Option<String>,
-}
 
 /// Bytes of a bucket's name.
 pub const BUCKET_BYTES_MAX: usize = 255;
@@ -46,17 +39,24 @@ pub const LOOK_TIME_MAX: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct SeriesStore {
     engine: Arc<dyn SeriesEngine>,
-    /// The same engine: it stands before the one that stores.
+    /// The same engine for whoever knows no decimals: they are floats to him.
+    floats: Arc<dyn SeriesEngine>,
+    /// It stands before the one that stores, and knows no decimals either: they are integers to it.
     recorder: Arc<Recorder>,
-    limits: Limits,
-    bucket: String,
+    scales: Arc<Scales>,
+    pub(super) limits: Limits,
+    pub(super) bucket: String,
     /// `[calendars.NAME]`
     calendars: BTreeMap<String, kinds::Session>,
-    disk: Arc<DiskGuard>,
-    audit: Arc<Audit>,
+    pub(super) disk: Arc<DiskGuard>,
+    pub(super) audit: Arc<Audit>,
+    /// Where files are imported.
+    pub(super) desk: Desk,
     /// Held alone by a writer that may only add: no row comes between its look and its write.
     adding: RwLock<()>,
     changes: Arc<Changes>,
+    /// Present in a host: who reads one store must not see a commit that is not in another yet.
+    units: Option<Units>,
 }
 
 /// How a write stands to others.
@@ -75,16 +75,22 @@ impl SeriesStore {
     ) -> Self {
         let bucket = manifest.series.bucket.clone();
         let recorder = Recorder::new(engine, Rules::default());
+        let scales = Arc::new(Scales::new(&manifest.series.decimals));
+        let desk = Desk::new(manifest.host.data.clone(), Positions::new(audit.database().clone()));
         Self {
-            engine: recorder.clone(),
+            engine: DecimalEngine::over(recorder.clone(), &scales, Face::Exact),
+            floats: DecimalEngine::over(recorder.clone(), &scales, Face::Float),
             recorder,
+            scales,
             limits: manifest.limits.clone(),
             bucket,
             calendars: manifest.calendars.clone(),
             disk,
             audit,
+            desk,
             adding: RwLock::new(()),
             changes,
+            units: None,
         }
     }
 
@@ -92,8 +98,50 @@ impl SeriesStore {
     #[must_use]
     pub(crate) fn recording(mut self, rules: Rules, watch: Arc<Watch>) -> Self {
         self.recorder = Recorder::watched(self.recorder.stored().clone(), rules, watch);
-        self.engine = self.recorder.clone();
+        self.engine = DecimalEngine::over(self.recorder.clone(), &self.scales, Face::Exact);
+        self.floats = DecimalEngine::over(self.recorder.clone(), &self.scales, Face::Float);
         self
+    }
+
+    /// Waits for commits over several stores, from now on.
+    #[must_use]
+    pub(crate) fn in_units(mut self, db: Arc<Database>, gate: Arc<crate::commits::Gate>) -> Self {
+        self.units = Some(Units::new(db, gate));
+        self
+    }
+
+    /// Waits for a commit that is in one store and not yet in another.
+    fn pass(&self) -> Result<()> {
+        match &self.units {
+            Some(units) => units.pass(&self.adding, self.engine.as_ref()),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps other callers from writing.
+    pub(crate) fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.adding.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies what earlier commits left, by whoever has [`SeriesStore::alone`].
+    pub(crate) fn settled(&self) -> Result<()> {
+        self.units.as_ref().map_or(Ok(()), |units| units.settle(self.engine.as_ref()))
+    }
+
+    /// Would every row of a batch be taken? An error says which field has another type.
+    pub(crate) fn takes_all(&self, batch: &WriteBatch) -> Result<()> {
+        super::units::takes_all(self.engine.as_ref(), batch)
+    }
+
+    /// The rows of a commit that is durable, by whoever has [`SeriesStore::alone`]. What cannot be applied now is tried again
+    /// before anybody reads or writes.
+    pub(crate) fn apply_commit(&self, caller: &Caller, batch: WriteBatch, id: i64) {
+        let Some(units) = &self.units else { return };
+        let names: BTreeSet<Change> = batch.series.iter().map(|(key, _)| changed(key)).collect();
+        units.apply(self.engine.as_ref(), batch, id);
+        if self.changes.wanted(caller) {
+            self.changes.tell(names);
+        }
     }
 
     /// What callers see, without the host's own logs.
@@ -113,6 +161,7 @@ impl SeriesStore {
 
     /// Drops rows for retention: unlike those of a delete, they are gone from what was known before, too.
     pub(crate) fn forget(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+        self.desk.positions().forget_of(selector)?;
         self.recorder.forget(selector, range)
     }
 
@@ -120,25 +169,15 @@ impl SeriesStore {
     fn answering(&self, query: &mut Query) -> Result<Arc<dyn SeriesEngine>> {
         let Some(time) = query.as_known_at.take() else { return Ok(self.engine.clone()) };
         let zone = kinds::zone("timezone", query.timezone.as_deref())?;
-        self.recorder.as_known_at(time.resolve("as_known_at", zone)?)
+        let known = self.recorder.as_known_at(time.resolve("as_known_at", zone)?)?;
+        Ok(DecimalEngine::over(known, &self.scales, Face::Exact))
     }
 
     /// Durable on return. A plugin without `overwrite` only adds. Whole numbers in fields that are floats by definition
-    /// (a bar's volume) become floats.
-    pub fn write(&self, caller: &Caller, mut batch: WriteBatch) -> Result<WriteReport> {
-        if batch.rows() as u64 > self.limits.write_rows {
-            return Err(Error::limit(
-                format!("the batch of {} rows", batch.rows()),
-                format!("limits.write_rows = {}", self.limits.write_rows),
-                "send smaller batches, or raise `limits.write_rows` in shiphold.toml",
-            ));
-        }
-        for (key, frame) in &mut batch.series {
-            caller.may_write_series(&key.bucket, &key.measurement)?;
-            check_bucket(&key.bucket)?;
-            kinds::check_levels(&key.measurement, frame)?;
-            kinds::fit(&key.measurement, frame);
-        }
+    /// (a bar's volume) become floats, and numbers in fields that are declared as decimals become those.
+    pub fn write(&self, caller: &Caller, batch: WriteBatch) -> Result<WriteReport> {
+        let batch = self.checked(caller, batch)?;
+        self.pass()?;
         self.disk.writable()?;
         let _turn = match caller {
             Caller::Plugin { name, grants } if !grants.overwrite => {
@@ -151,18 +190,57 @@ impl SeriesStore {
             }
             _ => Turn::Beside { _lock: self.adding.read().unwrap_or_else(PoisonError::into_inner) },
         };
-        let names: Option<BTreeSet<Change>> = self.changes.wanted(caller).then(|| {
-            let of = |(key, _): &(SeriesKey, Frame)| Change::Series {
-                bucket: key.bucket.clone(),
-                measurement: key.measurement.clone(),
-            };
-            batch.series.iter().map(of).collect()
-        });
+        let names: Option<BTreeSet<Change>> =
+            self.changes.wanted(caller).then(|| batch.series.iter().map(|(key, _)| changed(key)).collect());
         let report = self.engine.write(batch)?;
         if let Some(names) = names {
             self.changes.tell(names);
         }
         Ok(report)
+    }
+
+    /// A batch as it may be stored.
+    pub(crate) fn checked(&self, caller: &Caller, mut batch: WriteBatch) -> Result<WriteBatch> {
+        if batch.rows() as u64 > self.limits.write_rows {
+            return Err(Error::limit(
+                format!("the batch of {} rows", batch.rows()),
+                format!("limits.write_rows = {}", self.limits.write_rows),
+                "send smaller batches, or raise `limits.write_rows` in shiphold.toml",
+            ));
+        }
+        self.allow(caller, &mut batch)?;
+        Ok(batch)
+    }
+
+    /// May the caller write such rows? Whole numbers in fields that are floats by definition become floats.
+    fn allow(&self, caller: &Caller, batch: &mut WriteBatch) -> Result<()> {
+        for (key, frame) in &mut batch.series {
+            caller.may_write_series(&key.bucket, &key.measurement)?;
+            check_bucket(&key.bucket)?;
+            kinds::check_levels(&key.measurement, frame)?;
+            let scales = self.scales.of(&key.bucket, &key.measurement);
+            kinds::fit(&key.measurement, frame, |field| scales.scale(field).is_none());
+        }
+        Ok(())
+    }
+
+    /// Lets the fields of a CSV file that are decimals by the manifest stay texts: they become decimals where they are written.
+    pub(super) fn keep_digits(&self, plan: &mut exchange::import::Plan) {
+        let one = plan.only_measurement().map(|m| self.scales.of(&plan.bucket, m));
+        let scales = one.clone().unwrap_or_else(|| self.scales.of_bucket(&plan.bucket));
+        for field in plan.fields.iter_mut().filter(|f| f.of == Some(super::FieldType::Float)) {
+            match (scales.scale(&field.name), &one) {
+                (None, _) => {}
+                (Some(_), Some(_)) => (field.of, field.decimal) = (Some(super::FieldType::String), true),
+                (Some(_), None) => field.exact = true,
+            }
+        }
+    }
+
+    /// Looks at a batch as [`SeriesStore::write`] does, and writes nothing.
+    pub(super) fn admit(&self, caller: &Caller, batch: &mut WriteBatch) -> Result<()> {
+        self.allow(caller, batch)?;
+        self.engine.admit(batch)
     }
 
     /// Refuses rows of a plugin at times that are taken.
@@ -201,17 +279,31 @@ impl SeriesStore {
         body: &[u8],
         precision: Precision,
     ) -> Result<WriteReport> {
-        // Before any work is done for someone who may not write at all.
-        if !matches!(caller, Caller::Plugin { .. }) {
-            caller.require(Scope::Write, "write series")?;
-        }
-        check_bucket(bucket)?;
-        self.disk.writable()?;
-        let batch = line_protocol::parse_typed(bucket, body, precision, now_ns(), self.limits.write_rows)?;
+        let batch = self.parsed(caller, Some(bucket), body, precision)?;
         if batch.series.is_empty() {
             return Ok(WriteReport::default());
         }
         self.write(caller, batch)
+    }
+
+    /// The rows of line protocol.
+    pub(crate) fn parsed(
+        &self,
+        caller: &Caller,
+        bucket: Option<&str>,
+        body: &[u8],
+        precision: Precision,
+    ) -> Result<WriteBatch> {
+        // Before any work is done for someone who may not write at all.
+        if !matches!(caller, Caller::Plugin { .. }) {
+            caller.require(Scope::Write, "write series")?;
+        }
+        let bucket = bucket.unwrap_or(&self.bucket);
+        check_bucket(bucket)?;
+        self.disk.writable()?;
+        let mapping =
+            Mapping { scales: Some(self.scales.as_ref()), ..Mapping::typed(self.limits.write_rows) };
+        line_protocol::parse_mapped(bucket, body, precision, now_ns(), &mapping)
     }
 
     /// Answers a query within the host's limits; `budget` adds a cancel flag or a nearer deadline.
@@ -256,11 +348,13 @@ impl SeriesStore {
         let mut request = request.clone();
         let bucket = request.bucket.get_or_insert_with(|| self.bucket.clone());
         caller.may_read_series(bucket, &request.measurement)?;
+        self.pass()?;
         exchange::export(self.engine.as_ref(), &request, format, budget, out)
     }
 
     /// A query with what it leaves to the manifest, if the caller may read all that it names.
     fn permitted(&self, caller: &Caller, query: &Query) -> Result<Query> {
+        self.pass()?;
         let mut query = query.clone();
         query.bucket.get_or_insert_with(|| self.bucket.clone());
         for (bucket, measurement) in query.reads() {
@@ -297,7 +391,7 @@ impl SeriesStore {
         self.may_look(caller)?;
         let readable = |key: &SeriesKey| caller.may_read_series(&key.bucket, &key.measurement).is_ok();
         let budget = self.budget(budget);
-        flux_query::run(self.engine.as_ref(), query, &budget, self.limits.query_rows, &readable, sink)
+        flux_query::run(self.floats.as_ref(), query, &budget, self.limits.query_rows, &readable, sink)
     }
 
     /// Hears of every row that is written to the series of a pattern from now on; with `from`, beside that the rows from that
@@ -317,6 +411,7 @@ impl SeriesStore {
                 .hint("give a measurement, such as `bar.1m.*`; `*` means every one"));
         }
         caller.may_read_series(&bucket, measurement)?;
+        self.pass()?;
         let wanted = Wanted { bucket, measurement: measurement.into(), caller: caller.clone() };
         let history = || match from {
             Some(from) => self.history(&wanted, from, budget),
@@ -326,10 +421,12 @@ impl SeriesStore {
         // A scan of the embedded engine is of the moment at which it begins; InfluxDB is asked when rows are taken, and must not
         // keep writers waiting.
         if self.engine.capabilities().maintained_here {
-            tails.listen(wanted.clone(), history)
+            tails
+                .listen(wanted.clone(), history)
+                .map(|(tail, rows)| (tail.showing(self.scales.clone()), rows))
         } else {
             let (tail, ()) = tails.listen(wanted.clone(), || Ok(()))?;
-            Ok((tail, history()?))
+            Ok((tail.showing(self.scales.clone()), history()?))
         }
     }
 
@@ -340,7 +437,7 @@ impl SeriesStore {
             tags: Vec::new(),
         };
         let range = TimeRange { start: from, end: i64::MAX };
-        let mut series = self.engine.list(&of)?;
+        let mut series = self.engine.choose(&of, budget)?;
         series.retain(|info| info.max_time.is_some_and(|t| t >= from) && wanted.takes(&info.key));
         if series.len() > tail::HISTORY_SERIES_MAX {
             return Err(Error::limit(
@@ -354,6 +451,11 @@ impl SeriesStore {
             Ok((info.key, rows))
         };
         series.into_iter().map(open).collect()
+    }
+
+    /// Of a field that is a decimal: the digits after its point.
+    pub fn scale(&self, key: &SeriesKey, field: &str) -> Option<u8> {
+        self.scales.of(&key.bucket, &key.measurement).scale(field)
     }
 
     /// The host's own deadline, or a nearer one.
@@ -371,35 +473,70 @@ impl SeriesStore {
         budget: &Budget,
     ) -> Result<FrameStream> {
         caller.may_read_series(&key.bucket, &key.measurement)?;
+        self.pass()?;
         self.engine.scan(key, range, fields, &self.budget(budget))
     }
 
-    /// Only what the caller may read.
-    pub fn latest(&self, caller: &Caller, selector: &Selector) -> Result<Vec<Latest>> {
+    /// Only what the caller may read; `as_known_at`, in nanoseconds: as it was known at that time.
+    pub fn latest(
+        &self,
+        caller: &Caller,
+        selector: &Selector,
+        as_known_at: Option<i64>,
+        budget: &Budget,
+    ) -> Result<Vec<Latest>> {
         self.may_look(caller)?;
-        let mut all = self.engine.latest(selector)?;
+        let mut all = match as_known_at {
+            None => self.engine.latest(selector)?,
+            Some(at) => self.recorder.latest_as_known_at(at, selector, &self.budget(budget))?,
+        };
         all.retain(|l| caller.may_read_series(&l.key.bucket, &l.key.measurement).is_ok());
         Ok(all)
     }
 
     /// Only what the caller may read.
     pub fn list(&self, caller: &Caller, selector: &Selector) -> Result<Vec<SeriesInfo>> {
+        self.readable(caller, self.engine.as_ref(), selector)
+    }
+
+    fn readable(
+        &self,
+        caller: &Caller,
+        engine: &dyn SeriesEngine,
+        selector: &Selector,
+    ) -> Result<Vec<SeriesInfo>> {
         self.may_look(caller)?;
-        let mut all = self.engine.list(selector)?;
+        let mut all = engine.list(selector)?;
         all.retain(|s| caller.may_read_series(&s.key.bucket, &s.key.measurement).is_ok());
         Ok(all)
     }
 
+    /// The buckets of the engine and how long it keeps their rows. Not for plugins: they see series, not the server.
+    pub fn retentions(&self, caller: &Caller) -> Result<BTreeMap<String, Option<Span>>> {
+        if matches!(caller, Caller::Plugin { .. }) {
+            return Ok(BTreeMap::new());
+        }
+        caller.require(Scope::Read, "look at buckets")?;
+        self.engine.retentions()
+    }
+
     /// What the chosen series have and where rows are missing; only what the caller may read.
     pub fn coverage(&self, caller: &Caller, query: &CoverageQuery, budget: &Budget) -> Result<Vec<Coverage>> {
-        let mut series = self.list(caller, &query.selector())?;
-        series.retain(|s| s.rows > 0);
+        self.may_look(caller)?;
+        let budget = self.budget(budget);
         let mut query = query.clone();
+        let engine = match query.as_known_at.take() {
+            None => self.engine.clone(),
+            Some(time) => self.recorder.as_known_at(time.resolve("as_known_at", chrono_tz::Tz::UTC)?)?,
+        };
+        let mut series = engine.choose(&query.selector(), &budget)?;
+        series.retain(|s| s.rows > 0 && caller.may_read_series(&s.key.bucket, &s.key.measurement).is_ok());
         self.calendar(&mut query.session)?;
-        coverage::coverage(self.engine.as_ref(), series, &query, &self.budget(budget))
+        coverage::coverage(engine.as_ref(), series, &query, &budget)
     }
 
     fn may_look(&self, caller: &Caller) -> Result<()> {
+        self.pass()?;
         if matches!(caller, Caller::Plugin { .. }) {
             Ok(())
         } else {
@@ -410,6 +547,7 @@ impl SeriesStore {
     /// Admin; audited before the first row goes and again when all are gone; allowed on a read-only disk.
     pub fn delete(&self, caller: &Caller, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
         caller.require(Scope::Admin, "delete series")?;
+        self.pass()?;
         let object = format!(
             "series:{}/{}",
             selector.bucket.as_deref().unwrap_or("*"),
@@ -417,6 +555,7 @@ impl SeriesStore {
         );
         let asked = json!({ "tags": selector.tags, "start": range.start, "end": range.end });
         self.audit.record(&Entry::new(caller, "series.delete", &object).detail(asked))?;
+        self.desk.positions().forget_of(selector)?;
         let result = self.disk.make_room(|| self.engine.delete(selector, range));
         let done = match &result {
             Ok(report) => json!({ "ok": true, "series": report.series, "rows": report.rows }),
@@ -426,36 +565,19 @@ impl SeriesStore {
         result
     }
 
-    /// Bars of one symbol from a CSV file; `progress` gets rows so far. The file is read whole before the first row is
-    /// stored: one that is wrong anywhere stores nothing. Times that are there already are replaced, so an import can be
-    /// run twice.
-    pub fn import_csv(
+    /// Rows of a file in Parquet or CSV. All of it is looked at before the first row is written: a file that is wrong anywhere writes
+    /// nothing. The rows are written in pieces, each durable before it is noted how far the file is: the same import of the same
+    /// file, begun again after it was cut off, goes on from there. Times that are there already are replaced, so it can be run
+    /// twice. One file at a time; the next one waits.
+    pub fn import(
         &self,
         caller: &Caller,
         input: &mut dyn Read,
-        options: &CsvImport,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<WriteReport> {
-        caller.require(Scope::Write, "import bars")?;
-        let timeframe: kinds::Timeframe = options.timeframe.parse()?;
-        let zone = kinds::zone("timezone", options.timezone.as_deref())?;
-        if options.symbol.is_empty() {
-            return Err(Error::invalid("the bars need a symbol").hint("name it with --symbol"));
-        }
-        let bucket = options.bucket.clone().unwrap_or_else(|| self.bucket.clone());
-        let key = SeriesKey::new(bucket, format!("bar.{timeframe}.{}", options.symbol), Vec::new())?;
-        let frames = csv_import::read_bars(input, zone)?;
-        let mut report = WriteReport::default();
-        for frame in frames {
-            let written = self
-                .write(caller, WriteBatch { series: vec![(key.clone(), frame)] })
-                .map_err(|e| e.context(format!("after {} rows of the file were stored", report.written)))?;
-            report.written += written.written;
-            report.dropped += written.dropped;
-            report.conflicts.extend(written.conflicts);
-            progress(report.written);
-        }
-        Ok(report)
+        import: &Import,
+        budget: &Budget,
+        progress: ImportProgress<'_>,
+    ) -> Result<Imported> {
+        exchange::import::run(self, caller, input, import, budget, progress)
     }
 
     pub fn stats(&self, caller: &Caller) -> Result<EngineStats> {
@@ -483,7 +605,11 @@ impl SeriesStore {
     }
 }
 
-pub(super) fn check_bucket(bucket: &str) -> Result<()> {
+fn changed(key: &SeriesKey) -> Change {
+    Change::Series { bucket: key.bucket.clone(), measurement: key.measurement.clone() }
+}
+
+pub(crate) fn check_bucket(bucket: &str) -> Result<()> {
     let ok = (1..=BUCKET_BYTES_MAX).contains(&bucket.len())
         && !bucket.starts_with('_')
         // A grant is a pattern over `bucket/measurement`: a slash would let one bucket pass for another.
@@ -500,7 +626,7 @@ pub(super) fn check_bucket(bucket: &str) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::Grants;
     use crate::series::model_engine::ModelEngine;
@@ -508,9 +634,10 @@ mod tests {
 
     const OP: Caller = Caller::Operator;
 
-    fn store(toml: &str) -> (tempfile::TempDir, SeriesStore) {
+    pub(in crate::series) fn store(toml: &str) -> (tempfile::TempDir, SeriesStore) {
         let dir = tempfile::tempdir().unwrap();
         let manifest = Manifest::parse(toml, &dir.path().join("shiphold.toml")).unwrap();
+        std::fs::create_dir_all(&manifest.host.data).unwrap();
         let db = Arc::new(
             Database::open(&dir.path().join("a.db"), Options::default(), crate::schema::MIGRATIONS).unwrap(),
         );
@@ -594,7 +721,7 @@ mod tests {
         );
         let p = plugin(&["market/m"], &["market/out"], false);
         assert_eq!(s.list(&p, &Selector::default()).unwrap().len(), 1);
-        assert_eq!(s.latest(&p, &Selector::default()).unwrap().len(), 1);
+        assert_eq!(s.latest(&p, &Selector::default(), None, &Budget::default()).unwrap().len(), 1);
         let all = Query { measurement: "*".into(), ..Query::default() };
         assert_eq!(s.query(&p, &all, &Budget::default()).unwrap_err().kind(), Kind::Denied);
         assert_eq!(s.write_lines(&p, "market", b"m v=2 2", Precision::Ns).unwrap_err().kind(), Kind::Denied);
@@ -726,21 +853,6 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_wrong_at_its_end_stores_nothing() {
-        let (_dir, s) = store("");
-        let mut text = String::from("time,open,high,low,close\n");
-        for i in 0..25_000 {
-            text.push_str(&format!("{i},1,1,1,1\n"));
-        }
-        let options = CsvImport { bucket: None, symbol: "A".into(), timeframe: "1m".into(), timezone: None };
-        let import = |text: &str| s.import_csv(&OP, &mut text.as_bytes(), &options, &mut |_| {});
-        let e = import(&format!("{text}25000,1,1,1,one\n")).unwrap_err();
-        assert!(e.message().contains("line 25002"), "{e}");
-        assert!(s.list(&OP, &Selector::default()).unwrap().is_empty());
-        assert_eq!(import(&text).unwrap().written, 25_000);
-    }
-
-    #[test]
     fn a_delete_is_audited() {
         let (_dir, s) = store("");
         s.write_lines(&OP, "market", b"m v=1 1\nm v=1 2", Precision::Ns).unwrap();
@@ -753,21 +865,5 @@ mod tests {
             [("series.deleted", Some(1)), ("series.delete", None)],
             "the intent first, then the result"
         );
-    }
-
-    #[test]
-    fn real_bars_are_imported_whole_and_twice() {
-        let (_dir, s) = store("");
-        let file =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/trader/data/sp500.csv");
-        let options =
-            CsvImport { bucket: None, symbol: "SPX".into(), timeframe: "1d".into(), timezone: None };
-        for _ in 0..2 {
-            let r =
-                s.import_csv(&OP, &mut std::fs::File::open(&file).unwrap(), &options, &mut |_| {}).unwrap();
-            assert_eq!((r.written, r.dropped), (5_031, 0));
-        }
-        let l = s.list(&OP, &Selector::default()).unwrap();
-        assert_eq!((l[0].key.to_string().as_str(), l[0].rows), ("market/bar.1d.SPX", 5_031));
     }
 }

@@ -8,7 +8,8 @@ use super::store::{Skills, parse, read_by_id};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Result};
 use crate::schema::now_ns;
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use crate::sqlite::Tx;
+use rusqlite::{Connection, OptionalExtension as _};
 use serde::Serialize;
 use std::sync::{Arc, PoisonError};
 
@@ -65,7 +66,7 @@ pub struct Reindexed {
 
 /// An entry on its way into the database.
 #[derive(Debug, Clone)]
-pub(super) struct Contribution {
+pub(crate) struct Contribution {
     plugin: String,
     revision: String,
     said: std::result::Result<Quantised, String>,
@@ -280,7 +281,7 @@ fn current_version(c: &Connection, skill: i64) -> Result<Option<i64>> {
 }
 
 /// What was said of the version before does not hold for the next one.
-pub(super) fn forget(tx: &Transaction<'_>, skill: i64) -> Result<()> {
+pub(super) fn forget(tx: &Tx<'_>, skill: i64) -> Result<()> {
     tx.prepare_cached(
         "DELETE FROM skill_terms WHERE rowid IN (SELECT id FROM skill_index WHERE skill_id = ?1)",
     )?
@@ -290,7 +291,7 @@ pub(super) fn forget(tx: &Transaction<'_>, skill: i64) -> Result<()> {
 }
 
 /// Stores what an indexer said of the current version.
-pub(super) fn store(tx: &Transaction<'_>, skill: i64, given: &Contribution) -> Result<()> {
+pub(super) fn store(tx: &Tx<'_>, skill: i64, given: &Contribution) -> Result<()> {
     tx.prepare_cached(
         "DELETE FROM skill_terms WHERE rowid IN (SELECT id FROM skill_index WHERE skill_id = ?1 AND plugin = ?2)",
     )?
@@ -330,7 +331,7 @@ pub(super) fn store(tx: &Transaction<'_>, skill: i64, given: &Contribution) -> R
 }
 
 /// The dimensions that this revision has used, if they are others.
-fn other_dimensions(tx: &Transaction<'_>, given: &Contribution, dimensions: usize) -> Result<Option<usize>> {
+fn other_dimensions(tx: &Tx<'_>, given: &Contribution, dimensions: usize) -> Result<Option<usize>> {
     if dimensions == 0 {
         return Ok(None);
     }

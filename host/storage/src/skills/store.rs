@@ -9,8 +9,8 @@ use crate::caller::{Caller, Scope};
 use crate::changes::{Change, Changes};
 use crate::error::{Error, Result};
 use crate::schema::now_ns;
-use crate::sqlite::Database;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction};
+use crate::sqlite::{Database, Tx};
+use rusqlite::{Connection, OptionalExtension, Row};
 use semver::Version;
 use serde_json::{Value, json};
 use std::sync::{Arc, RwLock};
@@ -53,6 +53,27 @@ impl Skills {
         Ok(stored)
     }
 
+    /// What must be known before a transaction with [`Skills::put_in`].
+    pub(crate) fn prepare(&self, caller: &Caller, new: &NewVersion) -> Result<Vec<Contribution>> {
+        caller.require(Scope::Write, "store skills")?;
+        new.check()?;
+        self.said_of(new)
+    }
+
+    /// After the commit of a transaction with [`Skills::put_in`].
+    pub(crate) fn touched(&self, skill: i64) {
+        self.vectors.touch(skill);
+    }
+
+    /// The current version of a skill, if it exists.
+    pub(crate) fn current_in(c: &Connection, name: &str) -> Result<Option<Version>> {
+        let version: Option<String> = c
+            .prepare_cached("SELECT v.version FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.name = ?1")?
+            .query_row([name], |r| r.get(0))
+            .optional()?;
+        version.map(|v| parse_version(&v)).transpose()
+    }
+
     /// What the indexers say of a version that is about to be stored.
     fn said_of(&self, new: &NewVersion) -> Result<Vec<Contribution>> {
         if self.indexers().is_empty() {
@@ -76,8 +97,8 @@ impl Skills {
     }
 
     /// [`Skills::put`] inside a transaction; the version and the number of its skill.
-    fn put_in(
-        tx: &Transaction<'_>,
+    pub(crate) fn put_in(
+        tx: &Tx<'_>,
         caller: &Caller,
         new: &NewVersion,
         said: &[Contribution],
@@ -244,31 +265,40 @@ impl Skills {
         version: &Version,
         performance: &Performance,
     ) -> Result<()> {
+        self.db.write(|tx| Self::record_performance_in(tx, caller, name, version, performance))
+    }
+
+    /// [`Skills::record_performance`] inside a transaction.
+    pub(crate) fn record_performance_in(
+        tx: &Tx<'_>,
+        caller: &Caller,
+        name: &str,
+        version: &Version,
+        performance: &Performance,
+    ) -> Result<()> {
         caller.require(Scope::Write, "record performance")?;
         check_name(name)?;
         performance.check()?;
-        self.db.write(|tx| {
-            let id = version_id(tx, name, version)?;
-            tx.execute(
-                "INSERT INTO skill_performance(version_id, period_start, period_end, returns, sharpe, win_rate, max_drawdown, samples,
-                                               recorded_at, recorded_by) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
-                (
-                    id,
-                    performance.period_start,
-                    performance.period_end,
-                    performance.returns,
-                    performance.sharpe,
-                    performance.win_rate,
-                    performance.max_drawdown,
-                    i64::try_from(performance.samples).unwrap_or(i64::MAX),
-                    now_ns(),
-                    caller.actor(),
-                ),
-            )?;
-            let entry = Entry::new(caller, "skills.performance", format!("skill:{name}@{version}"));
-            Audit::append(tx, &entry.detail(json!(performance)))?;
-            Ok(())
-        })
+        let id = version_id(tx, name, version)?;
+        tx.execute(
+            "INSERT INTO skill_performance(version_id, period_start, period_end, returns, sharpe, win_rate, max_drawdown, samples,
+                                           recorded_at, recorded_by) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
+            (
+                id,
+                performance.period_start,
+                performance.period_end,
+                performance.returns,
+                performance.sharpe,
+                performance.win_rate,
+                performance.max_drawdown,
+                i64::try_from(performance.samples).unwrap_or(i64::MAX),
+                now_ns(),
+                caller.actor(),
+            ),
+        )?;
+        let entry = Entry::new(caller, "skills.performance", format!("skill:{name}@{version}"));
+        Audit::append(tx, &entry.detail(json!(performance)))?;
+        Ok(())
     }
 
     /// What the versions of a skill achieved, newest period first.
@@ -335,7 +365,7 @@ fn skill_id(c: &Connection, name: &str) -> Result<i64> {
 }
 
 /// Points a skill to a version, and what is searched to that version's words and to what was said of it.
-fn make_current(tx: &Transaction<'_>, skill: i64, version: i64, said: &[Contribution]) -> Result<()> {
+fn make_current(tx: &Tx<'_>, skill: i64, version: i64, said: &[Contribution]) -> Result<()> {
     tx.prepare_cached("UPDATE skills SET current_id = ?2 WHERE id = ?1")?.execute((skill, version))?;
     let (name, description, tags): (String, String, String) = tx
         .prepare_cached("SELECT s.name, v.description, v.tags FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.id = ?1")?

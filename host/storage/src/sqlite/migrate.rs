@@ -1,9 +1,13 @@
 //! Numbered, forward-only migrations: each in a transaction, its text checksummed, a backup taken before the
-//! first that changes a database with data in it.
+//! first that changes a database with data in it, unless that is too large to be copied without being asked for.
 
 use crate::error::{Error, Kind, Result};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
+
+/// A larger database is not copied before it is migrated: the copy would take minutes, and room that may not be there.
+const COPY_BYTES_MAX: u64 = 1 << 30;
 
 /// One step of the schema.
 #[derive(Debug, Clone, Copy)]
@@ -12,12 +16,69 @@ pub struct Migration {
     pub number: u32,
     pub name: &'static str,
     pub sql: &'static str,
+    /// What SQL cannot do; in the transaction of the text, after it.
+    pub then: Option<fn(&Connection) -> Result<()>>,
+}
+
+/// A migration, and whether a database has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MigrationState {
+    pub number: u32,
+    pub name: String,
+    /// Seconds since the Unix epoch.
+    pub applied_at: Option<i64>,
+    /// It was applied with another text than this binary has.
+    pub changed: bool,
 }
 
 impl Migration {
+    /// Not applied.
+    pub(crate) fn state(&self) -> MigrationState {
+        MigrationState { number: self.number, name: self.name.into(), applied_at: None, changed: false }
+    }
+
+    pub const fn new(number: u32, name: &'static str, sql: &'static str) -> Self {
+        Self { number, name, sql, then: None }
+    }
+    pub const fn then(mut self, f: fn(&Connection) -> Result<()>) -> Self {
+        self.then = Some(f);
+        self
+    }
     fn checksum(&self) -> String {
         blake3::hash(self.sql.as_bytes()).to_hex().to_string()
     }
+}
+
+/// Which of `migrations` a database has.
+pub(crate) fn states(
+    connection: &Connection,
+    path: &Path,
+    migrations: &[Migration],
+) -> Result<Vec<MigrationState>> {
+    let place = |e: rusqlite::Error| Error::from(e).context(path.display());
+    let table = "SELECT count(*) FROM sqlite_schema WHERE name = 'schema_migrations'";
+    if connection.query_row(table, [], |r| r.get::<_, i64>(0)).map_err(place)? == 0 {
+        return Ok(migrations.iter().map(Migration::state).collect());
+    }
+    migrations
+        .iter()
+        .map(|m| {
+            let applied: Option<(String, i64)> = connection
+                .query_row(
+                    "SELECT checksum, applied_at FROM schema_migrations WHERE number = ?1",
+                    [m.number],
+                    |r| Ok((r.get(0)?, r.get(1)?)),
+                )
+                .optional()
+                .map_err(place)?;
+            Ok(match applied {
+                None => m.state(),
+                Some((checksum, at)) => {
+                    MigrationState { applied_at: Some(at), changed: checksum != m.checksum(), ..m.state() }
+                }
+            })
+        })
+        .collect()
 }
 
 /// Brings a database to the newest of `migrations`.
@@ -45,7 +106,7 @@ pub(super) fn run(connection: &mut Connection, path: &Path, migrations: &[Migrat
         .hint("install the newer version, or restore a backup that this one wrote"));
     }
     if let Some(n) = there.filter(|n| *n < newest) {
-        back_up(connection, &backup_path(path, n + 1))?;
+        copy_before(connection, &backup_path(path, n + 1), COPY_BYTES_MAX)?;
     }
     for m in migrations {
         step(connection, path, m)?;
@@ -72,6 +133,7 @@ fn step(connection: &mut Connection, path: &Path, m: &Migration) -> Result<()> {
         None => {}
     }
     tx.execute_batch(m.sql).map_err(|e| Error::from(e).context(place()))?;
+    m.then.map_or(Ok(()), |f| f(&tx)).map_err(|e| e.context(place()))?;
     tx.execute(
         "INSERT INTO schema_migrations(number, name, checksum, applied_at) VALUES (?1, ?2, ?3, unixepoch())",
         (m.number, m.name, m.checksum()),
@@ -86,6 +148,23 @@ fn backup_path(path: &Path, number: u32) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".before-{number:04}"));
     path.with_file_name(name)
+}
+
+/// A database that is damaged somewhere cannot be copied whole, and must open all the same.
+pub(super) fn copy_before(connection: &Connection, to: &Path, bytes_max: u64) -> Result<()> {
+    let number = |pragma| connection.query_row(pragma, [], |r| r.get::<_, i64>(0)).map(i64::cast_unsigned);
+    let bytes = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
+    if bytes > bytes_max {
+        tracing::warn!("{bytes} bytes are migrated without the copy {}", to.display());
+        return Ok(());
+    }
+    match back_up(connection, to) {
+        Err(e) if e.kind() == Kind::Corrupt => {
+            tracing::error!("migrated without a copy: {e}");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 fn back_up(connection: &Connection, to: &Path) -> Result<()> {

@@ -2,20 +2,24 @@
 //!
 //! A transaction is a closure, not a convention: [`Database::write`] commits when it returns `Ok` and rolls
 //! back on an error or a panic; [`Database::read`] sees one snapshot. What `write` returned for is durable: it
-//! survives `kill -9` and loss of power.
+//! survives `kill -9` and loss of power. Writes of several threads commit together (`writer.rs`).
 
 mod migrate;
 mod pool;
+mod writer;
 
-pub use migrate::Migration;
+pub(crate) use migrate::states as migration_states;
+pub use migrate::{Migration, MigrationState};
 pub use pool::Pinned;
+pub use writer::{GROUP_MEMBERS_MAX, GROUP_OPEN_MAX, Tx, WriterGuard, Written};
 
 use crate::error::{Error, Kind, Result};
 use pool::Readers;
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use writer::Writer;
 
 /// Says whether something may be written now.
 pub type Guard = Arc<dyn Fn() -> Result<()> + Send + Sync>;
@@ -29,6 +33,8 @@ pub const READ_MAX: Duration = Duration::from_secs(5);
 pub const READER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection.
 const STATEMENTS_KEPT: usize = 128;
+/// [`Options::log_bytes_max`] unless it is chosen.
+pub const LOG_BYTES_MAX: u64 = 64 << 20;
 /// Bytes to which the WAL file is cut back after a checkpoint.
 const WAL_KEPT_BYTES: i64 = 4 << 20;
 
@@ -57,6 +63,8 @@ pub struct Options {
     pub cache_bytes: u64,
     /// The longest that one read may take.
     pub read_max: Duration,
+    /// Bytes of the WAL after which a commit waits for the readers that keep it from being moved into the file.
+    pub log_bytes_max: u64,
 }
 
 impl Default for Options {
@@ -69,6 +77,7 @@ impl Default for Options {
             auto_vacuum_incremental: true,
             cache_bytes: 8 << 20,
             read_max: READ_MAX,
+            log_bytes_max: LOG_BYTES_MAX,
         }
     }
 }
@@ -77,9 +86,10 @@ impl Default for Options {
 pub struct Database {
     path: PathBuf,
     options: Options,
-    writer: Mutex<Connection>,
+    writer: Writer,
     readers: Readers,
     guard: OnceLock<Guard>,
+    gate: OnceLock<Guard>,
 }
 
 impl std::fmt::Debug for Database {
@@ -91,25 +101,21 @@ impl std::fmt::Debug for Database {
     }
 }
 
-/// Holds the writer still while it lives.
-#[derive(Debug)]
-pub struct WriterGuard<'a> {
-    _writer: MutexGuard<'a, Connection>,
-}
-
 impl Database {
     /// Opens or creates the file and brings it to the newest migration.
     pub fn open(path: &Path, options: Options, migrations: &[Migration]) -> Result<Self> {
         refuse_old_sqlite(rusqlite::version_number())?;
         let mut writer = connect(path, &options, true)?;
         migrate::run(&mut writer, path, migrations)?;
+        let writer = Writer::new(writer, log_of(path, &options), options.log_bytes_max);
         let readers = Readers::new(path.to_path_buf(), options.clone());
         Ok(Self {
             path: path.to_path_buf(),
             options,
-            writer: Mutex::new(writer),
+            writer,
             readers,
             guard: OnceLock::new(),
+            gate: OnceLock::new(),
         })
     }
 
@@ -118,9 +124,10 @@ impl Database {
         let _ = self.guard.set(guard);
     }
 
-    /// `BEGIN IMMEDIATE … COMMIT` on the one writer; durable on return; rolled back on `Err` or a panic. Refused
-    /// with the guard's error ([`Kind::ReadOnly`]) when it says no.
-    pub fn write<T>(&self, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+    /// One transaction on the one writer; durable on return; rolled back on `Err` or a panic. Refused with the guard's
+    /// error ([`Kind::ReadOnly`]) when it says no. What other threads write at the same time may commit together with it: `f`
+    /// sees what those before it wrote, and nobody is told that he is done before all of it is durable.
+    pub fn write<T>(&self, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
         if let Some(guard) = self.guard.get() {
             guard()?;
         }
@@ -129,27 +136,40 @@ impl Database {
 
     /// [`Database::write`] without asking the guard: for what makes room on a full disk, and for what must be
     /// recorded of it.
-    pub fn write_always<T>(&self, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
-        let mut writer = self.lock();
-        // A panic or a failed COMMIT of an earlier call can leave a transaction open.
-        if !writer.is_autocommit() {
-            writer.execute_batch("ROLLBACK")?;
+    pub fn write_always<T>(&self, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
+        self.writer.write(f)
+    }
+
+    /// [`Database::write`] whose commit follows `f` at once, with nobody else's write in it or between.
+    pub fn write_alone<T>(&self, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
+        if let Some(guard) = self.guard.get() {
+            guard()?;
         }
-        let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let value = f(&tx)?;
-        tx.commit()?;
-        Ok(value)
+        self.writer.write_alone(f)
+    }
+
+    /// From now on [`Database::read`] asks `gate` first. Set once; a second one is ignored.
+    pub(crate) fn set_gate(&self, gate: Guard) {
+        let _ = self.gate.set(gate);
+    }
+
+    /// Writes and the commits that they took, since the file was opened.
+    pub fn written(&self) -> Written {
+        self.writer.written()
     }
 
     /// One snapshot on a pooled reader that cannot write. Ends after [`Options::read_max`] with
     /// [`Kind::Timeout`].
     pub fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        if let Some(gate) = self.gate.get() {
+            gate()?;
+        }
         self.readers.read(f)
     }
 
     /// Holds the writer still, for a snapshot over several files.
     pub fn barrier(&self) -> WriterGuard<'_> {
-        WriterGuard { _writer: self.lock() }
+        self.writer.alone()
     }
 
     /// A fresh connection with an open read transaction: a snapshot of this instant that lives as long as it
@@ -165,7 +185,8 @@ impl Database {
 
     /// Moves the WAL into the file and cuts it to nothing.
     pub fn checkpoint(&self) -> Result<()> {
-        let busy: i64 = self.lock().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        let busy: i64 =
+            self.writer.alone().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if busy != 0 {
             tracing::debug!(path = %self.path.display(), "a reader kept the WAL from being cut");
         }
@@ -175,11 +196,20 @@ impl Database {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic in a caller's closure rolled its transaction back; the connection is sound.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// The WAL of a file of the operating system.
+fn log_of(path: &Path, options: &Options) -> Option<PathBuf> {
+    let mut name = path.as_os_str().to_os_string();
+    name.push("-wal");
+    options.vfs.is_none().then(|| name.into())
+}
+
+/// Makes a database, or brings it to the newest of `migrations`, without serving from it.
+pub(crate) fn migrate(path: &Path, migrations: &[Migration]) -> Result<()> {
+    refuse_old_sqlite(rusqlite::version_number())?;
+    let mut writer = connect(path, &Options::default(), true)?;
+    migrate::run(&mut writer, path, migrations)
 }
 
 fn refuse_old_sqlite(version: i32) -> Result<()> {
@@ -242,3 +272,5 @@ fn connect(path: &Path, options: &Options, write: bool) -> Result<Connection> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod writer_tests;

@@ -2,20 +2,18 @@ use super::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const ONE: Migration =
-    Migration { number: 1, name: "init", sql: "CREATE TABLE t(x INTEGER NOT NULL) STRICT" };
-const TWO: Migration =
-    Migration { number: 2, name: "more", sql: "CREATE TABLE u(y INTEGER NOT NULL) STRICT" };
+pub(super) const ONE: Migration = Migration::new(1, "init", "CREATE TABLE t(x INTEGER NOT NULL) STRICT");
+const TWO: Migration = Migration::new(2, "more", "CREATE TABLE u(y INTEGER NOT NULL) STRICT");
 
-fn open(dir: &Path) -> Database {
+pub(super) fn open(dir: &Path) -> Database {
     Database::open(&dir.join("a.db"), Options::default(), &[ONE]).unwrap()
 }
 
-fn count(db: &Database) -> i64 {
+pub(super) fn count(db: &Database) -> i64 {
     db.read(|c| Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get(0))?)).unwrap()
 }
 
-fn insert(db: &Database, x: i64) -> Result<()> {
+pub(super) fn insert(db: &Database, x: i64) -> Result<()> {
     db.write(|tx| {
         tx.execute("INSERT INTO t VALUES (?1)", [x])?;
         Ok(())
@@ -125,6 +123,54 @@ fn migrations_run_once_and_take_a_backup_first() {
 }
 
 #[test]
+fn what_sql_cannot_do_is_done_after_it_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    insert(&open(dir.path()), 7).unwrap();
+    let with = TWO.then(|c| {
+        c.execute("INSERT INTO u SELECT x * 2 FROM t", [])?;
+        Ok(())
+    });
+    for _ in 0..2 {
+        let db = Database::open(&path, Options::default(), &[ONE, with]).unwrap();
+        let all: Vec<i64> = db
+            .read(|c| {
+                Ok(c.prepare("SELECT y FROM u")?
+                    .query_map([], |r| r.get(0))?
+                    .collect::<std::result::Result<_, _>>()?)
+            })
+            .unwrap();
+        assert_eq!(all, [14]);
+    }
+}
+
+#[test]
+fn what_is_too_large_or_damaged_is_migrated_without_a_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    insert(&open(dir.path()), 7).unwrap();
+    let c = Connection::open(dir.path().join("a.db")).unwrap();
+    let number = |pragma: &str| c.query_row(pragma, [], |r| r.get::<_, i64>(0)).unwrap();
+    let bytes = (number("PRAGMA page_count") * number("PRAGMA page_size")) as u64;
+    let to = dir.path().join("copy");
+    migrate::copy_before(&c, &to, bytes - 1).unwrap();
+    assert!(!to.exists());
+    migrate::copy_before(&c, &to, bytes).unwrap();
+    assert!(to.exists());
+    // A page whose structure is broken: it is said, and the rest is opened.
+    let page: i64 = number("SELECT rootpage FROM sqlite_schema WHERE name = 't'");
+    let at = ((page - 1) * number("PRAGMA page_size")) as usize;
+    drop(c);
+    let mut all = std::fs::read(dir.path().join("a.db")).unwrap();
+    all[at] = 0xff;
+    std::fs::write(dir.path().join("a.db"), all).unwrap();
+    let db = Database::open(&dir.path().join("a.db"), Options::default(), &[ONE, TWO]).unwrap();
+    assert_eq!(
+        db.read(|c| Ok(c.query_row("SELECT count(*) FROM u", [], |r| r.get::<_, i64>(0))?)).unwrap(),
+        0
+    );
+}
+
+#[test]
 fn a_newer_or_changed_database_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.db");
@@ -142,12 +188,14 @@ fn a_migration_that_fails_leaves_the_database_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.db");
     insert(&open(dir.path()), 1).unwrap();
-    let broken = Migration {
-        number: 2,
-        name: "broken",
-        sql: "CREATE TABLE u(y INTEGER); INSERT INTO nowhere VALUES (1);",
-    };
+    let broken = Migration::new(2, "broken", "CREATE TABLE u(y INTEGER); INSERT INTO nowhere VALUES (1);");
     assert!(Database::open(&path, Options::default(), &[ONE, broken]).is_err());
+    let half = TWO.then(|c| {
+        c.execute("DELETE FROM t", [])?;
+        Err(Error::corrupt("no"))
+    });
+    let e = Database::open(&path, Options::default(), &[ONE, half]).unwrap_err();
+    assert!(e.message().contains("migration 0002 `more`"), "{e}");
     let db = Database::open(&path, Options::default(), &[ONE, TWO]).unwrap();
     assert_eq!(count(&db), 1);
 }

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 use shiphold_kit::Project;
 use shiphold_kit::fixture::{File, Fixture, Series};
 use shiphold_storage::files::PutOptions;
-use shiphold_storage::series::CsvImport;
+use shiphold_storage::series::Budget;
+use shiphold_storage::series::exchange::Import;
 use shiphold_storage::series::line_protocol::Precision;
 use shiphold_storage::series::query::parse_time;
 use shiphold_storage::settings::Expect;
@@ -111,13 +112,14 @@ impl Sandbox {
         if let Some(csv) = &s.csv {
             let path = beside.join(csv);
             let mut file = std::fs::File::open(&path).map_err(|e| Error::io(path.display(), e))?;
-            let options = CsvImport {
+            let bars = Import {
                 bucket: s.bucket.clone(),
-                symbol: s.symbol.clone().unwrap_or_default(),
-                timeframe: s.timeframe.clone().unwrap_or_default(),
-                timezone: None,
+                symbol: s.symbol.clone(),
+                timeframe: s.timeframe.clone(),
+                ..Import::default()
             };
-            let done = store.import_csv(&Caller::Operator, &mut file, &options, &mut |_| {});
+            let budget = Budget::default();
+            let done = store.import(&Caller::Operator, &mut file, &bars, &budget, &mut |_, _, _| {});
             return done.map(drop).map_err(|e| e.context(path.display()));
         }
         let (line, count) = (s.line.as_deref().unwrap_or_default(), s.count.unwrap_or_default());

@@ -82,6 +82,9 @@ pub(crate) struct Query {
     /// Print the rows as they come, however many, in this form
     #[arg(long)]
     format: Option<Format>,
+    /// With --format: every page, not only the first; --limit, or else the host's limit, says how long each is
+    #[arg(long, requires = "format")]
+    all: bool,
 }
 
 /// A form in which rows come one after another.
@@ -141,10 +144,21 @@ pub(in super::super) fn when(text: Option<&String>) -> Value {
 }
 
 pub(super) async fn run(q: Query, client: &Client, out: &Output) -> Result<(), Failure> {
-    let (format, explain) = (q.format, q.explain);
-    let body = q.body()?;
+    let (format, explain, all) = (q.format, q.explain, q.all);
+    let mut body = q.body()?;
     if explain {
         out.object(&client.post("/v1/series/explain", &body).await?);
+        return Ok(());
+    }
+    if let Some(format) = format.filter(|_| all) {
+        let path = "/v1/series/query";
+        let mut page = client.page(path, &body, format, false).await?;
+        while let Some(next) = page {
+            if let Some(map) = body.as_object_mut() {
+                map.insert("after".into(), next.into());
+            }
+            page = client.page(path, &body, format, true).await?;
+        }
         return Ok(());
     }
     rows("/v1/series/query", &body, format, client, out).await

@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use chrono::{DateTime, SecondsFormat};
 use serde::Deserialize;
 use shiphold_storage::series::flux_query::{Fixed, Head, HeadColumn, Of, Part};
-use shiphold_storage::series::{Column, FieldType, Frame, Values};
+use shiphold_storage::series::{Column, Decimal, FieldType, Frame, Values};
 use shiphold_storage::{Error, Result};
 use std::io::Write;
 
@@ -196,7 +196,8 @@ impl Encoder {
 const fn datatype(column: &HeadColumn) -> &'static str {
     match column.of {
         Of::Time => "dateTime:RFC3339",
-        Of::Field(FieldType::Float) => "double",
+        // Flux knows no decimals.
+        Of::Field(FieldType::Float | FieldType::Decimal(_)) => "double",
         Of::Field(FieldType::Integer) => "long",
         Of::Field(FieldType::Unsigned) => "unsignedLong",
         Of::Field(FieldType::Boolean) => "boolean",
@@ -225,6 +226,9 @@ fn value(to: &mut Vec<u8>, column: &Column, row: usize, delimiter: &str) {
             x => write!(to, "{x}"),
         }),
         Values::Integer(v) => v.get(row).map(|x| write!(to, "{x}")),
+        Values::Decimal(v, scale) => {
+            v.get(row).map(|units| write!(to, "{}", Decimal { units: *units, scale: *scale }))
+        }
         Values::Unsigned(v) => v.get(row).map(|x| write!(to, "{x}")),
         Values::Boolean(v) => v.get(row).map(|x| write!(to, "{x}")),
         Values::String(v) => v.get(row).map(|x| {

@@ -146,6 +146,78 @@ async fn a_long_answer_comes_in_parts() {
 }
 
 #[tokio::test]
+async fn a_text_is_a_body_of_its_own_and_pages_go_on_in_every_form() {
+    let host = Host::new("");
+    host.ask("POST", WRITE, bars(5)).await.ok();
+    let text = "SELECT close FROM \"bar.1m.A\" LIMIT 2";
+    let ask = async |path: String, accept: &str, body: &str| {
+        let headers = [("accept", accept), ("content-type", "application/sql; charset=utf-8")];
+        send(&host.socket, "POST", &path, &headers, body.to_string()).await
+    };
+    let query = |after: &str| match after {
+        "" => "/v1/series/query".to_string(),
+        after => format!("/v1/series/query?after={after}"),
+    };
+    let (mut after, mut pages) = (String::new(), Vec::new());
+    loop {
+        let document = ask(query(&after), "*/*", text).await.ok().json();
+        let csv = ask(query(&after), "text/csv", text).await.ok();
+        let lines = ask(query(&after), "application/x-ndjson", text).await.ok();
+        let next = document["next"].as_str().unwrap_or_default().to_string();
+        assert_eq!(csv.header("shiphold-next"), next);
+        let last: Value = serde_json::from_str(lines.text().lines().last().unwrap()).unwrap();
+        assert_eq!(last["next"].as_str().unwrap_or_default(), next);
+        pages.push((csv.text().lines().count() - 1, lines.text().lines().count()));
+        if next.is_empty() {
+            break;
+        }
+        after = next;
+    }
+    assert_eq!(pages, [(2, 3), (2, 3), (1, 1)], "rows, and lines with the one that is no row");
+    let told = ask("/v1/series/explain".into(), "*/*", text).await.ok().json();
+    assert_eq!(told["rows"], 2);
+    let wrong = ask(query(""), "*/*", "SELECT close FORM m").await.problem(400, "invalid");
+    assert!(wrong["detail"].as_str().unwrap().contains("column 14"), "{wrong}");
+    ask("/v1/series/query?limit=5".into(), "*/*", text).await.problem(400, "invalid");
+    let latin = [("content-type", "application/sql")];
+    send(&host.socket, "POST", "/v1/series/query", &latin, vec![0xff]).await.problem(400, "invalid");
+    let plain = [("content-type", "text/plain")];
+    let refused = send(&host.socket, "POST", "/v1/series/query", &plain, text).await;
+    refused.problem(415, "unsupported-media-type");
+}
+
+#[tokio::test]
+async fn the_newest_rows_and_the_gaps_as_they_were_known() {
+    let host = Host::new("[[series.revisions]]\nmeasurement = \"bar.*\"\nwindow = \"1 d\"");
+    host.ask("POST", WRITE, bars(3)).await.ok();
+    let now =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as i64;
+    let then = now();
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    host.ask("POST", WRITE, "bar,symbol=A,timeframe=1m close=7 120\nbar,symbol=A,timeframe=1m close=8 300\n")
+        .await
+        .ok();
+    let close = |got: Value| {
+        let fields = got[0]["fields"].as_array().unwrap().clone();
+        fields.iter().find(|f| f["name"] == "close").map(|f| (f["time"].clone(), f["value"].clone())).unwrap()
+    };
+    let ask = async |path: &str, body: Value| host.ask("POST", path, body.to_string()).await.ok().json();
+    let minute = 60_000_000_000_i64;
+    assert_eq!(close(ask("/v1/series/latest", json!({})).await), (json!(5 * minute), json!(8.0)));
+    let known = ask("/v1/series/latest", json!({ "as_known_at": then })).await;
+    assert_eq!(close(known.clone()), (json!(2 * minute), json!(100.2)));
+    let address = format!("/v1/series/latest?as_known_at={then}");
+    assert_eq!(host.ask("GET", &address, "").await.ok().json(), known);
+    assert_eq!(ask("/v1/series/coverage", json!({})).await[0]["missing"], 2);
+    let known = ask("/v1/series/coverage", json!({ "as_known_at": then })).await;
+    assert_eq!((&known[0]["rows"], &known[0]["missing"]), (&json!(3), &json!(0)));
+    // Before the rule was there, nothing was kept.
+    let early = json!({ "as_known_at": "1999-01-01" }).to_string();
+    let refused = host.ask("POST", "/v1/series/latest", early).await;
+    assert!(refused.status.is_client_error(), "{}", refused.text());
+}
+
+#[tokio::test]
 async fn a_text_pages_and_an_explanation() {
     let host = Host::new(
         "[calendars.early]\ntimezone = \"UTC\"\nopen = \"00:00\"\nclose = \"00:02\"\nweekdays = [\"thu\"]",

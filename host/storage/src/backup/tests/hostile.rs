@@ -1,6 +1,6 @@
 //! Backups that somebody made to do harm.
 
-use super::super::format::{Contents, Engine, FORMAT, FileEntry, Place};
+use super::super::format::{BucketEntry, Contents, Engine, FORMAT, FileEntry, Place};
 use super::*;
 
 fn entry(path: &str) -> FileEntry {
@@ -16,6 +16,8 @@ fn contents(files: Vec<FileEntry>) -> Contents {
         schema: 1,
         engine: Engine::Embedded,
         series_rows: 0,
+        outbox_records: None,
+        buckets: Vec::new(),
         audit_entries: 0,
         audit_head: "0".repeat(64),
         barrier_us: 0,
@@ -69,7 +71,7 @@ fn a_manifest_that_contradicts_itself_is_refused() {
     let hash = "a".repeat(64);
     let good = || contents(vec![entry(&format!("objects/models/aa/{hash}"))]);
     type Change = (&'static str, fn(&mut Contents));
-    let changes: [Change; 8] = [
+    let changes: [Change; 10] = [
         ("twice", |c| c.files.push(c.files[0].clone())),
         ("no series", |c| drop(c.files.remove(0))),
         ("no structured", |c| drop(c.files.remove(1))),
@@ -78,8 +80,28 @@ fn a_manifest_that_contradicts_itself_is_refused() {
         ("sha", |c| c.files[0].sha256 = Some("x".into())),
         ("object's digest", |c| c.files[2].blake3 = "b".repeat(64)),
         ("bytes", |c| c.files[0].bytes = u64::MAX),
+        ("outbox", |c| {
+            (c.outbox_records, c.files) = (Some(0), [c.files.clone(), vec![entry("outbox.db")]].concat())
+        }),
+        ("records of no outbox", |c| c.outbox_records = Some(1)),
     ];
     read(&good()).unwrap();
+    // One of InfluxDB, with its outbox and buckets; and what the first format lacks.
+    let of_influx = |records: Option<u64>, files: Vec<FileEntry>| {
+        let mut c = good();
+        drop(c.files.remove(0));
+        c.files.extend(files);
+        (c.engine, c.outbox_records) = (Engine::Influxdb2, records);
+        c.buckets = vec![BucketEntry { name: "market".into(), keep_s: Some(3_600) }];
+        read(&c)
+    };
+    assert_eq!(of_influx(Some(3), vec![entry("outbox.db")]).unwrap().report().outbox_records, 3);
+    assert_eq!(of_influx(None, vec![]).unwrap().report().outbox_records, 0);
+    assert_eq!(of_influx(None, vec![entry("outbox.db")]).unwrap_err().kind(), Kind::Corrupt);
+    let first = Contents { format: 1, ..good() };
+    assert_eq!(read(&first).unwrap(), first);
+    let none = Contents { format: 0, ..good() };
+    assert_eq!(read(&none).unwrap_err().kind(), Kind::Incompatible);
     for (what, change) in changes {
         let mut c = good();
         change(&mut c);

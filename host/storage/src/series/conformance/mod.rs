@@ -5,8 +5,11 @@
 
 mod catalog;
 mod conflicts;
+mod decimals;
 pub(super) mod extremes;
 mod rows;
+
+pub use decimals::run_decimals;
 
 use super::model::{TIME_MAX_NS, TIME_MIN_NS};
 use super::{
@@ -82,6 +85,7 @@ fn shown(value: &Value) -> String {
         Value::Unsigned(v) => format!("u {v}"),
         Value::Boolean(v) => format!("b {v}"),
         Value::String(v) => format!("s {v}"),
+        Value::Decimal(v) => format!("d {v}"),
     }
 }
 

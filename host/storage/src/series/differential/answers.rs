@@ -34,8 +34,14 @@ impl Answer {
     }
 }
 
-/// Says how two answers differ. Without `exact`, rows of a list are an upper bound.
-pub(super) fn same(question: &Question, got: &Answer, wanted: &Answer, exact: bool) -> Result<(), String> {
+/// Says how two answers differ. Without `exact`, rows of a list are an upper bound; `to_the_bit`, nothing is only near.
+pub(super) fn same(
+    question: &Question,
+    got: &Answer,
+    wanted: &Answer,
+    exact: bool,
+    to_the_bit: bool,
+) -> Result<(), String> {
     match (got, wanted) {
         (Answer::Rows(a), Answer::Rows(b)) => rows(a, b),
         (Answer::Latest(a), Answer::Latest(b)) => all(a, b, |a, b| {
@@ -63,7 +69,7 @@ pub(super) fn same(question: &Question, got: &Answer, wanted: &Answer, exact: bo
             if more != less {
                 return Err("only one of them is cut".into());
             }
-            table(question, a, b)
+            table(question, a, b, to_the_bit)
         }
         (Answer::Coverage(a), Answer::Coverage(b)) => all(a, b, |a, b| a == b),
         (Answer::Refused(a, said), Answer::Refused(b, asked)) if (a, said) == (b, asked) => Ok(()),
@@ -102,7 +108,7 @@ fn rows(a: &[(i64, Row)], b: &[(i64, Row)]) -> Result<(), String> {
     Ok(())
 }
 
-fn table(question: &Question, a: &Frame, b: &Frame) -> Result<(), String> {
+fn table(question: &Question, a: &Frame, b: &Frame, to_the_bit: bool) -> Result<(), String> {
     let names =
         |f: &Frame| f.columns.iter().map(|c| (c.name.clone(), c.values.field_type())).collect::<Vec<_>>();
     if names(a) != names(b) {
@@ -113,7 +119,10 @@ fn table(question: &Question, a: &Frame, b: &Frame) -> Result<(), String> {
         return Err(format!("{} and {} rows; their times differ at {at:?}", a.len(), b.len()));
     }
     for (one, other) in a.columns.iter().zip(&b.columns) {
-        let how = sameness(question, &one.name);
+        let how = match sameness(question, &one.name) {
+            Sameness::Near if to_the_bit => Sameness::Bits,
+            how => how,
+        };
         for row in 0..a.len() {
             let (x, y) = (one.get(row), other.get(row));
             if !how.holds(x.as_ref(), y.as_ref()) {

@@ -1,6 +1,8 @@
 //! What is written and deleted: late, repeated, unordered, at the edges of types and times, under hostile names.
 
 use super::super::conformance::extremes::HOSTILE;
+use crate::manifest::DecimalFields;
+use crate::series::decimals::{DecimalEngine, Face, Scales};
 use crate::series::model::{TIME_MAX_NS, TIME_MIN_NS};
 use crate::series::model_engine::ModelEngine;
 use crate::series::{
@@ -10,6 +12,7 @@ use crate::series::{
 };
 use crate::testing::random::Random;
 use crate::{Kind, Result};
+use std::sync::Arc;
 
 const MINUTE_NS: i64 = 60_000_000_000;
 const DAY_NS: i64 = 1_440 * MINUTE_NS;
@@ -25,9 +28,33 @@ const CENTRES: [i64; 6] = [
 ];
 /// Days of those hours.
 pub(super) const DATES: [&str; 5] = ["2024-03-10", "2024-11-03", "2024-03-31", "2024-04-07", "1969-12-31"];
+/// Levels of each side of the order books.
+pub(super) const BOOK_LEVELS: u32 = 3;
 /// Minutes before and after a centre.
 const AROUND_MIN: i64 = 150;
 const ROWS_MAX: usize = 30;
+
+/// Of the prices of a bar, of a tick, and of the field [`EXACT`] of every free measurement.
+const BAR_SCALE: u8 = 2;
+const TICK_SCALE: u8 = 3;
+const EXACT_SCALE: u8 = 9;
+const EXACT: &str = "exact";
+
+/// An engine that stores integers, with the decimals of every [`World`] of a bucket.
+pub(super) fn with_decimals(engine: Arc<dyn SeriesEngine>, bucket: &str) -> Arc<dyn SeriesEngine> {
+    let entry = |measurement: &str, fields: &[&str], scale| DecimalFields {
+        bucket: bucket.into(),
+        measurement: measurement.into(),
+        fields: fields.iter().map(|f| (*f).to_string()).collect(),
+        scale,
+    };
+    let scales = Scales::new(&[
+        entry("bar.1m.AAPL", &["open", "high", "low", "close"], BAR_SCALE),
+        entry("tick.*", &["price"], TICK_SCALE),
+        entry("*", &[EXACT], EXACT_SCALE),
+    ]);
+    DecimalEngine::over(engine, &Arc::new(scales), Face::Exact)
+}
 
 /// A field of a series.
 #[derive(Debug, Clone)]
@@ -53,7 +80,7 @@ pub(super) struct World {
     centre: i64,
     /// Rows at the ends of time too.
     extremes: bool,
-    /// A row with every field that no partial delete takes: the field of a series may not vanish while the series stays.
+    /// A row with every field, which fixes their types. A delete may take it, and with it the last value of a field.
     anchor: i64,
 }
 
@@ -62,6 +89,12 @@ impl World {
         let field = |name: &str, of, wild| Field { name: name.into(), of, wild };
         let float = |name: &str| field(name, FieldType::Float, false);
         let bars = || ["open", "high", "low", "close", "volume"].map(float).to_vec();
+        let decimal = |name: &str, scale| field(name, FieldType::Decimal(scale), false);
+        let exact_bars = || {
+            let mut all = ["open", "high", "low", "close"].map(|name| decimal(name, BAR_SCALE)).to_vec();
+            all.push(float("volume"));
+            all
+        };
         let free = || {
             vec![
                 float("f"),
@@ -70,19 +103,26 @@ impl World {
                 field("u", FieldType::Unsigned, true),
                 field("flag", FieldType::Boolean, false),
                 field("text", FieldType::String, true),
+                field(EXACT, FieldType::Decimal(EXACT_SCALE), true),
             ]
         };
         let stock = |measurement: &str, tags: &[(&str, &str)], fields| {
             let tags = tags.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect();
             Stock { key: SeriesKey::new(bucket, measurement, tags).unwrap(), fields }
         };
+        let book = || {
+            let sides = |n| ["bid_price", "bid_size", "ask_price", "ask_size"].map(|f| format!("{f}_{n}"));
+            (1..=BOOK_LEVELS).flat_map(sides).map(|f| float(&f)).collect::<Vec<_>>()
+        };
         let mut series = vec![
-            stock("bar.1m.AAPL", &[], bars()),
+            stock("book.AAPL", &[], book()),
+            stock("book.MSFT", &[("exchange", "XNAS")], book()),
+            stock("bar.1m.AAPL", &[], exact_bars()),
             stock("bar.1m.MSFT", &[("exchange", "XNAS")], bars()),
             stock(
                 "tick.AAPL",
                 &[],
-                vec![float("price"), float("size"), field("side", FieldType::String, false)],
+                vec![decimal("price", TICK_SCALE), float("size"), field("side", FieldType::String, false)],
             ),
             stock("m", &[], free()),
             stock("m", &[("host", "a")], free()),
@@ -105,7 +145,7 @@ impl World {
     }
 
     pub(super) fn measurement(&self, random: &mut Random) -> String {
-        let patterns = ["*", "bar.1m.*", "bar.*", "m", "*A*", "m", "bar.1m.AAPL", "none"];
+        let patterns = ["*", "bar.1m.*", "bar.*", "m", "*A*", "m", "bar.1m.AAPL", "book.*", "none"];
         (*random.pick(&patterns).unwrap()).into()
     }
 
@@ -136,17 +176,18 @@ impl World {
         self.centre + minutes * MINUTE_NS + within
     }
 
-    /// A range after the anchor.
-    fn later(&self, random: &mut Random) -> TimeRange {
-        let (a, b) = (self.time(random).max(self.anchor + 1), self.time(random).max(self.anchor + 1));
-        TimeRange { start: a.min(b), end: a.max(b) }
+    /// A range between two of the rows' times; or one with the anchor in it.
+    fn between(&self, random: &mut Random) -> TimeRange {
+        let (a, b) = (self.time(random), self.time(random));
+        let start = if random.one_in(3) { a.min(self.anchor) } else { a };
+        TimeRange { start: start.min(b), end: start.max(b) }
     }
 
     pub(super) fn range(&self, random: &mut Random) -> TimeRange {
         match random.below(4) {
             0 => TimeRange::ALL,
             1 => TimeRange { start: TIME_MIN_NS, end: self.time(random) },
-            _ => self.later(random),
+            _ => self.between(random),
         }
     }
 
@@ -161,10 +202,10 @@ impl World {
         Step::Write(batch)
     }
 
-    pub(super) fn step(&self, random: &mut Random, model: &ModelEngine) -> Step {
+    pub(super) fn step(&self, random: &mut Random) -> Step {
         match random.below(12) {
-            0..7 => Step::Write(self.batch(random, model)),
-            7 => Step::Delete(self.selector(random), self.later(random)),
+            0..7 => Step::Write(self.batch(random)),
+            7 => Step::Delete(self.selector(random), self.between(random)),
             // Whole series, which may come again.
             8 if random.coin() => Step::Delete(Selector::of(&self.one(random).key), TimeRange::ALL),
             8 | 9 => Step::Seal,
@@ -173,15 +214,10 @@ impl World {
         }
     }
 
-    fn batch(&self, random: &mut Random, model: &ModelEngine) -> WriteBatch {
+    fn batch(&self, random: &mut Random) -> WriteBatch {
         let mut batch = WriteBatch::default();
         for _ in 0..1 + random.below(3) {
             let stock = self.one(random);
-            let known = model.list(&Selector::of(&stock.key)).unwrap();
-            let whole = known.iter().any(|i| i.key == stock.key && i.fields.len() == stock.fields.len());
-            if !whole {
-                batch.series.push((stock.key.clone(), frame(random, stock, &[self.anchor], true)));
-            }
             let times: Vec<i64> = (0..1 + random.below(ROWS_MAX)).map(|_| self.time(random)).collect();
             batch.series.push((stock.key.clone(), frame(random, stock, &times, false)));
             if random.one_in(6) {
@@ -210,10 +246,12 @@ fn frame(random: &mut Random, stock: &Stock, times: &[i64], whole: bool) -> Fram
 fn conflicting(random: &mut Random, stock: &Stock, times: &[i64]) -> Frame {
     let mut frame = frame(random, stock, times, false);
     let types =
-        [FieldType::Float, FieldType::Integer, FieldType::Unsigned, FieldType::Boolean, FieldType::String];
-    let of = *random.pick(&types).unwrap();
+        [FieldType::Boolean, FieldType::String, FieldType::Float, FieldType::Integer, FieldType::Unsigned];
     let at = random.below(frame.columns.len());
     let column = &mut frame.columns[at];
+    // A number may be a decimal.
+    let is_decimal = matches!(column.values, Values::Decimal(..));
+    let of = *random.pick(if is_decimal { &types[..2] } else { &types[..] }).unwrap();
     let field = Field { name: column.name.clone(), of, wild: false };
     column.values = values(random, &field, times.len());
     frame
@@ -231,6 +269,7 @@ fn values(random: &mut Random, field: &Field, n: usize) -> Values {
         ),
         FieldType::Boolean => Values::Boolean((0..n).map(|_| random.coin()).collect()),
         FieldType::String => Values::String((0..n).map(|_| text(random, wild)).collect()),
+        FieldType::Decimal(scale) => Values::Decimal((0..n).map(|_| whole(random, wild)).collect(), scale),
     }
 }
 
@@ -270,7 +309,7 @@ fn text(random: &mut Random, wild: bool) -> String {
 }
 
 /// One step of a round.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Step {
     Write(WriteBatch),
     Delete(Selector, TimeRange),
@@ -298,6 +337,8 @@ impl Step {
             Self::Write(batch) => engine.write(batch.clone()).map(|mut report| {
                 let name = |c: &TypeConflict| (c.measurement.clone(), c.field.clone(), c.got);
                 report.conflicts.sort_by_key(name);
+                // Only who converts can show what he could not.
+                report.conflicts.iter_mut().for_each(|c| c.value = None);
                 Effect::Written(report)
             }),
             Self::Delete(selector, range) => engine.delete(selector, *range).map(Effect::Deleted),

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 /// Bytes of a checksum: BLAKE3, cut.
 const DIGEST_BYTES: usize = 16;
 /// Kind, version, checksum.
-const ENVELOPE_BYTES: usize = 2 + DIGEST_BYTES;
+pub(super) const ENVELOPE_BYTES: usize = 2 + DIGEST_BYTES;
 
 /// Starts what [`close`] finishes: a kind, a version of its format, room for the checksum.
 pub(super) fn envelope(kind: u8, version: u8, capacity: usize) -> Vec<u8> {
@@ -46,12 +46,12 @@ pub(super) fn open(bytes: &[u8], kind: u8, version: u8) -> Result<Input<'_>> {
 
 /// A checksum that fits a SQLite integer.
 pub(super) fn checksum(words: &[i64]) -> i64 {
-    let mut hasher = blake3::Hasher::new();
-    for word in words {
-        hasher.update(&word.to_le_bytes());
-    }
-    let first = hasher.finalize().as_bytes().first_chunk::<8>().copied().unwrap_or_default();
-    i64::from_le_bytes(first)
+    short_digest(words.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>().as_slice())
+}
+
+/// The start of a digest, as a SQLite integer.
+pub(super) fn short_digest(bytes: &[u8]) -> i64 {
+    i64::from_le_bytes(blake3::hash(bytes).as_bytes().first_chunk::<8>().copied().unwrap_or_default())
 }
 
 fn short() -> Error {

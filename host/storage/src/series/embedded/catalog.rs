@@ -1,6 +1,7 @@
 //! What is known of buckets, measurements, fields and series, and what each series holds in memory.
 
 use super::chunk::Chunk;
+use super::guard::{Damage, keep_above};
 use super::run::Run;
 use super::{lock, read, write};
 use crate::error::{Error, Result};
@@ -13,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 pub(super) struct Fields {
     pub list: Vec<(String, FieldType)>,
     by_name: HashMap<String, u32>,
+    /// Numbers whose row in the catalogue is damaged: nobody knows their names and types.
+    lost: Vec<u32>,
 }
 
 impl Fields {
@@ -26,7 +29,22 @@ impl Fields {
         self.by_name.insert(name.clone(), number);
         self.list.push((name, of));
     }
+    /// A place for a field whose name and type are not known.
+    fn push_lost(&mut self) {
+        self.lost.push(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
+        self.list.push((String::new(), FieldType::Float));
+    }
+    pub(super) fn is_lost(&self, number: u32) -> bool {
+        self.lost.contains(&number)
+    }
+    /// Can values of this type be of that field?
+    pub(super) fn fits(&self, number: u32, of: FieldType) -> bool {
+        self.is_lost(number) || self.name(number).is_some_and(|f| f.1 == of)
+    }
     pub(super) fn name(&self, number: u32) -> Option<(&str, FieldType)> {
+        if self.is_lost(number) {
+            return None;
+        }
         self.list.get(usize::try_from(number).ok()?).map(|(n, t)| (n.as_str(), *t))
     }
 }
@@ -49,9 +67,14 @@ impl Measurement {
     pub(super) fn add_field(&self, name: String, of: FieldType) {
         write(&self.fields).push(name, of);
     }
-    /// The types of the fields, by number.
-    pub(super) fn types(&self) -> Vec<FieldType> {
-        self.fields().list.iter().map(|f| f.1).collect()
+    pub(super) fn add_lost_field(&self) {
+        write(&self.fields).push_lost();
+    }
+    /// The types of the fields, by number; `None`: not known, and what a chunk says is right.
+    pub(super) fn types(&self) -> Vec<Option<FieldType>> {
+        let fields = self.fields();
+        let known = |number| fields.name(number).map(|f| f.1);
+        (0_u32..).zip(&fields.list).map(|(number, _)| known(number)).collect()
     }
 }
 
@@ -139,6 +162,8 @@ pub(super) struct Catalog {
     measurements: HashMap<String, HashMap<String, Arc<Measurement>>>,
     pub next_series: i64,
     pub next_measurement: i64,
+    /// What a start left out.
+    pub damage: Damage,
 }
 
 impl Catalog {
@@ -158,16 +183,17 @@ impl Catalog {
         self.series.values()
     }
     pub(super) fn add_measurement(&mut self, measurement: Arc<Measurement>) {
-        self.next_measurement = self.next_measurement.max(measurement.id + 1);
+        keep_above(&mut self.next_measurement, measurement.id);
         let bucket = self.measurements.entry(measurement.bucket.clone()).or_default();
         bucket.insert(measurement.name.clone(), measurement);
     }
     pub(super) fn add_series(&mut self, series: Arc<Series>) -> Result<()> {
-        self.next_series = self.next_series.max(series.id + 1);
-        match self.series.insert(series.key.clone(), series) {
-            None => Ok(()),
-            Some(old) => Err(Error::corrupt(format!("the series `{}` is in the catalogue twice", old.key))),
+        keep_above(&mut self.next_series, series.id);
+        if self.series.contains_key(&series.key) {
+            return Err(Error::corrupt(format!("the series `{}` is in the catalogue twice", series.key)));
         }
+        self.series.insert(series.key.clone(), series);
+        Ok(())
     }
     pub(super) fn remove_series(&mut self, key: &SeriesKey) {
         self.series.remove(key);

@@ -116,14 +116,15 @@ impl Wanted<'_> {
 /// Decodes the body of `chunk`; `types` are those of the measurement's fields, by number.
 #[cfg(test)]
 pub(super) fn decode(body: &[u8], chunk: &Chunk, types: &[FieldType], wanted: Wanted<'_>) -> Result<Run> {
-    begin(body.to_vec(), chunk, types, wanted, &Crew::of(1)?)?.finish()
+    let types: Vec<_> = types.iter().copied().map(Some).collect();
+    begin(body.to_vec(), chunk, &types, wanted, &Crew::of(1)?)?.finish()
 }
 
-/// Checks the body of `chunk` and begins to decode it.
+/// Checks the body of `chunk` and begins to decode it. A type that is not known fits.
 pub(super) fn begin(
     body: Vec<u8>,
     chunk: &Chunk,
-    types: &[FieldType],
+    types: &[Option<FieldType>],
     wanted: Wanted<'_>,
     crew: &Crew,
 ) -> Result<Decoding> {
@@ -149,7 +150,7 @@ pub(super) fn begin(
         let from = input.place_in(&body);
         input.take(len)?;
         let number = usize::try_from(field).unwrap_or(usize::MAX);
-        if types.get(number) != Some(&of) {
+        if types.get(number).is_none_or(|have| have.is_some_and(|have| have != of)) {
             return Err(Error::corrupt(format!("its field number {field} is not a {of} in the catalogue")));
         }
         if before.replace(field).is_some_and(|before| before >= field) {

@@ -25,7 +25,8 @@ const GAPS: u8 = 1;
 pub(super) const fn type_code(of: FieldType) -> u8 {
     match of {
         FieldType::Float => 0,
-        FieldType::Integer => 1,
+        // The scale is none of the engine's business: it stores the units.
+        FieldType::Integer | FieldType::Decimal(_) => 1,
         FieldType::Unsigned => 2,
         FieldType::Boolean => 3,
         FieldType::String => 4,
@@ -104,7 +105,7 @@ pub(super) fn put_lane(out: &mut Vec<u8>, lane: &Lane) -> Result<()> {
     }
     match &lane.values {
         Values::Float(v) => put_numbers(out, &dense(v, lane.valid.as_deref())),
-        Values::Integer(v) => put_numbers(out, &dense(v, lane.valid.as_deref())),
+        Values::Integer(v) | Values::Decimal(v, _) => put_numbers(out, &dense(v, lane.valid.as_deref())),
         Values::Unsigned(v) => put_numbers(out, &dense(v, lane.valid.as_deref())),
         Values::Boolean(v) => {
             put_bits(out, &dense(v, lane.valid.as_deref()));
@@ -151,7 +152,9 @@ pub(super) fn get_lane(
     let gaps = valid.as_deref();
     let values = match of {
         FieldType::Float => Values::Float(spread(get_numbers(&mut input, count, wanted)?, gaps)),
-        FieldType::Integer => Values::Integer(spread(get_numbers(&mut input, count, wanted)?, gaps)),
+        FieldType::Integer | FieldType::Decimal(_) => {
+            Values::Integer(spread(get_numbers(&mut input, count, wanted)?, gaps))
+        }
         FieldType::Unsigned => Values::Unsigned(spread(get_numbers(&mut input, count, wanted)?, gaps)),
         FieldType::Boolean => {
             let mut bits = get_bits(input.take(bits_len(count))?, count)?;

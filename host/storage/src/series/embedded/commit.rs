@@ -103,7 +103,10 @@ impl Core {
         let mut ready = Vec::with_capacity(jobs.len());
         for Job { work, slot } in jobs {
             let prepared = match work {
-                Work::Ready(p) => Ok(p),
+                Work::Ready(p) => {
+                    staged.keep_fields(&p);
+                    Ok(p)
+                }
                 Work::Raw(batch) => staged.prepare(&read(&self.catalog), batch, self.series_max),
             };
             match prepared {

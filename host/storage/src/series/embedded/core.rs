@@ -101,7 +101,12 @@ impl Core {
     }
 
     /// Reads and decodes a chunk. [`Kind::Corrupt`] says that it is damaged.
-    pub(super) fn read_chunk(&self, chunk: &Chunk, types: &[FieldType], wanted: Wanted<'_>) -> Result<Run> {
+    pub(super) fn read_chunk(
+        &self,
+        chunk: &Chunk,
+        types: &[Option<FieldType>],
+        wanted: Wanted<'_>,
+    ) -> Result<Run> {
         self.begin_chunk(chunk, types, wanted)?.finish()
     }
 
@@ -109,7 +114,7 @@ impl Core {
     pub(super) fn begin_chunk(
         &self,
         chunk: &Chunk,
-        types: &[FieldType],
+        types: &[Option<FieldType>],
         wanted: Wanted<'_>,
     ) -> Result<Decoding> {
         chunk::begin(self.fetch(chunk.id)?, chunk, types, wanted, &self.crew)

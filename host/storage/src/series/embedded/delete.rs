@@ -1,5 +1,5 @@
 //! Deleting: rows in memory are sealed first, so that only chunks change, in one transaction. What is written
-//! after the call began stays.
+//! after the call began stays. A field whose last value goes is no longer one of its series.
 
 use super::catalog::Series;
 use super::chunk::{Chunk, Wanted};
@@ -7,15 +7,18 @@ use super::core::Core;
 use super::merge::{Merge, Source};
 use super::run::Run;
 use super::store::{Cutter, Writing};
-use super::{lock, tables};
+use super::{lock, statistics, tables};
 use crate::error::{Kind, Result};
 use crate::series::{Budget, DeleteReport, Selector, TimeRange};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What happens to one series.
 struct Change {
     series: Arc<Series>,
     gone: Vec<Arc<Chunk>>,
+    /// Those that it has afterwards, where it loses some.
+    fields: Option<Vec<u32>>,
 }
 
 impl Core {
@@ -38,18 +41,28 @@ impl Core {
                 if !gone.is_empty() {
                     report.series += u64::from(rows > 0);
                     report.rows = report.rows.map(|n| n + rows);
-                    changes.push(Change { series: series.clone(), gone });
+                    changes.push(Change { series: series.clone(), gone, fields: None });
                 }
             }
             if changes.is_empty() {
                 return Ok(report);
             }
+            // Nothing is committed meanwhile: a field that a batch has values of must not go.
+            let commit = lock(&self.commit);
+            for change in &mut changes {
+                change.fields = self.fields_left(change, &writing)?;
+            }
             let came = writing.finish(|tx| {
-                changes.iter().flat_map(|c| &c.gone).try_for_each(|c| tables::retire_chunk(tx, c))
+                for Change { series, gone, fields } in &changes {
+                    gone.iter().try_for_each(|c| tables::retire_chunk(tx, c))?;
+                    fields.iter().try_for_each(|fields| tables::put_series(tx, series, fields))?;
+                }
+                Ok(())
             })?;
             let mut came = came.into_iter().peekable();
-            for Change { series, gone } in changes {
+            for Change { series, gone, fields } in changes {
                 let mut state = series.state();
+                fields.into_iter().for_each(|fields| state.fields = fields);
                 state.chunks.retain(|c| !gone.iter().any(|g| g.id == c.id));
                 while let Some(chunk) = came.next_if(|c| c.series == series.id) {
                     self.gauges.chunk_came(&chunk);
@@ -60,9 +73,38 @@ impl Core {
                 gone.iter().for_each(|c| self.gauges.chunk_went(c));
                 self.retire(gone);
             }
+            drop(commit);
         }
         self.tidy_up();
         Ok(report)
+    }
+
+    /// The fields that a series has values of once its chunks are replaced; `None`: all that it has now. Chunks are looked at
+    /// until every field was found, which most often the first one does.
+    fn fields_left(&self, change: &Change, writing: &Writing<'_>) -> Result<Option<Vec<u32>>> {
+        let types = change.series.measurement.types();
+        let (had, runs, chunks) = {
+            let state = change.series.state();
+            let stays = |c: &&Arc<Chunk>| !change.gone.iter().any(|g| g.id == c.id);
+            let chunks: Vec<Arc<Chunk>> = state.chunks.iter().rev().filter(stays).cloned().collect();
+            (state.fields.clone(), state.runs().cloned().collect::<Vec<_>>(), chunks)
+        };
+        let mut left: BTreeSet<u32> = runs.iter().flat_map(|r| &r.lanes).map(|l| l.field).collect();
+        for stats in writing.statistics(change.series.id) {
+            left.extend(statistics::decode(stats)?.iter().map(|s| s.field));
+        }
+        let all = |left: &BTreeSet<u32>| had.iter().all(|field| left.contains(field));
+        for chunk in chunks {
+            if all(&left) {
+                return Ok(None);
+            }
+            match self.sound_stats(&chunk, &types)? {
+                Some(stats) => left.extend(stats.iter().map(|s| s.field)),
+                // What a damaged chunk has is not known.
+                None => return Ok(None),
+            }
+        }
+        Ok((!all(&left)).then(|| left.into_iter().collect()))
     }
 
     /// The chunks of a series that a delete replaces, what is left of them written anew, and the number of

@@ -55,7 +55,7 @@ impl Core {
     /// The series' lock is held, so that no chunk comes or goes meanwhile. Gives a chunk that is damaged.
     fn find_latest(
         &self,
-        types: &[FieldType],
+        types: &[Option<FieldType>],
         state: &mut State,
     ) -> Result<Option<(Arc<Chunk>, crate::Error)>> {
         let mut latest: Vec<Last> = Vec::new();
@@ -74,7 +74,7 @@ impl Core {
         Ok(None)
     }
 
-    fn chunk_latest(&self, types: &[FieldType], chunk: &Chunk) -> Result<Vec<Last>> {
+    fn chunk_latest(&self, types: &[Option<FieldType>], chunk: &Chunk) -> Result<Vec<Last>> {
         let stats = match self.sound_stats(chunk, types)? {
             Some(stats) => stats,
             // Replaced meanwhile in the file, or damaged: the values themselves tell.
@@ -87,10 +87,10 @@ impl Core {
     pub(super) fn sound_stats(
         &self,
         chunk: &Chunk,
-        types: &[FieldType],
+        types: &[Option<FieldType>],
     ) -> Result<Option<Vec<statistics::FieldStats>>> {
         let fits = |s: &statistics::FieldStats| {
-            types.get(s.field as usize).is_some_and(|t| *t == s.last.field_type())
+            types.get(s.field as usize).is_some_and(|t| t.is_none_or(|t| t == s.last.field_type()))
         };
         let stored = self.stored_stats(chunk)?.map(|s| statistics::decode(&s));
         Ok(stored.and_then(Result::ok).filter(|stats| stats.iter().all(fits)))

@@ -108,7 +108,7 @@ pub(super) enum Part {
 #[derive(Debug)]
 pub(super) struct Merge {
     series: Arc<Series>,
-    types: Vec<FieldType>,
+    types: Vec<Option<FieldType>>,
     /// `None`: all.
     fields: Option<Vec<u32>>,
     range: TimeRange,

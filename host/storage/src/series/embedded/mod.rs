@@ -18,6 +18,7 @@ mod compact;
 mod core;
 mod crew;
 mod delete;
+mod guard;
 mod join;
 mod latest;
 mod merge;
@@ -34,14 +35,16 @@ mod tables;
 mod tests;
 mod verify;
 
+pub(crate) use tables::MIGRATIONS;
+
 use self::core::Core;
 use crate::error::Result;
 use crate::locks::{lock, read, write};
 use crate::manifest;
-use crate::series::pieces::{PieceStream, Within};
+use crate::series::pieces::{PieceStream, Wanted};
 use crate::series::{
     Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, FrameStream, Latest, Selector,
-    SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
+    SeriesEngine, SeriesInfo, SeriesKey, TimeRange, TimeStream, WriteBatch, WriteReport,
 };
 use crate::sqlite::{Database, Synchronous};
 use std::path::Path;
@@ -133,10 +136,16 @@ impl SeriesEngine for EmbeddedEngine {
         key: &SeriesKey,
         range: TimeRange,
         fields: Option<&[String]>,
-        within: Box<Within>,
+        wanted: Wanted,
         budget: &Budget,
     ) -> Result<PieceStream> {
-        scan::scan_pieces(&self.core, key, range, fields, within, budget)
+        scan::scan_pieces(&self.core, key, range, fields, wanted.within, budget)
+    }
+    fn times(&self, key: &SeriesKey, range: TimeRange, budget: &Budget) -> Result<TimeStream> {
+        Ok(Box::new(self.scan(key, range, Some(&[]), budget)?.map(|frame| frame.map(|f| f.times))))
+    }
+    fn admit(&self, batch: &WriteBatch) -> Result<()> {
+        bounds::check(batch)
     }
     fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
         self.core.delete(selector, range)

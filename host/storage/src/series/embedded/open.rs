@@ -8,12 +8,12 @@ use super::commit::Commit;
 use super::compact::Pass;
 use super::core::{Core, Gauges};
 use super::crew::Crew;
+use super::guard::{self, keep_above};
 use super::record::{self, Section};
 use super::tables::{self, CHUNK_COLUMNS, MIGRATIONS};
 use crate::error::{Error, Result};
 use crate::manifest;
 use crate::sqlite::{Database, Options};
-use rusqlite::OptionalExtension;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -46,6 +46,8 @@ pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOpt
     })?;
     give_up_unowned(&db)?;
     let (catalog, by_id) = tables::load_catalog(&*db.pin()?)?;
+    let lost = catalog.damage.rows();
+    catalog.damage.report();
     let core = Core {
         db,
         head_max: config.head_max.0.max(1),
@@ -65,7 +67,7 @@ pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOpt
         crew: Crew::new()?,
         cache: Cache::new(config.cache_max.0),
     };
-    let damaged = load_chunks(&core, &by_id)? + replay(&core, &by_id)?;
+    let damaged = lost + load_chunks(&core, &by_id)? + replay(&core, &by_id)?;
     core.gauges.quarantined.add(damaged);
     if damaged == 0 {
         forget_empty(&core)?;
@@ -100,21 +102,18 @@ fn give_up_unowned(db: &Database) -> Result<()> {
 fn load_chunks(core: &Core, by_id: &ById) -> Result<u64> {
     let snapshot = core.db.pin()?;
     let mut damaged = 0;
+    let mut orphans: HashMap<i64, u64> = HashMap::new();
     let mut select = snapshot.prepare(&format!("SELECT {CHUNK_COLUMNS} FROM chunk"))?;
     let mut rows = select.query([])?;
     let mut last = snapshot
         .query_row("SELECT max(id) FROM chunk_data", [], |r| r.get::<_, Option<i64>>(0))?
         .unwrap_or(0);
     while let Some(row) = rows.next()? {
-        match tables::chunk_of_row(row)? {
+        match tables::chunk_of_row(row) {
             Ok(chunk) => {
                 last = last.max(chunk.id).max(chunk.version);
                 let Some(series) = by_id.get(&chunk.series) else {
-                    tracing::error!(
-                        "chunk {} belongs to series {}, which is not in the catalogue",
-                        chunk.id,
-                        chunk.series
-                    );
+                    *orphans.entry(chunk.series).or_default() += 1;
                     damaged += 1;
                     continue;
                 };
@@ -132,51 +131,56 @@ fn load_chunks(core: &Core, by_id: &ById) -> Result<u64> {
             }
         }
     }
+    for (series, chunks) in orphans {
+        tracing::error!(
+            "{chunks} chunks belong to series {series}, which is damaged or not in the catalogue"
+        );
+        keep_above(&mut super::write(&core.catalog).next_series, series);
+    }
     core.next_chunk.store(last.saturating_add(1), Ordering::Relaxed);
     Ok(damaged)
 }
 
-/// Rebuilds the heads; gives the number of records that are set aside.
+/// Rebuilds the heads; gives the number of records that are set aside. They are met in the order of their place in the
+/// file, never looked up: in a damaged page a number may not be found again.
 fn replay(core: &Core, by_id: &ById) -> Result<u64> {
     let mut commit = super::lock(&core.commit);
-    let mut seq = i64::MIN;
-    loop {
-        let next: Option<(i64, Result<Vec<u8>>)> = core.db.read(|c| {
-            let at: Option<i64> = c
-                .prepare_cached("SELECT seq FROM log WHERE seq > ?1 ORDER BY seq LIMIT 1")?
-                .query_row([seq], |r| r.get(0))
-                .optional()?;
-            let Some(at) = at else { return Ok(None) };
-            let mut select = c.prepare_cached("SELECT body FROM log WHERE seq = ?1")?;
-            Ok(Some((at, select.query_row([at], |r| r.get(0)).map_err(Error::from))))
-        })?;
-        let Some((at, body)) = next else { break };
-        seq = at;
-        commit.next_seq = commit.next_seq.max(at.saturating_add(1));
-        let body = body?;
-        let size = body.len() as u64;
-        match record::decode(&body).and_then(|sections| check(&sections, by_id).map(|()| sections)) {
+    let snapshot = core.db.pin()?;
+    let mut select = snapshot.prepare("SELECT seq, checksum, body FROM log")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let seq: i64 = row.get(0)?;
+        let body = row.get_ref(2)?.as_bytes().unwrap_or_default();
+        let found = sections_of(seq, row.get(1).ok(), body);
+        if found.is_ok() {
+            keep_above(&mut commit.next_seq, seq);
+        }
+        let mut problem = None;
+        let mut sound = Vec::new();
+        match found {
             Ok(sections) => {
-                commit.log_bytes += size;
-                core.gauges.log_bytes.add(size);
-                for Section { series, run } in sections {
-                    if let Some(series) = by_id.get(&series) {
-                        core.put_into_head(&mut commit, series, run);
+                for section in sections {
+                    keep_above(&mut super::write(&core.catalog).next_series, section.series);
+                    match check(std::slice::from_ref(&section), by_id) {
+                        Ok(()) => sound.push(section),
+                        Err(e) => problem = problem.or(Some(e)),
                     }
                 }
             }
-            Err(e) => {
-                tracing::error!(
-                    "log record {at} is damaged and set aside: {e}; run `shiphold verify` and restore the newest backup"
-                );
-                core.db.write(|tx| {
-                    tx.execute(
-                        "INSERT INTO quarantine(seq, problem, body) VALUES (?1, ?2, ?3)",
-                        (at, e.message(), &body),
-                    )?;
-                    tx.execute("DELETE FROM log WHERE seq = ?1", [at])?;
-                    Ok(())
-                })?;
+            Err(e) => problem = Some(e),
+        }
+        let mut size = body.len() as u64;
+        if let Some(e) = problem {
+            tracing::error!(
+                "log record {seq} is damaged and set aside: {e}; run `shiphold verify` and restore the newest backup"
+            );
+            size = set_aside(core, seq, body, &sound, &e)?;
+        }
+        commit.log_bytes += size;
+        core.gauges.log_bytes.add(size);
+        for Section { series, run } in sound {
+            if let Some(series) = by_id.get(&series) {
+                core.put_into_head(&mut commit, series, run);
             }
         }
     }
@@ -185,15 +189,49 @@ fn replay(core: &Core, by_id: &ById) -> Result<u64> {
     Ok(aside.cast_unsigned())
 }
 
+/// What a record of the log holds, if it is whole and at its place.
+pub(super) fn sections_of(seq: i64, checksum: Option<i64>, body: &[u8]) -> Result<Vec<Section>> {
+    let sections = record::decode(body)?;
+    if checksum != Some(guard::of_log(seq, body)) {
+        return Err(Error::corrupt("its number does not match its checksum"));
+    }
+    Ok(sections)
+}
+
+/// Keeps a record for a person to look at; what of it is sound stays in the log. Gives the bytes that stay.
+fn set_aside(core: &Core, seq: i64, body: &[u8], sound: &[Section], why: &Error) -> Result<u64> {
+    let rest = match sound {
+        [] => None,
+        some => Some(record::encode(some.iter().map(|s| (s.series, &s.run)))?),
+    };
+    core.db.write(|tx| {
+        tx.execute(
+            "INSERT INTO quarantine(seq, problem, body) VALUES (?1, ?2, ?3)",
+            (seq, why.message(), body),
+        )?;
+        // Never by its number: see above.
+        match &rest {
+            None => tx.execute("DELETE FROM log WHERE +seq = ?1", [seq])?,
+            Some(rest) => tx.execute(
+                "UPDATE log SET body = ?2, checksum = ?3 WHERE +seq = ?1",
+                (seq, rest, guard::of_log(seq, rest)),
+            )?,
+        };
+        Ok(())
+    })?;
+    Ok(rest.map_or(0, |r| r.len() as u64))
+}
+
 /// Every series and field of a record is in the catalogue, with that type.
 pub(super) fn check(sections: &[Section], by_id: &ById) -> Result<()> {
     for section in sections {
         let series = by_id.get(&section.series);
-        let series = series
-            .ok_or_else(|| Error::corrupt(format!("it names the unknown series {}", section.series)))?;
+        let series = series.ok_or_else(|| {
+            Error::corrupt(format!("it names series {}, which is not in the catalogue", section.series))
+        })?;
         let fields = series.measurement.fields();
         for lane in &section.run.lanes {
-            if fields.name(lane.field).map(|f| f.1) != Some(lane.field_type()) {
+            if !fields.fits(lane.field, lane.field_type()) {
                 return Err(Error::corrupt(format!(
                     "its field number {} of {} is of another type",
                     lane.field, series.key

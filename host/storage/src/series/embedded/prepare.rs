@@ -171,6 +171,7 @@ impl Staged {
                 field: column.name.clone(),
                 have,
                 got,
+                value: None,
             };
             if any && report.conflicts.len() < CONFLICTS_MAX && !report.conflicts.contains(&conflict) {
                 report.conflicts.push(conflict);
@@ -207,6 +208,7 @@ impl Staged {
         let measurement = match self.measurement(catalog, key) {
             Some(m) => m.clone(),
             None => {
+                catalog.damage.refuse_measurement(key)?;
                 let id = catalog.next_measurement + self.measurements.len() as i64;
                 let m = Arc::new(Measurement::new(id, &key.bucket, &key.measurement));
                 self.measurements.insert((key.bucket.clone(), key.measurement.clone()), m.clone());
@@ -215,11 +217,12 @@ impl Staged {
         };
         let mut numbers = Vec::with_capacity(frame.columns.len());
         for (column, holds) in frame.columns.iter().zip(holds) {
-            numbers.push(if holds { Some(self.number(&measurement, column)?) } else { None });
+            numbers.push(if holds { Some(self.number(catalog, &measurement, column)?) } else { None });
         }
         let series = match catalog.get(key).or_else(|| self.series.get(key)) {
             Some(s) => s.clone(),
             None => {
+                catalog.damage.refuse_series(measurement.id, key, &tables::tags_text(key)?)?;
                 let id = catalog.next_series + self.series.len() as i64;
                 // New, so it is known that there is no newest value yet.
                 let state = State { latest: Some(Vec::new()), ..State::default() };
@@ -243,20 +246,47 @@ impl Staged {
         Ok(Some((series, numbers)))
     }
 
-    fn number(&mut self, measurement: &Arc<Measurement>, column: &crate::series::Column) -> Result<u32> {
+    fn number(
+        &mut self,
+        catalog: &Catalog,
+        measurement: &Arc<Measurement>,
+        column: &crate::series::Column,
+    ) -> Result<u32> {
         if let Some((number, _)) = self.find_field(measurement, &column.name) {
             return Ok(number);
         }
+        let place = || format!("{}/{}", measurement.bucket, measurement.name);
+        catalog.damage.refuse_field(measurement.id, &column.name).map_err(|e| e.context(place()))?;
         let staged = self.names.get(&measurement.id).map_or(0, HashMap::len);
         let number = measurement.fields().list.len() + staged;
         if number >= FIELDS_MAX {
-            return Err(too_many_fields().context(format!("{}/{}", measurement.bucket, measurement.name)));
+            return Err(too_many_fields().context(place()));
         }
         let number = u32::try_from(number).map_err(|_| too_many_fields())?;
         let of = column.values.field_type();
         self.fields.push((measurement.clone(), number, column.name.clone(), of));
         self.names.entry(measurement.id).or_default().insert(column.name.clone(), (number, of));
         Ok(number)
+    }
+
+    /// A batch that was resolved before it had its turn: a delete may have taken the last value of a field from a series since.
+    pub(super) fn keep_fields(&mut self, batch: &Prepared) {
+        for (series, run) in &batch.parts {
+            let lacks = |fields: &Vec<u32>| {
+                let lacks = run.lanes.iter().any(|l| fields.binary_search(&l.field).is_err());
+                lacks.then(|| fields.clone())
+            };
+            let short = match self.touched.get(&series.id) {
+                Some((_, fields)) => lacks(fields),
+                None => lacks(&series.state().fields),
+            };
+            if let Some(mut all) = short {
+                all.extend(run.lanes.iter().map(|l| l.field));
+                all.sort_unstable();
+                all.dedup();
+                self.touched.insert(series.id, (series.clone(), all));
+            }
+        }
     }
 
     /// Into the transaction of the commit.

@@ -35,7 +35,7 @@ pub(super) fn encode<'a>(sections: impl ExactSizeIterator<Item = (i64, &'a Run)>
             }
             match &lane.values {
                 Values::Float(v) => put_words(&mut out, v),
-                Values::Integer(v) => put_words(&mut out, v),
+                Values::Integer(v) | Values::Decimal(v, _) => put_words(&mut out, v),
                 Values::Unsigned(v) => put_words(&mut out, v),
                 Values::Boolean(v) => put_bits(&mut out, v),
                 Values::String(v) => {
@@ -84,7 +84,7 @@ fn lane(input: &mut Input<'_>, rows: usize) -> Result<Lane> {
     };
     let values = match of {
         FieldType::Float => Values::Float(get_words(input.take_many(rows, 8)?)),
-        FieldType::Integer => Values::Integer(get_words(input.take_many(rows, 8)?)),
+        FieldType::Integer | FieldType::Decimal(_) => Values::Integer(get_words(input.take_many(rows, 8)?)),
         FieldType::Unsigned => Values::Unsigned(get_words(input.take_many(rows, 8)?)),
         FieldType::Boolean => Values::Boolean(get_bits(input.take(bits_len(rows))?, rows)?),
         FieldType::String => {

@@ -28,7 +28,7 @@ pub(super) fn scan(
     fields: Option<&[String]>,
     budget: &Budget,
 ) -> Result<FrameStream> {
-    let scan = begin(core, key, range, fields, Box::new(|_, _| false), budget)?;
+    let scan = begin(core, key, range, fields, Arc::new(|_, _| false), budget)?;
     let rows = |piece| match piece {
         Piece::Rows(frame) => Some(frame),
         // None are asked for.
@@ -42,7 +42,7 @@ pub(super) fn scan_pieces(
     key: &SeriesKey,
     range: TimeRange,
     fields: Option<&[String]>,
-    within: Box<Within>,
+    within: Arc<Within>,
     budget: &Budget,
 ) -> Result<PieceStream> {
     Ok(Box::new(begin(core, key, range, fields, within, budget)?.into_iter().flatten()))
@@ -54,7 +54,7 @@ fn begin(
     key: &SeriesKey,
     range: TimeRange,
     fields: Option<&[String]>,
-    within: Box<Within>,
+    within: Arc<Within>,
     budget: &Budget,
 ) -> Result<Option<Scan>> {
     budget.check()?;
@@ -79,7 +79,12 @@ fn begin(
             }
         }
     };
-    let numbers = fields.map(|_| columns.iter().map(|c| c.0).collect());
+    // A field whose row in the catalogue is damaged has no name, and its values no place.
+    let all = columns.len() == series.state().fields.len();
+    if columns.is_empty() && fields.is_none() {
+        return Ok(None);
+    }
+    let numbers = (fields.is_some() || !all).then(|| columns.iter().map(|c| c.0).collect());
     budget.count(|c| {
         let state = series.state();
         let out = |chunk: &&Arc<super::chunk::Chunk>| chunk.max < range.start || chunk.min >= range.end;
@@ -102,7 +107,7 @@ struct Scan {
     merge: Merge,
     /// What each frame has: number, name, type.
     columns: Vec<(u32, String, FieldType)>,
-    within: Box<Within>,
+    within: Arc<Within>,
     budget: Budget,
     rows: u64,
     done: bool,
@@ -110,7 +115,7 @@ struct Scan {
 
 impl Scan {
     fn step(&mut self) -> Result<Option<Piece>> {
-        while let Some(part) = self.merge.next_part(&self.core, &self.budget, &self.within)? {
+        while let Some(part) = self.merge.next_part(&self.core, &self.budget, self.within.as_ref())? {
             let mut run = match part {
                 Part::Rows(run) => run,
                 Part::Whole(chunk, stats) => {
@@ -155,12 +160,14 @@ impl Scan {
 
     fn field(&self, stats: FieldStats) -> Option<FieldSummary> {
         let (_, name, _) = self.columns.iter().find(|(number, ..)| *number == stats.field)?;
+        let (least, greatest) = stats.extremes.unzip();
         Some(FieldSummary {
             name: name.clone(),
             count: u64::from(stats.count),
-            first: stats.first,
-            last: stats.last,
-            extremes: stats.extremes,
+            first: Some(stats.first),
+            last: Some(stats.last),
+            least,
+            greatest,
             sum: match stats.sum {
                 Sum::Float(v) => Total::Float(v),
                 Sum::Whole(v) => Total::Whole(v),
@@ -189,7 +196,7 @@ impl Scan {
 fn nothing(of: FieldType, rows: usize) -> Values {
     match of {
         FieldType::Float => Values::Float(vec![0.0; rows]),
-        FieldType::Integer => Values::Integer(vec![0; rows]),
+        FieldType::Integer | FieldType::Decimal(_) => Values::Integer(vec![0; rows]),
         FieldType::Unsigned => Values::Unsigned(vec![0; rows]),
         FieldType::Boolean => Values::Boolean(vec![false; rows]),
         FieldType::String => Values::String(vec![String::new(); rows]),

@@ -4,7 +4,7 @@ use super::bytes::{self, Input, put_len};
 use super::codec::{type_code, type_of_code};
 use super::run::{Lane, Run};
 use crate::error::{Error, Result};
-use crate::series::{FieldType, Value, Values};
+use crate::series::{Decimal, FieldType, Value, Values};
 
 const KIND: u8 = b'S';
 const VERSION: u8 = 1;
@@ -55,7 +55,7 @@ fn of_lane(times: &[i64], lane: &Lane) -> Option<FieldStats> {
             let bounds = extremes(kept(v, lane)).map(|(a, b)| (Value::Float(a), Value::Float(b)));
             (bounds, Sum::Float(kept(v, lane).sum()))
         }
-        Values::Integer(v) => {
+        Values::Integer(v) | Values::Decimal(v, _) => {
             let bounds = extremes(kept(v, lane)).map(|(a, b)| (Value::Integer(a), Value::Integer(b)));
             (bounds, Sum::Whole(kept(v, lane).map(i128::from).sum()))
         }
@@ -137,7 +137,9 @@ pub(super) fn decode(stored: &[u8]) -> Result<Vec<FieldStats>> {
 fn put_value(out: &mut Vec<u8>, value: &Value) -> Result<()> {
     match value {
         Value::Float(v) => out.extend_from_slice(&v.to_le_bytes()),
-        Value::Integer(v) => out.extend_from_slice(&v.to_le_bytes()),
+        Value::Integer(v) | Value::Decimal(Decimal { units: v, .. }) => {
+            out.extend_from_slice(&v.to_le_bytes());
+        }
         Value::Unsigned(v) => out.extend_from_slice(&v.to_le_bytes()),
         Value::Boolean(v) => out.push(u8::from(*v)),
         Value::String(v) => {
@@ -151,7 +153,7 @@ fn put_value(out: &mut Vec<u8>, value: &Value) -> Result<()> {
 fn get_value(input: &mut Input<'_>, of: FieldType) -> Result<Value> {
     Ok(match of {
         FieldType::Float => Value::Float(f64::from_bits(input.i64()?.cast_unsigned())),
-        FieldType::Integer => Value::Integer(input.i64()?),
+        FieldType::Integer | FieldType::Decimal(_) => Value::Integer(input.i64()?),
         FieldType::Unsigned => Value::Unsigned(input.i64()?.cast_unsigned()),
         FieldType::Boolean => match input.u8()? {
             0 => Value::Boolean(false),

@@ -7,7 +7,7 @@ use super::core::Core;
 use super::run::Run;
 use super::tables;
 use crate::error::Result;
-use rusqlite::Transaction;
+use crate::sqlite::Tx;
 use std::sync::Arc;
 
 /// Encoded bytes that wait in memory.
@@ -42,6 +42,13 @@ impl<'a> Writing<'a> {
         self.waiting_bytes
     }
 
+    /// The statistics of its chunks of a series.
+    pub(super) fn statistics(&self, series: i64) -> impl Iterator<Item = &[u8]> {
+        let waiting = self.waiting.iter().map(|s| (&s.chunk, &s.stats));
+        let all = self.ahead.iter().map(|(chunk, stats)| (chunk, stats)).chain(waiting);
+        all.filter(move |(chunk, _)| chunk.series == series).map(|(_, stats)| stats.as_slice())
+    }
+
     /// Finishes the chunks of another with its own.
     pub(super) fn take_over(&mut self, mut other: Self) {
         self.waiting.append(&mut other.waiting);
@@ -64,10 +71,7 @@ impl<'a> Writing<'a> {
     }
 
     /// One transaction: the chunks become owned, and what else `f` does. Gives the chunks, those written ahead first, else in order.
-    pub(super) fn finish(
-        mut self,
-        f: impl FnOnce(&Transaction<'_>) -> Result<()>,
-    ) -> Result<Vec<Arc<Chunk>>> {
+    pub(super) fn finish(mut self, f: impl FnOnce(&Tx<'_>) -> Result<()>) -> Result<Vec<Arc<Chunk>>> {
         let (ahead, waiting) = (&self.ahead, &self.waiting);
         self.core.db.write(|tx| {
             for (chunk, stats) in ahead {

@@ -1,21 +1,27 @@
 //! The tables of the series file: what a start reads, and the statements that change them.
 
+use super::bounds::FIELDS_MAX;
 use super::catalog::{Catalog, Measurement, Series, State};
 use super::chunk::{Chunk, Sealed};
-use super::codec::{type_code, type_of_code};
+use super::codec::type_code;
+use super::guard::{self, Damage, Sink, keep_above};
 use crate::error::{Error, Result};
 use crate::series::{FieldType, SeriesKey};
 use crate::sqlite::Migration;
 use rusqlite::{Connection, Row};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    name: "series",
-    sql: include_str!("../../../../../migrations/series/0001_series.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration::new(1, "series", include_str!("../../../../../migrations/series/0001_series.sql")),
+    Migration::new(
+        2,
+        "checksums of the catalogue",
+        include_str!("../../../../../migrations/series/0002_checksums.sql"),
+    )
+    .then(guard::fill),
+];
 
 /// The numbers of fields as bits.
 pub(super) fn field_bits(fields: &[u32]) -> Vec<u8> {
@@ -32,86 +38,128 @@ pub(super) fn field_bits(fields: &[u32]) -> Vec<u8> {
     bits
 }
 
-fn fields_of_bits(bits: &[u8]) -> Vec<u32> {
+pub(super) fn fields_of_bits(bits: &[u8]) -> Vec<u32> {
     let numbers = bits.iter().flat_map(|b| (0..8).map(move |i| b >> i & 1 == 1)).zip(0_u32..);
     numbers.filter(|(set, _)| *set).map(|(_, n)| n).collect()
 }
 
-/// Reads the catalogue; series by id too.
-pub(super) fn load_catalog(c: &Connection) -> Result<(Catalog, HashMap<i64, Arc<Series>>)> {
-    let mut catalog = Catalog::new();
-    let mut measurements = HashMap::new();
-    let mut found = c.prepare("SELECT id, bucket, name FROM measurement")?;
-    let mut rows = found.query([])?;
-    while let Some(row) = rows.next()? {
-        let bucket: String = row.get(1)?;
-        let name: String = row.get(2)?;
-        let measurement = Arc::new(Measurement::new(row.get(0)?, &bucket, &name));
-        measurements.insert(measurement.id, measurement.clone());
-        catalog.add_measurement(measurement);
-    }
-    let mut found =
-        c.prepare("SELECT measurement, number, name, type FROM field ORDER BY measurement, number")?;
-    let mut rows = found.query([])?;
-    while let Some(row) = rows.next()? {
-        let (id, number): (i64, u32) = (row.get(0)?, row.get(1)?);
-        let damaged = |what| {
-            Error::corrupt(format!("the catalogue is damaged: field {number} of measurement {id} {what}"))
-        };
-        let measurement = measurements.get(&id).ok_or_else(|| damaged("has no measurement"))?;
-        if measurement.fields().list.len() as u64 != u64::from(number) {
-            return Err(damaged("is not the next"));
+type ById = HashMap<i64, Arc<Series>>;
+
+/// Reads the catalogue; series by id too. Rows that are damaged are left out, and in the catalogue's `damage`.
+pub(super) fn load_catalog(c: &Connection) -> Result<(Catalog, ById)> {
+    let mut loading = Loading { catalog: Catalog::new(), ..Loading::default() };
+    let damage = guard::read(c, &mut loading)?;
+    loading.finish(damage)
+}
+
+#[derive(Default)]
+struct Loading {
+    catalog: Catalog,
+    measurements: HashMap<i64, Arc<Measurement>>,
+    fields: HashMap<i64, BTreeMap<u32, (String, FieldType)>>,
+    /// The fields of each measurement that its series know of.
+    widths: HashMap<i64, u32>,
+    by_id: ById,
+}
+
+impl Sink for Loading {
+    fn measurement(&mut self, id: i64, bucket: &str, name: &str) -> Result<()> {
+        if self.catalog.measurement(bucket, name).is_some() {
+            return Err(Error::corrupt("it is in the catalogue twice"));
         }
-        measurement.add_field(row.get(2)?, type_of_code(row.get(3)?).map_err(|_| damaged("has no type"))?);
+        let measurement = Arc::new(Measurement::new(id, bucket, name));
+        self.measurements.insert(id, measurement.clone());
+        self.catalog.add_measurement(measurement);
+        Ok(())
     }
-    let mut by_id = HashMap::new();
-    let mut found = c.prepare("SELECT id, measurement, tags, fields FROM series")?;
-    let mut rows = found.query([])?;
-    while let Some(row) = rows.next()? {
-        let id: i64 = row.get(0)?;
-        let damaged = |what| Error::corrupt(format!("the catalogue is damaged: series {id} {what}"));
-        let measurement =
-            measurements.get(&row.get::<_, i64>(1)?).ok_or_else(|| damaged("has no measurement"))?.clone();
-        let tags: Vec<(String, String)> = serde_json::from_str(&row.get::<_, String>(2)?)
-            .map_err(|_| damaged("has tags that cannot be read"))?;
+
+    fn field(&mut self, measurement: i64, number: u32, name: &str, of: FieldType) -> Result<()> {
+        if !self.measurements.contains_key(&measurement) {
+            return Err(no_measurement());
+        }
+        check_number(number)?;
+        self.fields.entry(measurement).or_default().insert(number, (name.to_owned(), of));
+        Ok(())
+    }
+
+    fn series(&mut self, id: i64, of: i64, tags: Vec<(String, String)>, fields: Vec<u32>) -> Result<()> {
+        let measurement = self.measurements.get(&of).ok_or_else(no_measurement)?.clone();
+        let last = fields.last().copied();
+        last.map_or(Ok(()), check_number)?;
         let key = SeriesKey::new(&measurement.bucket, &measurement.name, tags)?;
-        let mut fields = fields_of_bits(&row.get::<_, Vec<u8>>(3)?);
-        let known = measurement.fields().list.len();
-        fields.retain(|f| (*f as usize) < known);
         let series = Arc::new(Series::new(id, key, measurement, State { fields, ..State::default() }));
-        by_id.insert(id, series.clone());
-        catalog.add_series(series)?;
+        self.catalog.add_series(series.clone())?;
+        self.by_id.insert(id, series);
+        let width = self.widths.entry(of).or_default();
+        *width = (*width).max(last.map_or(0, |n| n + 1));
+        Ok(())
     }
-    Ok((catalog, by_id))
+}
+
+impl Loading {
+    /// A field whose row is damaged or gone keeps its number: chunks have it.
+    fn finish(mut self, damage: Damage) -> Result<(Catalog, ById)> {
+        for (id, measurement) in &self.measurements {
+            let mut rows = self.fields.remove(id).unwrap_or_default();
+            let known = rows.last_key_value().map_or(0, |(n, _)| n + 1);
+            for number in 0..known.max(self.widths.get(id).copied().unwrap_or(0)) {
+                match rows.remove(&number) {
+                    Some((name, of)) => measurement.add_field(name, of),
+                    None => measurement.add_lost_field(),
+                }
+            }
+        }
+        // What takes the number of a lost row would be given the rows of the lost one.
+        for suspect in damage.suspects() {
+            suspect
+                .measurement()
+                .into_iter()
+                .for_each(|id| keep_above(&mut self.catalog.next_measurement, id));
+            suspect.series().into_iter().for_each(|id| keep_above(&mut self.catalog.next_series, id));
+        }
+        self.catalog.damage = damage;
+        Ok((self.catalog, self.by_id))
+    }
+}
+
+pub(super) fn no_measurement() -> Error {
+    Error::corrupt("its measurement is damaged or not in the catalogue")
+}
+
+pub(super) fn check_number(field: u32) -> Result<()> {
+    let fits = usize::try_from(field).is_ok_and(|n| n < FIELDS_MAX);
+    if fits { Ok(()) } else { Err(Error::corrupt(format!("there can be no field {field}"))) }
 }
 
 pub(super) const CHUNK_COLUMNS: &str =
     "series, id, version, rows, min_time, max_time, bytes, raw_bytes, checksum";
 
-/// A row of `chunk`; an error where its checksum does not match.
-pub(super) fn chunk_of_row(row: &Row<'_>) -> Result<Result<Chunk, (i64, i64)>> {
-    let (series, id) = (row.get(0)?, row.get(1)?);
-    let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
-    let chunk = Chunk {
-        series,
-        id,
-        version: row.get(2)?,
-        rows: match row.get(3) {
-            Ok(rows) => rows,
-            Err(_) => return Ok(Err((series, id))),
-        },
-        min: row.get(4)?,
-        max: row.get(5)?,
-        bytes: number(6)?,
-        raw_bytes: number(7)?,
-        bad: AtomicBool::new(false),
+/// A row of `chunk`; its series and its number where its checksum does not match.
+pub(super) fn chunk_of_row(row: &Row<'_>) -> Result<Chunk, (i64, i64)> {
+    let number = |at| row.get::<_, i64>(at);
+    let read = || -> rusqlite::Result<(Chunk, i64)> {
+        let chunk = Chunk {
+            series: number(0)?,
+            id: number(1)?,
+            version: number(2)?,
+            rows: row.get(3)?,
+            min: number(4)?,
+            max: number(5)?,
+            bytes: number(6)?.cast_unsigned(),
+            raw_bytes: number(7)?.cast_unsigned(),
+            bad: AtomicBool::new(false),
+        };
+        Ok((chunk, number(8)?))
     };
-    Ok(if chunk.checksum() == row.get::<_, i64>(8)? { Ok(chunk) } else { Err((series, id)) })
+    match read() {
+        Ok((chunk, stored)) if chunk.checksum() == stored => Ok(chunk),
+        _ => Err((number(0).unwrap_or_default(), number(1).unwrap_or_default())),
+    }
 }
 
 pub(super) fn insert_measurement(c: &Connection, m: &Measurement) -> Result<()> {
-    c.prepare_cached("INSERT INTO measurement(id, bucket, name) VALUES (?1, ?2, ?3)")?
-        .execute((m.id, &m.bucket, &m.name))?;
+    c.prepare_cached("INSERT INTO measurement(id, bucket, name, checksum) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((m.id, &m.bucket, &m.name, guard::of_measurement(m.id, &m.bucket, &m.name)))?;
     Ok(())
 }
 
@@ -122,21 +170,35 @@ pub(super) fn insert_field(
     name: &str,
     of: FieldType,
 ) -> Result<()> {
-    c.prepare_cached("INSERT INTO field(measurement, number, name, type) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((measurement, number, name, type_code(of)))?;
+    let of = type_code(of);
+    c.prepare_cached(
+        "INSERT INTO field(measurement, number, name, type, checksum) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute((measurement, number, name, of, guard::of_field(measurement, number, name, of)))?;
     Ok(())
 }
 
+/// The tags of a series as its row has them.
+pub(super) fn tags_text(key: &SeriesKey) -> Result<String> {
+    serde_json::to_string(&key.tags).map_err(|e| Error::internal(format!("the tags of `{key}`: {e}")))
+}
+
 pub(super) fn put_series(c: &Connection, series: &Series, fields: &[u32]) -> Result<()> {
-    let tags = serde_json::to_string(&series.key.tags)
-        .map_err(|e| Error::internal(format!("the tags of `{}`: {e}", series.key)))?;
-    c.prepare_cached("INSERT OR REPLACE INTO series(id, measurement, tags, fields) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((series.id, series.measurement.id, tags, field_bits(fields)))?;
+    let (tags, fields) = (tags_text(&series.key)?, field_bits(fields));
+    let sum = guard::of_series(series.id, series.measurement.id, &tags, &fields);
+    c.prepare_cached(
+        "INSERT OR REPLACE INTO series(id, measurement, tags, fields, checksum) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute((series.id, series.measurement.id, tags, fields, sum))?;
     Ok(())
 }
 
 pub(super) fn insert_log(c: &Connection, seq: i64, body: &[u8]) -> Result<()> {
-    c.prepare_cached("INSERT INTO log(seq, body) VALUES (?1, ?2)")?.execute((seq, body))?;
+    c.prepare_cached("INSERT INTO log(seq, body, checksum) VALUES (?1, ?2, ?3)")?.execute((
+        seq,
+        body,
+        guard::of_log(seq, body),
+    ))?;
     Ok(())
 }
 

@@ -3,12 +3,13 @@
 
 use super::chunk::{self, Chunk, Wanted};
 use super::core::Core;
+use super::guard::{self, Sink, Suspect};
 use super::tables::{self, CHUNK_COLUMNS};
-use super::{read, record, statistics};
+use super::{read, statistics};
 use crate::error::{Error, Kind, Result};
-use crate::series::{Budget, Fault};
+use crate::series::{Budget, Fault, FieldType};
 use rusqlite::OptionalExtension;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Rows of `chunk` that are read at once.
@@ -19,14 +20,16 @@ type ById = HashMap<i64, Arc<super::catalog::Series>>;
 impl Core {
     pub(super) fn verify(&self, budget: &Budget) -> Result<Vec<Fault>> {
         let by_id: ById = read(&self.catalog).all().map(|s| (s.id, s.clone())).collect();
-        let mut faults = self.verify_log(&by_id, budget)?;
-        self.verify_chunks(&by_id, budget, &mut faults)?;
+        let damage = guard::read(&*self.db.pin()?, &mut Checking::default())?;
+        let lost: HashSet<i64> = damage.suspects().iter().filter_map(Suspect::series).collect();
+        let mut faults = damage.faults();
+        self.verify_log(&by_id, budget, &mut faults)?;
+        self.verify_chunks(&by_id, &lost, budget, &mut faults)?;
         self.verify_set_aside(&mut faults)?;
         Ok(faults)
     }
 
-    fn verify_log(&self, by_id: &ById, budget: &Budget) -> Result<Vec<Fault>> {
-        let mut faults = Vec::new();
+    fn verify_log(&self, by_id: &ById, budget: &Budget, faults: &mut Vec<Fault>) -> Result<()> {
         let mut seq = i64::MIN;
         loop {
             budget.check()?;
@@ -35,16 +38,20 @@ impl Core {
                     c.prepare_cached("SELECT seq FROM log WHERE seq > ?1 ORDER BY seq LIMIT 1")?;
                 Ok(select.query_row([seq], |r| r.get(0)).optional()?)
             })?;
-            let Some(at) = next else { return Ok(faults) };
+            let Some(at) = next else { return Ok(()) };
+            if let Err(e) = guard::ascends(&seq, &at) {
+                faults.push(fault("the log".into(), &e));
+                return Ok(());
+            }
             seq = at;
-            let body = damage(self.db.read(|c| {
-                let mut select = c.prepare_cached("SELECT body FROM log WHERE seq = ?1")?;
-                Ok(select.query_row([at], |r| r.get::<_, Vec<u8>>(0)).optional()?)
+            let row = damage(self.db.read(|c| {
+                let mut select = c.prepare_cached("SELECT body, checksum FROM log WHERE seq = ?1")?;
+                Ok(select.query_row([at], |r| Ok((r.get::<_, Vec<u8>>(0)?, r.get(1).ok()))).optional()?)
             }))?;
-            let problem = match body {
+            let problem = match row {
                 Ok(None) => None,
                 // A series that came after the catalogue was read is not checked against it.
-                Ok(Some(body)) => record::decode(&body)
+                Ok(Some((body, checksum))) => super::open::sections_of(at, checksum, &body)
                     .and_then(|mut sections| {
                         sections.retain(|s| by_id.contains_key(&s.series));
                         super::open::check(&sections, by_id)
@@ -56,7 +63,14 @@ impl Core {
         }
     }
 
-    fn verify_chunks(&self, by_id: &ById, budget: &Budget, faults: &mut Vec<Fault>) -> Result<()> {
+    /// `lost`: series whose row is a fault already.
+    fn verify_chunks(
+        &self,
+        by_id: &ById,
+        lost: &HashSet<i64>,
+        budget: &Budget,
+        faults: &mut Vec<Fault>,
+    ) -> Result<()> {
         let mut after = (i64::MIN, i64::MIN);
         loop {
             budget.check()?;
@@ -67,7 +81,7 @@ impl Core {
                 let mut rows = select.query(after)?;
                 let mut page = Vec::new();
                 while let Some(row) = rows.next()? {
-                    page.push((tables::chunk_of_row(row)?, row.get::<_, Vec<u8>>(9)?));
+                    page.push((tables::chunk_of_row(row), row.get::<_, Vec<u8>>(9).unwrap_or_default()));
                 }
                 Ok(page)
             })?;
@@ -76,13 +90,19 @@ impl Core {
             }
             for (chunk, stats) in page {
                 budget.check()?;
-                after = match &chunk {
+                let at = match &chunk {
                     Ok(c) => (c.series, c.id),
                     Err(ids) => *ids,
                 };
+                if let Err(e) = guard::ascends(&after, &at) {
+                    faults.push(fault("the chunks".into(), &e));
+                    return Ok(());
+                }
+                after = at;
                 let name =
                     by_id.get(&after.0).map_or_else(|| format!("series {}", after.0), |s| s.key.to_string());
                 let problem = match chunk {
+                    Ok(c) if lost.contains(&c.series) => None,
                     Ok(c) => self.chunk_problem(&c, &stats, by_id)?,
                     Err(_) => Some(Error::corrupt("its row in the database does not match its checksum")),
                 };
@@ -143,6 +163,32 @@ impl Core {
             problem: format!("{problem}; it was set aside when the store was opened"),
         }));
         Ok(())
+    }
+}
+
+/// The catalogue as it is in the file: what it holds is in memory already.
+#[derive(Default)]
+struct Checking {
+    measurements: HashSet<i64>,
+}
+
+impl Sink for Checking {
+    fn measurement(&mut self, id: i64, _: &str, _: &str) -> Result<()> {
+        self.measurements.insert(id);
+        Ok(())
+    }
+    fn field(&mut self, measurement: i64, number: u32, _: &str, _: FieldType) -> Result<()> {
+        tables::check_number(number)?;
+        self.belongs(measurement)
+    }
+    fn series(&mut self, _: i64, measurement: i64, _: Vec<(String, String)>, _: Vec<u32>) -> Result<()> {
+        self.belongs(measurement)
+    }
+}
+
+impl Checking {
+    fn belongs(&self, measurement: i64) -> Result<()> {
+        if self.measurements.contains(&measurement) { Ok(()) } else { Err(tables::no_measurement()) }
     }
 }
 

@@ -50,6 +50,7 @@ impl Sink for CsvFile<'_> {
                     // The shortest text that gives the same float again.
                     Some(Value::Float(v)) => v.to_string(),
                     Some(Value::Integer(v)) => v.to_string(),
+                    Some(Value::Decimal(v)) => v.to_string(),
                     Some(Value::Unsigned(v)) => v.to_string(),
                     Some(Value::Boolean(v)) => v.to_string(),
                 };

@@ -81,7 +81,7 @@ pub fn export(
 ) -> Result<Exported> {
     let range = request.range()?;
     let filters = Filters::new(&request.filters)?;
-    let mut series: Vec<SeriesInfo> = engine.list(&request.selector())?;
+    let mut series: Vec<SeriesInfo> = engine.choose(&request.selector(), budget)?;
     series.retain(|info| info.rows > 0 && filters.take(&info.key));
     // Nothing is known of the fields of no series.
     let columns = match series.is_empty() {

@@ -1,9 +1,11 @@
-//! Whole series out of the host as Parquet or CSV: every row and type exactly, held a part at a time. `docs/exchange.md` has
-//! the columns.
+//! Whole series as Parquet or CSV, out of the host and into it: every row and type exactly, held a part at a time.
+//! `docs/exchange.md` has the columns.
 
 mod columns;
 mod csv_out;
 mod export;
+pub mod import;
+pub mod parquet_in;
 mod parquet_out;
 
 #[cfg(test)]
@@ -11,6 +13,7 @@ mod tests;
 
 pub use columns::COLUMNS_MAX;
 pub use export::{Export, Exported, GROUP_BYTES, GROUP_ROWS, export};
+pub use import::{Import, Imported};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,7 @@ use crate::series::{Column, FieldType, Frame, SeriesKey, Values};
 use bytes::Bytes;
 use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
 use parquet::column::writer::ColumnWriter;
-use parquet::data_type::ByteArray;
+use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -40,12 +40,24 @@ struct Cells<T> {
     values: T,
 }
 
+/// Decimal digits of the greatest `i64`, and the least bytes that hold so many: Parquet's decimals of 64 bits have one digit less.
+const DECIMAL_DIGITS: i32 = 19;
+const DECIMAL_BYTES: i32 = 9;
+
 /// Values as Parquet's writers take them.
 enum Stored {
     Double(Vec<f64>),
     Long(Vec<i64>),
     Boolean(Vec<bool>),
     Text(Vec<ByteArray>),
+    Decimal(Vec<FixedLenByteArray>),
+}
+
+/// Units as Parquet has them: big-endian, with the sign in front.
+fn decimal(units: i64) -> FixedLenByteArray {
+    let mut bytes = vec![if units < 0 { u8::MAX } else { 0 }];
+    bytes.extend_from_slice(&units.to_be_bytes());
+    ByteArray::from(bytes).into()
 }
 
 fn wrong(e: ParquetError) -> Error {
@@ -91,6 +103,18 @@ fn schema(columns: &Columns) -> Result<TypePtr> {
             }
             FieldType::Boolean => (Physical::BOOLEAN, None),
             FieldType::String => (Physical::BYTE_ARRAY, text.clone()),
+            FieldType::Decimal(scale) => {
+                let scale = i32::from(*scale);
+                let built = Type::primitive_type_builder(&field_column(name), Physical::FIXED_LEN_BYTE_ARRAY)
+                    .with_logical_type(Some(LogicalType::Decimal { scale, precision: DECIMAL_DIGITS }))
+                    .with_length(DECIMAL_BYTES)
+                    .with_precision(DECIMAL_DIGITS)
+                    .with_scale(scale)
+                    .with_repetition(Repetition::OPTIONAL)
+                    .build();
+                leaves.push(built.map(Arc::new).map_err(wrong)?);
+                continue;
+            }
         };
         leaves.push(leaf(&field_column(name), physical, logical, Repetition::OPTIONAL)?);
     }
@@ -140,6 +164,9 @@ impl<'a> ParquetFile<'a> {
                 (ColumnWriter::Int64ColumnWriter(w), Stored::Long(v)) => w.write_batch(v, levels, None),
                 (ColumnWriter::BoolColumnWriter(w), Stored::Boolean(v)) => w.write_batch(v, levels, None),
                 (ColumnWriter::ByteArrayColumnWriter(w), Stored::Text(v)) => w.write_batch(v, levels, None),
+                (ColumnWriter::FixedLenByteArrayColumnWriter(w), Stored::Decimal(v)) => {
+                    w.write_batch(v, levels, None)
+                }
                 _ => mismatch(),
             })?;
         }
@@ -202,6 +229,7 @@ impl Group {
                 FieldType::Integer | FieldType::Unsigned => Stored::Long(Vec::new()),
                 FieldType::Boolean => Stored::Boolean(Vec::new()),
                 FieldType::String => Stored::Text(Vec::new()),
+                FieldType::Decimal(_) => Stored::Decimal(Vec::new()),
             },
         });
         Self { tags: tags.collect(), fields: fields.collect(), ..Self::default() }
@@ -243,6 +271,9 @@ impl Cells<Stored> {
             (Stored::Boolean(to), Values::Boolean(v)) => take(to, v, chosen.clone(), there, |x| *x),
             (Stored::Text(to), Values::String(v)) => {
                 take(to, v, chosen.clone(), there, |s| ByteArray::from(s.as_bytes().to_vec()));
+            }
+            (Stored::Decimal(to), Values::Decimal(v, _)) => {
+                take(to, v, chosen.clone(), there, |units| decimal(*units));
             }
             // The types of a measurement's fields never change.
             _ => return self.levels.extend(std::iter::repeat_n(0, rows)),

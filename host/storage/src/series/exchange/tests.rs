@@ -84,6 +84,50 @@ fn parquet_has_every_type_tag_and_gap() {
 }
 
 #[test]
+fn decimals_have_every_digit() {
+    let units = vec![i64::MIN, -1, 0, 150, i64::MAX];
+    for (scale, want) in [
+        (0_u8, ["-9223372036854775808", "-1", "0", "150", "9223372036854775807"]),
+        (2, ["-92233720368547758.08", "-0.01", "0.00", "1.50", "92233720368547758.07"]),
+    ] {
+        let mut price = Column::new("price", Values::Decimal(units.clone(), scale));
+        price.valid = Some(vec![true, true, true, true, true]);
+        let mut gaps = Column::new("gaps", Values::Decimal(units.clone(), scale));
+        gaps.valid = Some(vec![true, false, true, false, true]);
+        let frame = Frame { times: (0..5).collect(), columns: vec![price, gaps] };
+        let engine = with(vec![(key("m", &[]), frame)]);
+        let (_, file) = written(&engine, &asked("m"), Format::Parquet);
+        let reader = SerializedFileReader::new(Bytes::from(file.clone())).unwrap();
+        let described = reader.metadata().file_metadata().schema_descr_ptr();
+        let leaf = described.columns().iter().find(|c| c.name() == "price").unwrap().clone();
+        assert_eq!((leaf.type_precision(), leaf.type_scale()), (19, i32::from(scale)));
+        for (at, row) in rows(file).iter().enumerate() {
+            for (name, there) in [("price", true), ("gaps", at % 2 == 0)] {
+                let cell = row.get_column_iter().find(|(n, _)| *n == name).map(|(_, f)| f.clone()).unwrap();
+                match cell {
+                    Field::Decimal(d) if there => {
+                        // As any reader has it: a big-endian number with its sign.
+                        let sign = if d.data()[0] & 0x80 == 0 { 0_i128 } else { -1 };
+                        let number = d.data().iter().fold(sign, |n, byte| n << 8 | i128::from(*byte));
+                        assert_eq!((number, d.scale()), (i128::from(units[at]), i32::from(scale)));
+                    }
+                    Field::Null => assert!(!there),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        let (_, file) = written(&engine, &asked("m"), Format::Csv);
+        let text = String::from_utf8(file).unwrap();
+        assert!(
+            text.starts_with(&format!("time,measurement,gaps:decimal({scale}),price:decimal({scale})")),
+            "{text}"
+        );
+        let prices: Vec<&str> = text.lines().skip(1).map(|l| l.rsplit(',').next().unwrap()).collect();
+        assert_eq!(prices, want);
+    }
+}
+
+#[test]
 fn csv_says_its_types_and_tells_nothing_from_empty() {
     let (done, file) = written(&edges(), &asked("m"), Format::Csv);
     assert_eq!(done.rows, 4);

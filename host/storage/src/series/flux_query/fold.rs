@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::series::query::Function;
-use crate::series::{Column, FieldType, Value, Values};
+use crate::series::{Column, Decimal, FieldType, Value, Values};
 use std::ops::Range;
 
 /// A function of the subset by its name in Flux.
@@ -82,11 +82,7 @@ impl Fold {
     fn extreme(&mut self, times: &[i64], column: &Column, rows: Range<usize>) {
         for row in rows {
             let (Some(time), Some(value)) = (times.get(row), column.get(row)) else { continue };
-            let order = self.chosen.as_ref().and_then(|(_, best)| match (&value, best) {
-                (Value::Integer(a), Value::Integer(b)) => Some(a.cmp(b)),
-                (Value::Unsigned(a), Value::Unsigned(b)) => Some(a.cmp(b)),
-                (a, b) => a.as_f64()?.partial_cmp(&b.as_f64()?),
-            });
+            let order = self.chosen.as_ref().and_then(|(_, best)| value.order(best));
             let better = match (order, self.function) {
                 (Some(order), Function::Min) => order.is_lt(),
                 (Some(order), _) => order.is_gt(),
@@ -109,6 +105,9 @@ impl Fold {
                 x as f64
             }),
             Values::Float(v) => self.each(column, v, rows, |_, x| x),
+            Values::Decimal(v, scale) => {
+                self.each(column, v, rows, |_, units| Decimal { units, scale: *scale }.to_f64());
+            }
             Values::Boolean(_) | Values::String(_) => {}
         }
     }

@@ -16,6 +16,8 @@ mod token;
 mod value;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 pub use face::stored;

@@ -49,7 +49,7 @@ struct Shown {
     info: SeriesInfo,
 }
 
-impl Run<'_, '_> {
+impl<'r> Run<'r, '_> {
     fn pipeline(&mut self, pipeline: &Pipeline, readable: &dyn Fn(&SeriesKey) -> bool) -> Result<()> {
         let shown = chosen(self.engine, pipeline, readable)?;
         let at = pipeline.stages.iter().position(|s| matches!(s, Stage::Pivot));
@@ -116,8 +116,17 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    fn about<'a>(&self, pipeline: &Pipeline, series: &'a Shown, field: &'a str) -> About<'a> {
-        About { face: &series.face, field, range: pipeline.range(), rows_max: self.rows_max }
+    fn about<'a>(&self, pipeline: &Pipeline, series: &'a Shown, field: &'a str) -> About<'a>
+    where
+        'r: 'a,
+    {
+        About {
+            face: &series.face,
+            field,
+            range: pipeline.range(),
+            budget: self.budget,
+            rows_max: self.rows_max,
+        }
     }
 
     /// Hands out a table, if it has rows.

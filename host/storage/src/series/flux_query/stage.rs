@@ -8,7 +8,7 @@ use super::table::{Growing, VALUE, picked};
 use crate::error::{Error, Result};
 use crate::series::query;
 use crate::series::query::{Function, Joined};
-use crate::series::{FieldType, Frame, Value};
+use crate::series::{Budget, FieldType, Frame, Value};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ pub(super) struct About<'a> {
     pub(super) face: &'a Face,
     pub(super) field: &'a str,
     pub(super) range: (i64, i64),
+    /// What the whole query may take.
+    pub(super) budget: &'a Budget,
     /// Rows that may be held to be put in order.
     pub(super) rows_max: u64,
 }
@@ -47,7 +49,7 @@ impl<'a> Flow<'a> {
                     Ok(of) => of,
                     Err(e) => return self.if_empty(e),
                 };
-                let frames = Box::new(Windowed::new(self, *window, of, about.range));
+                let frames = Box::new(Windowed::new(self, *window, of, about));
                 Flow { frames, of, timed: true }
             }
             Stage::Fold(function) => {
@@ -197,6 +199,8 @@ struct Windowed<'a> {
     of: FieldType,
     window: Window,
     range: (i64, i64),
+    /// Windows without values cost time, too: there may be one for each nanosecond.
+    budget: &'a Budget,
     /// The frame that is read, and how far.
     frame: Frame,
     at: usize,
@@ -210,13 +214,15 @@ struct Windowed<'a> {
 }
 
 impl<'a> Windowed<'a> {
-    fn new(flow: Flow<'a>, window: Window, of: FieldType, range: (i64, i64)) -> Self {
+    fn new(flow: Flow<'a>, window: Window, of: FieldType, about: About<'a>) -> Self {
+        let range = about.range;
         Self {
             from: flow.of,
             frames: flow.frames,
             of,
             window,
             range,
+            budget: about.budget,
             frame: Frame::default(),
             at: 0,
             open: None,
@@ -245,6 +251,7 @@ impl<'a> Windowed<'a> {
     }
 
     fn batch(&mut self) -> Result<Option<Frame>> {
+        self.budget.check()?;
         let mut out = (Vec::new(), Growing::new(VALUE, self.of));
         while out.0.len() < BATCH_ROWS {
             if self.next < self.empty_to {

@@ -139,10 +139,14 @@ impl Growing {
                 v.push(x);
                 true
             }
+            (Values::Decimal(v, scale), Some(Value::Decimal(x))) if x.scale == *scale => {
+                v.push(x.units);
+                true
+            }
             (values, _) => {
                 match values {
                     Values::Float(v) => v.push(0.0),
-                    Values::Integer(v) => v.push(0),
+                    Values::Integer(v) | Values::Decimal(v, _) => v.push(0),
                     Values::Unsigned(v) => v.push(0),
                     Values::Boolean(v) => v.push(false),
                     Values::String(v) => v.push(String::new()),

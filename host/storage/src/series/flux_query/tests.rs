@@ -4,10 +4,10 @@ use super::*;
 use crate::error::Kind;
 use crate::series::line_protocol::{Precision, parse_typed};
 use crate::series::model_engine::ModelEngine;
-use crate::series::{Budget, SeriesEngine as _, SeriesKey, Value};
+use crate::series::{Budget, SeriesEngine, SeriesKey, Value};
 use proptest::prelude::*;
 
-const NOW: i64 = 300_000_000_000;
+pub(super) const NOW: i64 = 300_000_000_000;
 const FROM: &str = "from(bucket: \"b\") |> range(start: 0) ";
 
 fn engine(lines: &str) -> ModelEngine {
@@ -26,11 +26,20 @@ fn cpu() -> ModelEngine {
 
 /// Tables as text: `result/number measurement field tags: time=value …`, times in seconds.
 fn ask_of(engine: &ModelEngine, text: &str, rows_max: u64) -> crate::Result<Vec<String>> {
+    tables_of(engine, text, rows_max, &Budget::default())
+}
+
+pub(super) fn tables_of(
+    engine: &dyn SeriesEngine,
+    text: &str,
+    rows_max: u64,
+    budget: &Budget,
+) -> crate::Result<Vec<String>> {
     let query = FluxQuery::parse(text, NOW, Vec::new())?;
     let mut tables: Vec<String> = Vec::new();
     let mut names: Vec<String> = Vec::new();
     let readable = |key: &SeriesKey| key.tag("secret").is_none();
-    run(engine, &query, &Budget::default(), rows_max, &readable, &mut |part| {
+    run(engine, &query, budget, rows_max, &readable, &mut |part| {
         match part {
             Part::End => {}
             Part::Head(head) => {
@@ -56,6 +65,7 @@ fn ask_of(engine: &ModelEngine, text: &str, rows_max: u64) -> crate::Result<Vec<
                             Some(Value::Float(v)) => v.to_string(),
                             Some(Value::Integer(v)) => v.to_string(),
                             Some(Value::Unsigned(v)) => v.to_string(),
+                            Some(Value::Decimal(v)) => v.to_string(),
                             Some(Value::Boolean(v)) => v.to_string(),
                             Some(Value::String(v)) => v,
                         };

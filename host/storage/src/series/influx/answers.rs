@@ -60,6 +60,15 @@ impl Server {
         error.source(e)
     }
 
+    /// An answer of which nobody can tell whether it is whole.
+    pub fn endless(&self) -> Error {
+        Error::new(
+            Kind::Unavailable,
+            format!("InfluxDB at {} does not say where its answer ends: it may be a part", self.url),
+        )
+        .hint("is `url` in [series.influxdb2] the address of an InfluxDB 2 server, and not of a proxy?")
+    }
+
     pub fn request_error(&self, e: RequestError) -> Error {
         match e {
             RequestError::ReqwestProcessing { source } => self.unreachable(source),
@@ -109,7 +118,7 @@ impl Server {
             return Ok(WriteAnswer::NoBucket);
         }
         if status == StatusCode::UNPROCESSABLE_ENTITY {
-            if let Some(dropped) = said.rsplit_once("dropped=").and_then(|(_, n)| n.trim().parse().ok()) {
+            if let Some(dropped) = dropped(&said) {
                 return Ok(WriteAnswer::Partly { dropped, conflict: conflict(&said), said });
             }
         }
@@ -129,6 +138,12 @@ fn message(text: &str) -> String {
         Some(message) => message.chars().take(2_000).collect(),
         None => short(text.trim()),
     }
+}
+
+/// Reads `… dropped=2`, after which InfluxDB may name its own database.
+fn dropped(message: &str) -> Option<u64> {
+    let rest = message.rsplit_once("dropped=")?.1.trim_start();
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// Reads `input field "f" on measurement "m" is type string, already exists as type float`.
@@ -184,6 +199,15 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_dropped_is_counted() {
+        let late = "partial write: dropped 1 points outside retention policy of duration 1h0m0s - oldest point m at 2025 \
+                    dropped=1 for database: d1464665b89842ec for retention policy: autogen";
+        assert_eq!(dropped(late), Some(1));
+        assert_eq!(dropped("field type conflict: … dropped=23"), Some(23));
+        assert_eq!((dropped("dropped="), dropped("dropped=x"), dropped("")), (None, None, None));
+    }
 
     #[test]
     fn a_conflict_is_read_from_the_message() {

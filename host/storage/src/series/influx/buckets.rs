@@ -1,35 +1,117 @@
-//! How long the server keeps the rows of a bucket.
+//! The buckets of the server: their names, and how long it keeps their rows.
 
-use super::client::Client;
-use crate::error::{Error, Result};
+use super::client::{Client, REPLY_BYTES_MAX};
+use crate::error::{Error, Kind, Result};
 use crate::series::Budget;
 use crate::units::Span;
 use reqwest::header;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
+
+/// Buckets in one page of the list: InfluxDB's own bound.
+const PAGE: usize = 100;
+/// Pages that are read: a server that never ends its list is no reason to hang.
+const PAGES_MAX: usize = 1_000;
+
+/// A bucket as the server has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bucket {
+    id: String,
+    pub name: String,
+    /// `None`: for ever.
+    pub keep: Option<Span>,
+}
+
+impl Bucket {
+    /// Is its retention this one? InfluxDB has whole seconds.
+    pub fn keeps_for(&self, span: Span) -> bool {
+        self.keep.is_some_and(|keep| keep.0.as_secs() == span.0.as_secs())
+    }
+}
+
+/// What the server says; more is not looked at.
+#[derive(Debug, Deserialize)]
+struct Page {
+    buckets: Vec<Listed>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    id: String,
+    name: String,
+    #[serde(default)]
+    retention_rules: Vec<Rule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Rule {
+    #[serde(default)]
+    every_seconds: u64,
+}
 
 impl Client {
+    fn page(&self, query: &[(&str, &str)], budget: &Budget) -> Result<Vec<Bucket>> {
+        let url = self.url("/api/v2/buckets", query);
+        let said = self.ask(REPLY_BYTES_MAX, budget, || self.http.get(url.clone()))?;
+        let garbage = || {
+            Error::new(Kind::Unavailable, format!("InfluxDB at {} gave no list of buckets", self.server.url))
+                .hint("is `url` in [series.influxdb2] the address of an InfluxDB 2 server?")
+        };
+        let page: Page = serde_json::from_slice(&said).map_err(|e| garbage().source(e))?;
+        let of = |b: Listed| {
+            // It becomes part of an address.
+            let is_id = !b.id.is_empty() && b.id.bytes().all(|b| b.is_ascii_hexdigit());
+            let seconds = b.retention_rules.first().map_or(0, |r| r.every_seconds);
+            let keep = (seconds > 0).then(|| Span::from_secs(seconds));
+            is_id.then_some(Bucket { id: b.id, name: b.name, keep }).ok_or_else(garbage)
+        };
+        page.buckets.into_iter().map(of).collect()
+    }
+
+    /// The organisation's own buckets, sorted by name.
+    pub fn buckets(&self, budget: &Budget) -> Result<Vec<Bucket>> {
+        let limit = PAGE.to_string();
+        let mut all = Vec::new();
+        let mut after: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let mut query = vec![("limit", limit.as_str())];
+            query.extend(after.as_deref().map(|id| ("after", id)));
+            let page = self.page(&query, budget)?;
+            let full = page.len() >= PAGE;
+            after = page.last().map(|b| b.id.clone());
+            // A leading underscore marks InfluxDB's own.
+            all.extend(page.into_iter().filter(|b| !b.name.starts_with('_')));
+            if !full {
+                break;
+            }
+        }
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.dedup_by(|a, b| a.name == b.name);
+        Ok(all)
+    }
+
+    pub fn bucket_names(&self) -> Result<Vec<String>> {
+        Ok(self.buckets(&Budget::default())?.into_iter().map(|b| b.name).collect())
+    }
+
+    /// One bucket, if it is there.
+    pub fn bucket(&self, name: &str) -> Result<Option<Bucket>> {
+        match self.page(&[("name", name)], &Budget::default()) {
+            // So InfluxDB says that there is none of that name.
+            Err(e) if e.kind() == Kind::NotFound && e.message().contains("bucket") => Ok(None),
+            found => Ok(found?.into_iter().find(|b| b.name == name)),
+        }
+    }
+
     /// Sets the retention of a bucket where it is another; the bucket is there.
     pub fn set_retention(&self, bucket: &str, keep: Span) -> Result<()> {
-        let refused = |a: &super::client::Answer| {
-            let error = self.server.refused(a.status, &String::from_utf8_lossy(&a.body));
-            error.context(format!("the retention of the bucket `{bucket}`"))
-        };
-        let budget = Budget::default();
-        let answer = self.send(self.http.get(self.url("/api/v2/buckets", &[("name", bucket)])), &budget)?;
-        if !answer.status.is_success() {
-            return Err(refused(&answer));
-        }
-        let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let found = said.get("buckets").and_then(Value::as_array).into_iter().flatten();
-        let found = found.into_iter().find(|b| b.get("name").and_then(Value::as_str) == Some(bucket));
-        let id = found.and_then(|b| b.get("id")).and_then(Value::as_str).filter(|id| {
-            // It becomes part of an address.
-            !id.is_empty() && id.bytes().all(|b| b.is_ascii_hexdigit())
-        });
-        let id = id.ok_or_else(|| Error::not_found(format!("InfluxDB has no bucket `{bucket}`")))?;
+        let of = |e: Error| e.context(format!("the retention of the bucket `{bucket}`"));
+        let found = self.bucket(bucket).map_err(of)?;
+        let found = found.ok_or_else(|| Error::not_found(format!("InfluxDB has no bucket `{bucket}`")))?;
         let seconds = keep.0.as_secs();
-        let now = found.and_then(|b| b.pointer("/retentionRules/0/everySeconds")).and_then(Value::as_u64);
-        if now == Some(seconds) {
+        if found.keeps_for(keep) {
             return Ok(());
         }
         // The server refuses a retention that is shorter than the span of the bucket's shards: they shrink with it.
@@ -37,12 +119,12 @@ impl Client {
             "type": "expire", "everySeconds": seconds, "shardGroupDurationSeconds": shard_seconds(seconds),
         });
         let body = json!({ "retentionRules": [rule] });
-        let request = self.http.patch(self.url(&format!("/api/v2/buckets/{id}"), &[]));
-        let request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
-        let answer = self.send(request, &budget)?;
-        if !answer.status.is_success() {
-            return Err(refused(&answer));
-        }
+        let url = self.url(&format!("/api/v2/buckets/{}", found.id), &[]);
+        let said = self.ask(REPLY_BYTES_MAX, &Budget::default(), || {
+            let request = self.http.patch(url.clone()).header(header::CONTENT_TYPE, "application/json");
+            request.body(body.to_string())
+        });
+        said.map_err(of)?;
         tracing::info!(bucket, keep = %keep, "InfluxDB keeps the rows of the bucket for as long as the manifest says");
         Ok(())
     }

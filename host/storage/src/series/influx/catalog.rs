@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const ASKED_MAX: usize = 50;
 /// Series whose rows are counted exactly in one list; each costs a query.
 const COUNTED_MAX: usize = 1_000;
+/// Nanoseconds between two rows, where nobody counted them.
+const GUESSED_GAP_NS: u64 = 1_000_000_000;
 
 /// The buckets that a selector can choose from.
 fn buckets(client: &Client, selector: &Selector) -> Result<Vec<String>> {
@@ -21,17 +23,22 @@ fn buckets(client: &Client, selector: &Selector) -> Result<Vec<String>> {
     }
     match &selector.bucket {
         Some(bucket) => Ok(vec![bucket.clone()]),
-        None => client.buckets(),
+        None => client.bucket_names(),
     }
 }
 
 /// The measurements that a selector chooses; `None`: all of them, without a filter.
-fn measurements(client: &Client, bucket: &str, selector: &Selector) -> Result<Option<Vec<String>>> {
+fn measurements(
+    client: &Client,
+    bucket: &str,
+    selector: &Selector,
+    budget: &Budget,
+) -> Result<Option<Vec<String>>> {
     let Some(pattern) = &selector.measurement else { return Ok(None) };
     if !pattern.contains('*') {
         return Ok(Some(vec![pattern.clone()]));
     }
-    let said = or_empty(client.query(&flux::measurements(bucket), &Budget::default()))?;
+    let said = or_empty(client.query(&flux::measurements(bucket), budget))?;
     let mut names = Vec::new();
     for table in reply::parse(&said)? {
         if let crate::series::Values::String(values) = table.values {
@@ -48,19 +55,20 @@ fn tables(
     selector: &Selector,
     range: TimeRange,
     aggregates: &[&str],
+    budget: &Budget,
 ) -> Result<Vec<(SeriesKey, reply::Table)>> {
     let mut found = Vec::new();
-    for names in groups(&measurements(client, bucket, selector)?) {
-        let mut query = format!(
-            "data = {}{}{}\n",
+    for names in groups(&measurements(client, bucket, selector, budget)?) {
+        let data = format!(
+            "{}{}{}",
             flux::source(bucket, range),
             flux::one_of("_measurement", names.iter().map(String::as_str)),
             flux::tags(&selector.tags)
         );
-        for result in aggregates {
-            query.push_str(&format!("data |> {result}() |> yield(name: \"{result}\")\n"));
-        }
-        let said = or_empty(client.query(&query, &Budget::default()))?;
+        // Each has a source of its own: of one that they share, the server would read every point.
+        let results =
+            aggregates.iter().map(|result| format!("{data} |> {result}() |> yield(name: \"{result}\")\n"));
+        let said = or_empty(client.query(&results.collect::<String>(), budget))?;
         chosen(bucket, selector, &said, &mut found)?;
     }
     Ok(found)
@@ -96,7 +104,8 @@ pub(super) fn latest(client: &Client, selector: &Selector) -> Result<Vec<Latest>
     let mut found: BTreeMap<SeriesKey, Vec<LatestField>> = BTreeMap::new();
     for bucket in buckets(client, selector)? {
         let mut texts = BTreeSet::new();
-        for (key, table) in tables(client, &bucket, selector, TimeRange::ALL, &["last"])? {
+        for (key, table) in tables(client, &bucket, selector, TimeRange::ALL, &["last"], &Budget::default())?
+        {
             let name = table.field()?.to_string();
             if table.is_text() {
                 texts.insert(name);
@@ -132,7 +141,7 @@ fn latest_texts(
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
-    for names in groups(&measurements(client, bucket, selector)?) {
+    for names in groups(&measurements(client, bucket, selector, &Budget::default())?) {
         let query = format!(
             "{}{}{}{}{} |> last(){}",
             flux::GUARD_IMPORT,
@@ -156,12 +165,19 @@ struct Span {
     last: Option<i64>,
 }
 
-/// The chosen series, ordered by key.
-pub(super) fn list(client: &Client, selector: &Selector) -> Result<Vec<SeriesInfo>> {
-    let mut found: BTreeMap<SeriesKey, BTreeMap<String, Span>> = BTreeMap::new();
+/// What is known of each field of a series.
+type Spans = BTreeMap<String, Span>;
+
+/// Each field of the chosen series.
+fn spans(
+    client: &Client,
+    selector: &Selector,
+    results: &[&str],
+    budget: &Budget,
+) -> Result<BTreeMap<SeriesKey, Spans>> {
+    let mut found: BTreeMap<SeriesKey, Spans> = BTreeMap::new();
     for bucket in buckets(client, selector)? {
-        let results = ["first", "last", "count"];
-        for (key, table) in tables(client, &bucket, selector, TimeRange::ALL, &results)? {
+        for (key, table) in tables(client, &bucket, selector, TimeRange::ALL, results, budget)? {
             let span = found.entry(key).or_default().entry(table.field()?.to_string()).or_default();
             match table.result.as_str() {
                 "count" => span.count = table.count()?,
@@ -173,16 +189,34 @@ pub(super) fn list(client: &Client, selector: &Selector) -> Result<Vec<SeriesInf
             }
         }
     }
+    Ok(found)
+}
+
+/// Do all fields have as many points over the same span? So do those that were written together.
+fn together(spans: &Spans) -> bool {
+    let mut all = spans.values().map(|s| (s.count, s.first, s.last));
+    let first = all.next();
+    all.all(|s| Some(s) == first)
+}
+
+fn info(key: SeriesKey, rows: u64, spans: Spans) -> SeriesInfo {
+    SeriesInfo {
+        rows,
+        min_time: spans.values().filter_map(|s| s.first).min(),
+        max_time: spans.values().filter_map(|s| s.last).max(),
+        fields: spans.into_iter().filter_map(|(name, s)| Some((name, s.of?))).collect(),
+        key,
+    }
+}
+
+/// The chosen series, ordered by key.
+pub(super) fn list(client: &Client, selector: &Selector) -> Result<Vec<SeriesInfo>> {
     let mut counted = 0;
+    let found = spans(client, selector, &["first", "last", "count"], &Budget::default())?.into_iter();
     found
-        .into_iter()
         .map(|(key, spans)| {
             let least = spans.values().map(|s| s.count).max().unwrap_or(0);
-            let mut all = spans.values();
-            let first = all.next().copied().unwrap_or_default();
-            // Fields that were written together have as many points over the same span.
-            let together = all.all(|s| (s.count, s.first, s.last) == (first.count, first.first, first.last));
-            let rows = if together {
+            let rows = if together(&spans) {
                 least
             } else if counted < COUNTED_MAX {
                 counted += 1;
@@ -190,15 +224,21 @@ pub(super) fn list(client: &Client, selector: &Selector) -> Result<Vec<SeriesInf
             } else {
                 spans.values().map(|s| s.count).sum()
             };
-            Ok(SeriesInfo {
-                rows,
-                min_time: spans.values().filter_map(|s| s.first).min(),
-                max_time: spans.values().filter_map(|s| s.last).max(),
-                fields: spans.into_iter().filter_map(|(name, s)| Some((name, s.of?))).collect(),
-                key,
-            })
+            Ok(info(key, rows, spans))
         })
         .collect()
+}
+
+/// [`list`], but that rows are guessed: to count them, the server reads every point.
+pub(super) fn choose(client: &Client, selector: &Selector, budget: &Budget) -> Result<Vec<SeriesInfo>> {
+    let found = spans(client, selector, &["first", "last"], budget)?.into_iter();
+    let guessed = found.map(|(key, spans)| {
+        let mut info = info(key, 0, spans);
+        let span = info.min_time.zip(info.max_time).map_or(0, |(min, max)| max.abs_diff(min));
+        info.rows = span / GUESSED_GAP_NS + 1;
+        info
+    });
+    Ok(guessed.collect())
 }
 
 /// Distinct times of one series, over all its fields.
@@ -220,8 +260,10 @@ fn count_rows(client: &Client, key: &SeriesKey) -> Result<u64> {
 /// Series and rows of everything; a series counts as many rows as its fullest field has points.
 pub(super) fn totals(client: &Client) -> Result<(u64, u64)> {
     let mut rows: BTreeMap<SeriesKey, u64> = BTreeMap::new();
-    for bucket in client.buckets()? {
-        for (key, table) in tables(client, &bucket, &Selector::default(), TimeRange::ALL, &["count"])? {
+    for bucket in client.bucket_names()? {
+        for (key, table) in
+            tables(client, &bucket, &Selector::default(), TimeRange::ALL, &["count"], &Budget::default())?
+        {
             let of_series = rows.entry(key).or_default();
             *of_series = (*of_series).max(table.count()?);
         }
@@ -238,7 +280,7 @@ pub(super) fn delete(client: &Client, selector: &Selector, range: TimeRange) -> 
     let mut series = 0;
     for bucket in buckets(client, selector)? {
         let mut keys = BTreeSet::new();
-        for (key, _) in tables(client, &bucket, selector, range, &["first"])? {
+        for (key, _) in tables(client, &bucket, selector, range, &["first"], &Budget::default())? {
             keys.insert(key);
         }
         series += keys.len() as u64;

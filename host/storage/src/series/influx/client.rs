@@ -6,7 +6,6 @@ use super::reply::short;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::Influxdb2;
 use crate::series::{Budget, Fault};
-use influxdb2::api::buckets::ListBucketsRequest;
 use influxdb2::api::organization::ListOrganizationRequest;
 use influxdb2::models::{PostBucketRequest, health::Status};
 use influxdb2::{ClientBuilder, RequestError};
@@ -20,6 +19,8 @@ use tokio::sync::Semaphore;
 
 /// Bytes of one reply.
 pub(super) const REPLY_BYTES_MAX: usize = 256 << 20;
+/// Bytes of the reply to a question for a page, which can be asked for a smaller one.
+pub(super) const PAGE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of an error that are read.
 const ERROR_BYTES_MAX: usize = 64 << 10;
 /// Tries of a request to a server that says it is busy (429, 503).
@@ -34,10 +35,6 @@ const CONNECTIONS_MAX: usize = 16;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How often a waiting call looks whether it was cancelled.
 const CANCEL_CHECK: Duration = Duration::from_millis(20);
-/// Buckets in one page of the list: InfluxDB's own bound.
-const BUCKETS_PAGE: u8 = 100;
-/// Pages that are read: a server that never ends its list is no reason to hang.
-const BUCKET_PAGES_MAX: usize = 1_000;
 
 /// One server, one organisation, one token.
 #[derive(Debug)]
@@ -62,16 +59,10 @@ pub(super) struct Answer {
 
 impl Client {
     pub fn new(config: &Influxdb2, token: &str) -> Result<Self> {
-        let url =
-            Url::parse(&config.url).ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
-        let bad = |why: &str| {
+        let url = address(&config.url).map_err(|why| {
             Error::invalid(format!("series.influxdb2.url `{}` {why}", config.url))
                 .hint("write it as `http://127.0.0.1:8086`")
-        };
-        let url = url.ok_or_else(|| bad("is not an address of HTTP"))?;
-        if url.path() != "/" || url.query().is_some() || !url.username().is_empty() {
-            return Err(bad("has more than a scheme, a host and a port"));
-        }
+        })?;
         let mut auth = header::HeaderValue::from_str(&format!("Token {token}")).map_err(|_| {
             Error::invalid(format!("the secret `{}` is not a token of InfluxDB", config.token))
         })?;
@@ -139,18 +130,26 @@ impl Client {
 
     /// A Flux query; its annotated CSV. A bucket that does not exist is [`Kind::NotFound`].
     pub fn query(&self, flux: &str, budget: &Budget) -> Result<Vec<u8>> {
+        self.query_up_to(flux, REPLY_BYTES_MAX, budget)
+    }
+
+    /// [`Client::query`]; more than so many bytes are [`Kind::Limit`].
+    pub fn query_up_to(&self, flux: &str, bytes_max: usize, budget: &Budget) -> Result<Vec<u8>> {
         let body = json!({
             "query": flux,
             "type": "flux",
             "dialect": {"annotations": ["datatype", "group", "default"], "dateTimeFormat": "RFC3339Nano"},
         });
-        self.post("/api/v2/query", &[], body, budget)
+        let reply = self.post("/api/v2/query", &[], body, bytes_max, budget)?;
+        // Where there is nothing to tell, the server sends an empty line.
+        if reply.is_empty() { Err(super::reply::empty()) } else { Ok(reply) }
     }
 
     /// Deletes what a predicate chooses between two times, both included.
     pub fn delete(&self, bucket: &str, first: i64, last: i64, predicate: &str) -> Result<()> {
         let body = json!({"start": rfc3339(first), "stop": rfc3339(last), "predicate": predicate});
-        self.post("/api/v2/delete", &[("bucket", bucket)], body, &Budget::default()).map(|_| ())
+        let budget = Budget::default();
+        self.post("/api/v2/delete", &[("bucket", bucket)], body, REPLY_BYTES_MAX, &budget).map(|_| ())
     }
 
     /// The address of a route, with the organisation.
@@ -161,19 +160,33 @@ impl Client {
         url
     }
 
-    /// A question that changes nothing when it is asked twice: a busy server is asked again.
+    /// A question that changes nothing when it is asked twice.
     fn post(
         &self,
         path: &str,
         query: &[(&str, &str)],
         body: serde_json::Value,
+        bytes_max: usize,
         budget: &Budget,
     ) -> Result<Vec<u8>> {
         let url = self.url(path, query);
+        let body = body.to_string();
+        self.ask(bytes_max, budget, || {
+            let request = self.http.post(url.clone()).header(header::CONTENT_TYPE, "application/json");
+            request.body(body.clone())
+        })
+    }
+
+    /// Asks, and asks a busy server again.
+    pub(super) fn ask(
+        &self,
+        bytes_max: usize,
+        budget: &Budget,
+        request: impl Fn() -> reqwest::RequestBuilder,
+    ) -> Result<Vec<u8>> {
         let mut backoff = BACKOFF;
         for attempt in 1.. {
-            let request = self.http.post(url.clone()).header(header::CONTENT_TYPE, "application/json");
-            let answer = self.send(request.body(body.to_string()), budget)?;
+            let answer = self.send_up_to(request(), bytes_max, budget)?;
             if answer.status.is_success() {
                 return Ok(answer.body);
             }
@@ -197,55 +210,39 @@ impl Client {
 
     /// One request; its answer is bounded, whatever it says.
     pub(super) fn send(&self, request: reqwest::RequestBuilder, budget: &Budget) -> Result<Answer> {
+        self.send_up_to(request, REPLY_BYTES_MAX, budget)
+    }
+
+    fn send_up_to(
+        &self,
+        request: reqwest::RequestBuilder,
+        bytes_max: usize,
+        budget: &Budget,
+    ) -> Result<Answer> {
         let server = self.server.clone();
         self.wait(budget, async move {
             let mut answer = request.send().await.map_err(|e| server.unreachable(e))?;
             let status = answer.status();
             let after = retry_after(answer.headers());
-            let bound = if status.is_success() { REPLY_BYTES_MAX } else { ERROR_BYTES_MAX };
+            let bound = if status.is_success() { bytes_max } else { ERROR_BYTES_MAX };
+            if status.is_success() && !says_where_it_ends(&answer) {
+                return Err(server.endless());
+            }
+            // What says that it is too long is not read.
             let mut body = Vec::new();
+            if answer.content_length().is_some_and(|n| n > bound as u64) && status.is_success() {
+                return Err(too_long(bound));
+            }
             while let Some(part) = answer.chunk().await.map_err(|e| server.unreachable(e))? {
                 if body.len() + part.len() > bound {
                     if status.is_success() {
-                        return Err(Error::limit(
-                            "a reply of InfluxDB",
-                            format!("{bound} bytes"),
-                            "narrow the range",
-                        ));
+                        return Err(too_long(bound));
                     }
                     break;
                 }
                 body.extend_from_slice(&part);
             }
             Ok(Answer { status, after, body })
-        })
-    }
-
-    /// The names of the organisation's own buckets, sorted.
-    pub fn buckets(&self) -> Result<Vec<String>> {
-        let (api, server) = (self.api.clone(), self.server.clone());
-        self.wait(&Budget::default(), async move {
-            let mut names = Vec::new();
-            let mut after = None;
-            for _ in 0..BUCKET_PAGES_MAX {
-                let page = ListBucketsRequest {
-                    org: Some(server.org.clone()),
-                    limit: Some(BUCKETS_PAGE),
-                    after,
-                    ..ListBucketsRequest::default()
-                };
-                let page = api.list_buckets(Some(page)).await.map_err(|e| server.request_error(e))?.buckets;
-                after = page.last().and_then(|b| b.id.clone());
-                let full = page.len() >= usize::from(BUCKETS_PAGE);
-                // A leading underscore marks InfluxDB's own.
-                names.extend(page.into_iter().map(|b| b.name).filter(|n| !n.starts_with('_')));
-                if !full || after.is_none() {
-                    break;
-                }
-            }
-            names.sort();
-            names.dedup();
-            Ok(names)
         })
     }
 
@@ -294,6 +291,26 @@ impl Drop for Client {
     }
 }
 
+fn too_long(bound: usize) -> Error {
+    Error::limit("a reply of InfluxDB", format!("{bound} bytes"), "narrow the range")
+}
+
+/// Can it be told whether it came whole? A body that ends with its connection is as whole as one whose connection was cut.
+fn says_where_it_ends(answer: &reqwest::Response) -> bool {
+    let chunked = answer.headers().contains_key(header::TRANSFER_ENCODING);
+    answer.version() > reqwest::Version::HTTP_11 || chunked || answer.content_length().is_some()
+}
+
+/// The address of a server: a scheme, a host and a port; or what is wrong with it.
+pub(crate) fn address(text: &str) -> std::result::Result<Url, &'static str> {
+    let url = Url::parse(text).ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+    let url = url.ok_or("is not an address of HTTP")?;
+    if url.path() != "/" || url.query().is_some() || !url.username().is_empty() {
+        return Err("has more than a scheme, a host and a port");
+    }
+    Ok(url)
+}
+
 pub(super) fn busy(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
@@ -337,16 +354,7 @@ mod tests {
 
     #[test]
     fn the_token_is_not_shown() {
-        let config = Influxdb2 {
-            url: "http://127.0.0.1:1".into(),
-            org: "o".into(),
-            token: "influx".into(),
-            timeout: crate::units::Span::from_secs(1),
-            create_buckets: true,
-            outbox_max: crate::units::ByteSize::gib(4),
-            batch_wait: crate::units::Span::from_millis(50),
-            retention: Default::default(),
-        };
+        let config = crate::series::influx::fake_server::settings("http://127.0.0.1:1");
         let client = Client::new(&config, "hush-hush").unwrap();
         assert!(!format!("{client:?}").contains("hush"), "{client:?}");
         for url in ["", "127.0.0.1", "ftp://x/", "http://u:p@h/", "http://h/base", "http://h/?q", "unix:/x"] {

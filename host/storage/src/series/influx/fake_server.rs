@@ -1,15 +1,16 @@
 //! A server that answers what a test wants: garbage, half replies, wrong statuses, nothing at all.
 
-use super::InfluxEngine;
+use super::{InfluxEngine, Outbox};
 use crate::manifest::Influxdb2;
 use crate::units::{ByteSize, Span};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What the server does with a request.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// These bytes, whatever they are; then the connection ends.
     Raw(Vec<u8>),
     /// Nothing, until the test is over.
@@ -30,17 +31,19 @@ impl Reply {
 
 /// A request as it came in.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     pub line: String,
     pub body: String,
     /// The body came as gzip.
     pub packed: bool,
 }
 
-pub(super) struct FakeServer {
+pub(crate) struct FakeServer {
     port: u16,
     over: Arc<AtomicBool>,
     pub asked: Arc<Mutex<Vec<Asked>>>,
+    /// Clients that closed their connection while they got no answer.
+    pub gone: Arc<AtomicUsize>,
 }
 
 impl FakeServer {
@@ -50,7 +53,8 @@ impl FakeServer {
         let port = listener.local_addr().unwrap().port();
         let over = Arc::new(AtomicBool::new(false));
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (stop, log, answer) = (over.clone(), asked.clone(), Arc::new(answer));
+        let gone = Arc::new(AtomicUsize::new(0));
+        let (stop, log, answer, left) = (over.clone(), asked.clone(), Arc::new(answer), gone.clone());
         let count = Arc::new(AtomicUsize::new(0));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -59,6 +63,7 @@ impl FakeServer {
                 }
                 let (stop, log, answer, count) = (stop.clone(), log.clone(), answer.clone(), count.clone());
                 let Ok(mut stream) = stream else { continue };
+                let left = left.clone();
                 std::thread::spawn(move || {
                     let Some(request) = read(&mut stream) else { return };
                     log.lock().unwrap().push(request.clone());
@@ -67,20 +72,28 @@ impl FakeServer {
                             let _ = stream.write_all(&bytes);
                         }
                         Reply::Hang => {
+                            let _ = stream.set_read_timeout(Some(std::time::Duration::from_millis(5)));
                             while !stop.load(Ordering::SeqCst) {
-                                std::thread::sleep(std::time::Duration::from_millis(5));
+                                if matches!(stream.read(&mut [0; 64]), Ok(0)) {
+                                    left.fetch_add(1, Ordering::SeqCst);
+                                    return;
+                                }
                             }
                         }
                     }
                 });
             }
         });
-        Self { port, over, asked }
+        Self { port, over, asked, gone }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// An engine that talks to this server and waits for at most `timeout_ms`.
     pub fn engine(&self, timeout_ms: u64) -> InfluxEngine {
-        engine(&format!("http://127.0.0.1:{}", self.port), "o", "t", timeout_ms)
+        engine(&self.url(), "o", "t", timeout_ms)
     }
 }
 
@@ -92,18 +105,28 @@ impl Drop for FakeServer {
     }
 }
 
-pub(in crate::series) fn engine(url: &str, org: &str, token: &str, timeout_ms: u64) -> InfluxEngine {
-    let config = Influxdb2 {
+pub(crate) fn engine(url: &str, org: &str, token: &str, timeout_ms: u64) -> InfluxEngine {
+    let settings = Influxdb2 { org: org.into(), timeout: Span::from_millis(timeout_ms), ..settings(url) };
+    InfluxEngine::open(&settings, token.into()).unwrap()
+}
+
+/// What a manifest says of a server.
+pub(crate) fn settings(url: &str) -> Influxdb2 {
+    Influxdb2 {
         url: url.into(),
-        org: org.into(),
+        org: "o".into(),
         token: "influx".into(),
-        timeout: Span::from_millis(timeout_ms),
+        timeout: Span::from_secs(20),
         create_buckets: true,
         outbox_max: ByteSize::mib(64),
         batch_wait: Span::from_millis(5),
         retention: Default::default(),
-    };
-    InfluxEngine::open(&config, token.into()).unwrap()
+    }
+}
+
+/// The engine behind an outbox that delivers by itself.
+pub(in crate::series) fn behind_outbox(engine: InfluxEngine, path: &Path) -> Outbox {
+    engine.behind_outbox(&settings("http://127.0.0.1"), path).unwrap()
 }
 
 fn read(stream: &mut TcpStream) -> Option<Asked> {

@@ -1,6 +1,6 @@
 //! Flux and delete predicates, built from escaped parts: no name or value is ever pasted into a query.
 
-use crate::series::{TimeRange, model::TIME_MIN_NS};
+use crate::series::{TimeRange, model::TIME_MIN_NS, pieces::Even};
 use std::fmt::Write as _;
 
 /// A Flux string literal.
@@ -78,6 +78,33 @@ pub(super) fn none_of<'a>(column: &str, values: impl IntoIterator<Item = &'a str
     let column = string(column);
     let tests: Vec<String> = values.into_iter().map(|v| format!("r[{column}] != {}", string(v))).collect();
     if tests.is_empty() { String::new() } else { format!(" |> filter(fn: (r) => {})", tests.join(" and ")) }
+}
+
+/// One value of a function for each window that has one, at the start of the window or of the range.
+pub(super) fn windows(windows: Even, function: &str) -> String {
+    let Even { length, first } = windows;
+    let offset = first.rem_euclid(length.max(1));
+    format!(
+        " |> aggregateWindow(every: {length}ns, offset: {offset}ns, fn: {function}, createEmpty: false, timeSrc: \"_start\")"
+    )
+}
+
+/// Leaves out the columns that are the same in every row of one series.
+pub(super) const BARE: &str = r#" |> drop(columns: ["_start", "_stop", "_measurement"])"#;
+
+/// The least so many times at which any field of a source has a value, each once; `texts` are its fields that hold texts.
+pub(super) fn times<'a>(source: &str, texts: impl Iterator<Item = &'a str> + Clone, most: usize) -> String {
+    let part = format!(
+        " |> limit(n: {most}) |> drop(columns: [\"_value\", \"_field\", \"_start\", \"_stop\", \"_measurement\"])"
+    );
+    let (others, these) = (none_of("_field", texts.clone()), one_of("_field", texts));
+    let points = match these.is_empty() {
+        true => format!("{source}{part}"),
+        false => format!(
+            "union(tables: [{source}{others}{part}, {source}{these}{TEXT}{part}, {source}{these}{EMPTY_TEXT}{part}])"
+        ),
+    };
+    format!("{points} |> unique(column: \"_time\") |> sort(columns: [\"_time\"]) |> limit(n: {most})")
 }
 
 /// Texts that are not empty, and those that are. InfluxDB 2.7 takes texts of a column for others, or panics, where an empty

@@ -1,5 +1,8 @@
 //! The engine against a real InfluxDB. Needs `SHIPHOLD_INFLUXD`; run by the `influxd` step of the tests.
 
+mod names;
+mod summed;
+
 use super::InfluxEngine;
 use super::fake_server::engine;
 use crate::error::Kind;
@@ -8,8 +11,6 @@ use crate::series::{
     conformance,
 };
 use crate::testing::influxd::Influxd;
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
 fn open(server: &Influxd) -> InfluxEngine {
     engine(&server.url(), Influxd::ORG, Influxd::TOKEN, 20_000)
@@ -32,6 +33,12 @@ fn scan(engine: &InfluxEngine, key: &SeriesKey) -> crate::Result<Vec<Frame>> {
 fn influxd_conforms() {
     let server = Influxd::start();
     conformance::run(&open(&server));
+}
+
+#[test]
+fn influxd_keeps_decimals() {
+    let server = Influxd::start();
+    conformance::run_decimals(std::sync::Arc::new(open(&server)));
 }
 
 #[test]
@@ -193,35 +200,4 @@ fn names_that_the_server_loses_are_refused() {
             }
         }
     }
-}
-
-#[test]
-fn every_name_that_is_not_refused_comes_back() {
-    let server = Influxd::start();
-    let engine = open(&server);
-    let name = || r#"([a-z0-9]|[ ,=\\"'#$\{\}_<>|()*%/~.:;-]|é|😀|\PC){1,12}"#;
-    let mut runner = TestRunner::new(Config { cases: 100, failure_persistence: None, ..Config::default() });
-    let strategy = (name(), name(), name(), name(), r"(\PC|[\n\r\t\\,]){0,12}");
-    runner
-        .run(&strategy, |(measurement, tag, value, field, text)| {
-            let key = SeriesKey::new("names", measurement, vec![(tag, value)]).unwrap();
-            let column = Column::new(field, Values::String(vec![text]));
-            match engine.write(one(&key, column.clone())) {
-                Err(e) => prop_assert_eq!(e.kind(), Kind::Invalid, "{:?}", e),
-                // The same field of the same measurement, with no other type: it is stored.
-                Ok(said) => {
-                    prop_assert_eq!((said.written, said.dropped), (1, 0));
-                    let found = scan(&engine, &key).unwrap();
-                    prop_assert_eq!(found.len(), 1, "{:?}", key);
-                    let back = found[0].column(&column.name).and_then(|c| c.get(0));
-                    prop_assert_eq!(back, column.get(0));
-                    let selector = Selector::of(&key);
-                    prop_assert!(engine.latest(&selector).unwrap().iter().any(|l| l.key == key));
-                    prop_assert!(engine.delete(&selector, TimeRange::ALL).unwrap().series >= 1);
-                    prop_assert_eq!(scan(&engine, &key).unwrap(), vec![]);
-                }
-            }
-            Ok(())
-        })
-        .unwrap();
 }

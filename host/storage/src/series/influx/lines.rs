@@ -119,7 +119,7 @@ fn value(out: &mut String, values: &Values, row: usize) {
     let _ = match values {
         // The shortest form that reads back as the same bits, `-0.0` included.
         Values::Float(v) => v.get(row).map(|x| write!(out, "{x:?}")),
-        Values::Integer(v) => v.get(row).map(|x| write!(out, "{x}i")),
+        Values::Integer(v) | Values::Decimal(v, _) => v.get(row).map(|x| write!(out, "{x}i")),
         Values::Unsigned(v) => v.get(row).map(|x| write!(out, "{x}u")),
         Values::Boolean(v) => v.get(row).map(|x| write!(out, "{x}")),
         Values::String(v) => v.get(row).map(|x| {

@@ -1,12 +1,14 @@
 //! The InfluxDB 2 engine: a thin translation of [`SeriesEngine`] to a real server, and an [`Outbox`] before it.
 //!
-//! The `influxdb2` crate asks for health and organisations, and lists and makes buckets. Plain HTTP serves where the
+//! The `influxdb2` crate asks for health and organisations, and makes buckets. Plain HTTP serves where the
 //! crate falls short: its query reader panics on a reply that is not the CSV it expects, holds a reply of any size and
-//! hides `Retry-After`; its writes are not compressed and hide it, too; its delete cuts times to whole seconds.
+//! hides `Retry-After`; its writes are not compressed and hide it, too; its delete cuts times to whole seconds; its list of
+//! buckets fails on a retention of more than 68 years.
 //!
 //! What InfluxDB does otherwise, and what is done so that both engines give the same answers:
 //! - it fixes a field's type per shard (a week), not per measurement: [`types`] refuses conflicts before they are sent;
-//! - it gives a series back as one table per field: [`scan`] merges them into rows, a bounded page at a time;
+//! - it gives a series back as one table per field: [`scan`] merges them into rows, a bounded page at a time; windows of
+//!   whose sums it is known that they are equal are left to it: [`summed`];
 //! - its delete takes one measurement and includes the end: patterns are resolved first, ranges made half-open;
 //! - it cannot hold some names ([`lines`]) and cannot give back a point at the very last nanosecond.
 //!
@@ -19,14 +21,17 @@ mod catalog;
 mod client;
 mod flux;
 mod lines;
+mod motion;
 mod outbox;
 mod reply;
 mod scan;
+mod summed;
+mod times;
 mod types;
 mod write;
 
 #[cfg(test)]
-pub(super) mod fake_server;
+pub(crate) mod fake_server;
 #[cfg(test)]
 mod influxd;
 #[cfg(test)]
@@ -34,7 +39,8 @@ mod tests;
 
 use super::{
     Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, FrameStream, Latest, Selector,
-    SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
+    SeriesEngine, SeriesInfo, SeriesKey, TimeRange, TimeStream, WriteBatch, WriteReport,
+    pieces::{Piece, PieceStream, Wanted},
 };
 use crate::error::{Error, Kind, Result};
 use crate::manifest::Influxdb2;
@@ -42,7 +48,11 @@ use crate::sqlite::Synchronous;
 use crate::units::Span;
 use answers::WriteAnswer;
 use client::Client;
+pub(crate) use client::address;
+use motion::Motion;
+pub(crate) use outbox::MIGRATIONS;
 pub use outbox::Outbox;
+pub(crate) use outbox::{Held, at_rest as outbox_at_rest};
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
@@ -63,6 +73,8 @@ pub struct InfluxEngine {
     /// Buckets whose retention was looked at since the start.
     kept: Mutex<HashSet<String>>,
     types: Types,
+    /// What is being written, for who sums up by several questions.
+    motion: Arc<Motion>,
     requests: AtomicU64,
     rows_written: AtomicU64,
     stats: Mutex<Option<(Instant, EngineStats)>>,
@@ -82,6 +94,7 @@ impl InfluxEngine {
             retention: config.retention.clone(),
             kept: Mutex::default(),
             types: Types::default(),
+            motion: Arc::default(),
             requests: AtomicU64::new(0),
             rows_written: AtomicU64::new(0),
             stats: Mutex::new(None),
@@ -98,8 +111,41 @@ impl InfluxEngine {
             bytes_max: config.outbox_max.0,
             batch_wait: config.batch_wait.0,
             manual: false,
+            clock: outbox::Clock::default(),
         };
         Outbox::open(Arc::new(self), path, options)
+    }
+
+    /// The same server, with every bucket as it is: for rows that a retention would refuse.
+    pub(crate) fn without_retention(self) -> Self {
+        Self { retention: BTreeMap::new(), ..self }
+    }
+
+    /// Makes a bucket where there is none, and gives it a retention.
+    pub(crate) fn restore_bucket(&self, bucket: &str, keep: Option<Span>) -> Result<()> {
+        if self.client.bucket(bucket)?.is_none() {
+            self.make_bucket(bucket)?;
+        }
+        keep.map_or(Ok(()), |keep| self.client.set_retention(bucket, keep))
+    }
+
+    /// The buckets whose retention is not the manifest's: somebody changed it on the server.
+    fn strayed(&self, budget: &Budget) -> Result<Vec<Fault>> {
+        if self.retention.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there = self.client.buckets(budget)?;
+        let said = |keep: Option<Span>| keep.map_or("for ever".to_string(), |k| format!("for {k}"));
+        let stray = there.into_iter().filter_map(|b| {
+            let want = self.retention.get(&b.name).filter(|want| !b.keeps_for(**want))?;
+            let problem = format!(
+                "InfluxDB keeps its rows {}, and [series.influxdb2.retention] says {want}: the first write after a start of \
+                 the host sets it again",
+                said(b.keep)
+            );
+            Some(Fault { object: format!("bucket `{}`", b.name), problem })
+        });
+        Ok(stray.collect())
     }
 
     /// Makes a bucket that a write needs.
@@ -176,6 +222,7 @@ impl InfluxEngine {
         refused: &[Option<Vec<bool>>],
         send: &mut dyn FnMut(&str, lines::Request) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
+        let _turn = self.motion.write(batch);
         let mut buckets: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (at, (key, _)) in batch.series.iter().enumerate() {
             buckets.entry(&key.bucket).or_default().push(at);
@@ -294,7 +341,32 @@ impl SeriesEngine for InfluxEngine {
         Ok(Box::new(scan::Scan::new(self.client.clone(), key, range, fields, budget)))
     }
 
+    /// Windows whose sums the server gives to the bit are left to it; see [`summed`].
+    fn scan_pieces(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        wanted: Wanted,
+        budget: &Budget,
+    ) -> Result<PieceStream> {
+        let equal = !wanted.fields.is_empty() && wanted.fields.iter().all(summed::is_equal);
+        let Some(windows) = wanted.windows.filter(|_| equal) else {
+            return Ok(Box::new(self.scan(key, range, fields, budget)?.map(|f| f.map(Piece::Rows))));
+        };
+        budget.check()?;
+        let (client, motion) = (self.client.clone(), self.motion.clone());
+        let of = wanted.fields;
+        Ok(Box::new(summed::Summed::new(client, motion, key, range, fields, windows, of, budget)))
+    }
+
+    fn times(&self, key: &SeriesKey, range: TimeRange, budget: &Budget) -> Result<TimeStream> {
+        budget.check()?;
+        Ok(Box::new(times::Times::new(self.client.clone(), key, range, budget)))
+    }
+
     fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+        let _turn = self.motion.delete(range);
         let series = catalog::delete(&self.client, selector, range)?;
         self.types.forget_all();
         self.reached.write().unwrap_or_else(PoisonError::into_inner).clear();
@@ -307,6 +379,15 @@ impl SeriesEngine for InfluxEngine {
 
     fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {
         catalog::list(&self.client, selector)
+    }
+
+    fn choose(&self, selector: &Selector, budget: &Budget) -> Result<Vec<SeriesInfo>> {
+        budget.check()?;
+        catalog::choose(&self.client, selector, budget)
+    }
+
+    fn retentions(&self) -> Result<BTreeMap<String, Option<Span>>> {
+        Ok(self.client.buckets(&Budget::default())?.into_iter().map(|b| (b.name, b.keep)).collect())
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -340,8 +421,13 @@ impl SeriesEngine for InfluxEngine {
         Ok(CompactReport::default())
     }
 
-    /// Asks the server for its health: what it stores, it verifies itself.
+    /// Asks the server for its health, and whether its buckets have the retention of the manifest: what it stores, it
+    /// verifies itself.
     fn verify(&self, budget: &Budget) -> Result<Vec<Fault>> {
-        self.client.health(budget)
+        let mut faults = self.client.health(budget)?;
+        if faults.is_empty() {
+            faults = self.strayed(budget)?;
+        }
+        Ok(faults)
     }
 }

@@ -73,7 +73,8 @@ struct Block {
 struct Header {
     names: Vec<String>,
     time: Option<usize>,
-    value: usize,
+    /// Of times alone there is none.
+    value: Option<usize>,
     measurement: Option<usize>,
     field: Option<usize>,
     /// Columns that are tags.
@@ -84,14 +85,17 @@ struct Header {
 const FIRST_NAMED: usize = 3;
 
 impl Block {
-    fn header(&self, row: &csv::StringRecord) -> Result<Header> {
+    /// With `times` a table may be of times alone.
+    fn header(&self, row: &csv::StringRecord, times: bool) -> Result<Header> {
         let names: Vec<String> = row.iter().map(str::to_string).collect();
         if names.len() != self.types.len() {
             return Err(malformed("the header and its datatypes differ in length"));
         }
         let at = |name: &str| names.iter().skip(FIRST_NAMED).position(|n| n == name).map(|i| i + FIRST_NAMED);
-        let value = at("_value").ok_or_else(|| malformed("a table has no column `_value`"))?;
-        let time = at("_time");
+        let (value, time) = (at("_value"), at("_time"));
+        if value.is_none() && !(times && time.is_some()) {
+            return Err(malformed("a table has no column `_value`"));
+        }
         if time.is_some_and(|t| self.types.get(t) != Some(&Type::Time)) {
             return Err(malformed("`_time` is not a time"));
         }
@@ -124,7 +128,7 @@ fn push(values: &mut Values, text: &str) -> Result<()> {
         Values::Float(v) => {
             v.push(text.parse().ok().filter(|x: &f64| x.is_finite()).ok_or_else(bad)?);
         }
-        Values::Integer(v) => v.push(text.parse().map_err(|_| bad())?),
+        Values::Integer(v) | Values::Decimal(v, _) => v.push(text.parse().map_err(|_| bad())?),
         Values::Unsigned(v) => v.push(text.parse().map_err(|_| bad())?),
         Values::Boolean(v) => v.push(text.parse().map_err(|_| bad())?),
         Values::String(v) => v.push(text.to_string()),
@@ -139,13 +143,24 @@ fn late_error(row: &csv::StringRecord) -> Error {
 
 /// Reads a reply whole.
 pub(super) fn parse(body: &[u8]) -> Result<Vec<Table>> {
+    read(body, false)
+}
+
+/// Reads a reply of times without values.
+pub(super) fn parse_times(body: &[u8]) -> Result<Vec<Table>> {
+    read(body, true)
+}
+
+fn read(body: &[u8], times: bool) -> Result<Vec<Table>> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Vec::new());
     }
-    // Every table ends with an empty line: without it, the reply was cut.
-    if !body.ends_with(b"\r\n\r\n") && !body.ends_with(b"\n\n") {
-        return Err(malformed("it breaks off"));
+    // Marks come in pairs, also those that stand for themselves: without its second one, a text was cut.
+    if !memchr::memchr_iter(b'"', body).count().is_multiple_of(2) {
+        return Err(malformed("a text breaks off"));
     }
+    // Every table ends with an empty line, but for an error that InfluxDB met on the way, which is told first.
+    let is_cut = !body.ends_with(b"\r\n\r\n") && !body.ends_with(b"\n\n");
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(body);
     let mut row = csv::StringRecord::new();
     let mut tables: Vec<Table> = Vec::new();
@@ -167,7 +182,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Table>> {
                         reader.read_record(&mut row).map_err(malformed)?;
                         return Err(late_error(&row));
                     }
-                    block.header = Some(block.header(&row)?);
+                    block.header = Some(block.header(&row, times)?);
                     number.clear();
                     continue;
                 };
@@ -191,7 +206,10 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Table>> {
                         .filter(|(_, v)| !v.is_empty())
                         .collect();
                     tags.sort();
-                    let of = block.types.get(header.value).copied();
+                    let of = match header.value {
+                        Some(at) => block.types.get(at).copied(),
+                        None => Some(Type::Integer),
+                    };
                     tables.push(Table {
                         result: cell(1).to_string(),
                         measurement: header.measurement.map(|i| cell(i).to_string()),
@@ -205,7 +223,9 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Table>> {
                     if let Some(at) = header.time {
                         table.times.push(time(cell(at))?);
                     }
-                    push(&mut table.values, cell(header.value))?;
+                    if let Some(at) = header.value {
+                        push(&mut table.values, cell(at))?;
+                    }
                 }
             }
             _ => {
@@ -213,7 +233,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Table>> {
             }
         }
     }
-    Ok(tables)
+    if is_cut { Err(malformed("it breaks off")) } else { Ok(tables) }
 }
 
 impl Table {
@@ -255,7 +275,17 @@ impl Table {
 
 /// A row that was not asked for.
 pub(super) fn out_of_range() -> Error {
-    malformed("it holds a time that was not asked for")
+    unasked("a time")
+}
+
+/// Not even the line that stands for no rows.
+pub(super) fn empty() -> Error {
+    malformed("it is empty")
+}
+
+/// Something that was not asked for.
+pub(super) fn unasked(what: &str) -> Error {
+    malformed(format!("it holds {what} that was not asked for"))
 }
 
 #[cfg(test)]
@@ -324,12 +354,20 @@ mod tests {
         assert!(parse(b"\xff\xfe\r\n\r\n").is_err());
         let cut = format!("{HEAD},,0,1970-01-01T00:00:00Z,1,f,m,AAP");
         assert!(parse(cut.as_bytes()).unwrap_err().to_string().contains("breaks off"));
+        // Within a text that has an empty line.
+        let cut = format!("{HEAD},,0,1970-01-01T00:00:00Z,1,f,m,\"A\r\n\r\n");
+        assert!(parse(cut.as_bytes()).unwrap_err().to_string().contains("breaks off"));
     }
 
     #[test]
     fn an_error_after_the_head_is_told() {
         let body = "#datatype,string,string\r\n#group,true,true\r\n#default,,\r\n,error,reference\r\n,out of memory,897\r\n\r\n";
         assert!(parse(body.as_bytes()).unwrap_err().to_string().contains("out of memory"));
+        // As the server writes it after a table: without an empty line at its end.
+        let error =
+            "#datatype,string,string\r\n#group,true,true\r\n#default,,\r\n,error,reference\r\n,boom,\r\n";
+        let body = format!("{HEAD},,0,1970-01-01T00:00:00Z,1,f,m,A\r\n\r\n{error}");
+        assert!(parse(body.as_bytes()).unwrap_err().to_string().contains("boom"));
         let body = "#datatype,string,string\r\n,error,reference\r\n\r\n";
         assert!(parse(body.as_bytes()).is_err());
     }

@@ -1,10 +1,10 @@
 //! A series as a stream of rows: a bounded page per query, tables per field merged into frames.
 //!
-//! A page is a span of time with a limit of points per field. The first one is small and open-ended; how many
-//! points and bytes it brought says how much time the next one should span, so that the server never reads
-//! far more than it sends.
+//! Both ends are looked up first. A page is a span of time with a limit of points per field. The first one is small; how many
+//! points and bytes it brought says how much time the next one should span, so that the server never reads far more than it
+//! sends: it reads all of the span, whatever the limit.
 
-use super::client::Client;
+use super::client::{Client, PAGE_BYTES_MAX};
 use super::types::or_empty;
 use super::{flux, reply};
 use crate::error::{Error, Kind, Result};
@@ -13,13 +13,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Rows of the first page.
-const PAGE_ROWS_FIRST: usize = 1_024;
+pub(super) const PAGE_ROWS_FIRST: usize = 1_024;
 /// Rows of any page.
-const PAGE_ROWS_MAX: usize = 65_536;
+pub(super) const PAGE_ROWS_MAX: usize = 65_536;
 /// Rows of a page at least, however wide they are.
 const PAGE_ROWS_MIN: usize = 16;
 /// The bytes of CSV that a page should have.
 const PAGE_BYTES: usize = 8 << 20;
+/// Nanoseconds that the first page spans, an hour.
+pub(super) const PAGE_SPAN_FIRST: i64 = 3_600_000_000_000;
+/// A page spans so many times what the one before did, at most.
+const GROW_FACTOR: i64 = 8;
+/// A page whose reply is too long is asked for again, so many times shorter.
+pub(super) const SHRINK_FACTOR: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Scan {
@@ -34,8 +40,8 @@ pub(super) struct Scan {
     next: i64,
     end: i64,
     page_rows: usize,
-    /// The span of the next page in nanoseconds; `None`: up to the end.
-    window: Option<i64>,
+    /// The span of the next page in nanoseconds.
+    window: i64,
     rows: u64,
     done: bool,
 }
@@ -63,22 +69,10 @@ impl Scan {
             next: range.start,
             end: range.end,
             page_rows: PAGE_ROWS_FIRST,
-            window: None,
+            window: PAGE_SPAN_FIRST,
             rows: 0,
             done: range.start >= range.end || fields.is_some_and(<[String]>::is_empty),
         }
-    }
-
-    /// The fields of this series that hold texts in a range: no number equals a text, and none differs from it either.
-    fn find_texts(&self, range: TimeRange) -> Result<BTreeSet<String>> {
-        let source = format!("{}{}", flux::source(&self.bucket, range), self.filters);
-        let query = format!(
-            "{source}{} |> first() |> yield(name: \"texts\")\n{source}{} |> first() |> yield(name: \"empty\")",
-            flux::TEXT,
-            flux::EMPTY_TEXT
-        );
-        let tables = reply::parse(&or_empty(self.client.query(&query, &self.budget))?)?;
-        Ok(tables.into_iter().filter(reply::Table::is_text).filter_map(|t| t.field).collect())
     }
 
     /// The tables of this very series, and the bytes of the reply. Of a field that holds texts there may be two.
@@ -89,7 +83,7 @@ impl Scan {
         texts: &BTreeSet<String>,
     ) -> Result<(Vec<reply::Table>, usize)> {
         let source = format!("{}{}", flux::source(&self.bucket, range), self.filters);
-        let limit = format!(" |> limit(n: {rows}) |> drop(columns: [\"_start\", \"_stop\"])");
+        let limit = format!(" |> limit(n: {rows}){}", flux::BARE);
         let query = if texts.is_empty() {
             format!("{source}{limit}")
         } else {
@@ -105,7 +99,7 @@ impl Scan {
                 flux::EMPTY_TEXT
             )
         };
-        let body = or_empty(self.client.query(&query, &self.budget))?;
+        let body = or_empty(self.client.query_up_to(&query, PAGE_BYTES_MAX, &self.budget))?;
         self.budget.count(|c| c.reply(body.len()));
         // Series with more tags than these come along: InfluxDB has no filter for "no other tag".
         let mut tables: Vec<_> = reply::parse(&body)?.into_iter().filter(|t| t.tags == self.tags).collect();
@@ -115,17 +109,35 @@ impl Scan {
         Ok((tables, body.len()))
     }
 
+    /// Asks, before the first page, where rows are; false: nowhere.
+    fn begin(&mut self) -> Result<bool> {
+        let range = TimeRange { start: self.next, end: self.end };
+        let Some(found) = look(&self.client, &self.bucket, &self.filters, &self.tags, range, &self.budget)?
+        else {
+            return Ok(false);
+        };
+        (self.next, self.end) = (found.first, found.last.saturating_add(1));
+        self.texts = Some(found.texts);
+        Ok(true)
+    }
+
     /// The next page; `None` when there is none, an empty frame when it had no rows.
     fn page(&mut self) -> Result<Option<Frame>> {
         self.budget.check()?;
-        let (start, rows) = (self.next, self.page_rows);
-        let stop = self.window.map_or(self.end, |w| start.saturating_add(w).min(self.end));
-        let mut texts = match self.texts.take() {
-            Some(texts) => texts,
-            None => self.find_texts(TimeRange { start, end: self.end })?,
-        };
+        if self.texts.is_none() && !self.begin()? {
+            return Ok(None);
+        }
+        let (start, mut rows) = (self.next, self.page_rows);
+        let stop = start.saturating_add(self.window).min(self.end);
+        let mut texts = self.texts.take().unwrap_or_default();
         let (tables, bytes) = loop {
-            let (tables, bytes) = self.ask(TimeRange { start, end: stop }, rows, &texts)?;
+            let (tables, bytes) = match self.ask(TimeRange { start, end: stop }, rows, &texts) {
+                Err(e) if e.kind() == Kind::Limit && rows > PAGE_ROWS_MIN => {
+                    rows = (rows / SHRINK_FACTOR).max(PAGE_ROWS_MIN);
+                    continue;
+                }
+                said => said?,
+            };
             let known = texts.len();
             texts.extend(tables.iter().filter(|t| t.is_text()).filter_map(|t| t.field.clone()));
             // A text that came to be meanwhile was read without care: again.
@@ -147,17 +159,9 @@ impl Scan {
         let frame = merge(&tables, last)?;
         self.next = last.saturating_add(1);
         self.done = self.next >= self.end;
-        let covered = match (self.window, frame.times.first()) {
-            (_, None) => None,
-            (Some(_), _) => Some(last - start),
-            (None, Some(first)) => frame.times.last().map(|last| last.saturating_sub(*first)),
-        };
         let per_row = bytes / frame.len().max(1) + 1;
         self.page_rows = (PAGE_BYTES / per_row).clamp(PAGE_ROWS_MIN, PAGE_ROWS_MAX);
-        self.window = covered.map(|ns| {
-            let ns = i128::from(ns.max(1)) * self.page_rows as i128 / frame.len() as i128;
-            i64::try_from(ns).unwrap_or(i64::MAX).max(1)
-        });
+        self.window = pace(self.window, last.saturating_sub(start), frame.len(), self.page_rows);
         Ok(Some(frame))
     }
 }
@@ -190,6 +194,49 @@ impl Iterator for Scan {
         }
         None
     }
+}
+
+/// Where the rows of a series are in a range, and which of its fields hold texts, by the first value of each.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub first: i64,
+    pub last: i64,
+    pub texts: BTreeSet<String>,
+}
+
+/// Looks at both ends of a range, which costs the server nothing; `None`: the series has no rows there.
+pub(super) fn look(
+    client: &Client,
+    bucket: &str,
+    filters: &str,
+    tags: &[(String, String)],
+    range: TimeRange,
+    budget: &Budget,
+) -> Result<Option<Look>> {
+    let source = format!("{}{filters}", flux::source(bucket, range));
+    let end = |name: &str| format!("{source} |> {name}(){} |> yield(name: \"{name}\")\n", flux::BARE);
+    let body = or_empty(client.query(&(end("first") + &end("last")), budget))?;
+    budget.count(|c| c.reply(body.len()));
+    let mut tables = reply::parse(&body)?;
+    // Also those of series with more tags, which come along with the pages.
+    let texts = tables.iter().filter(|t| t.is_text()).filter_map(|t| t.field.clone()).collect();
+    tables.retain(|t| t.tags == tags);
+    let times = || tables.iter().flat_map(|t| t.times.iter().copied());
+    if times().any(|t| !range.contains(t)) {
+        return Err(reply::out_of_range());
+    }
+    let Some((first, last)) = times().min().zip(times().max()) else { return Ok(None) };
+    Ok(Some(Look { first, last, texts }))
+}
+
+/// The span of the page after one over `covered` nanoseconds that had so many of the rows that it could have had.
+pub(super) fn pace(window: i64, covered: i64, rows: usize, wanted: usize) -> i64 {
+    let most = window.saturating_mul(GROW_FACTOR);
+    if rows == 0 {
+        return most;
+    }
+    let span = i128::from(covered.max(1)) * wanted as i128 / rows as i128;
+    i64::try_from(span).unwrap_or(i64::MAX).clamp(1, most)
 }
 
 /// Tables of single fields as rows, up to and with the time `last`.
@@ -246,7 +293,7 @@ pub(super) fn push(values: &mut Values, value: Option<Value>) {
         (Values::Float(v), Some(Value::Float(x))) => v.push(x),
         (Values::Float(v), _) => v.push(0.0),
         (Values::Integer(v), Some(Value::Integer(x))) => v.push(x),
-        (Values::Integer(v), _) => v.push(0),
+        (Values::Integer(v) | Values::Decimal(v, _), _) => v.push(0),
         (Values::Unsigned(v), Some(Value::Unsigned(x))) => v.push(x),
         (Values::Unsigned(v), _) => v.push(0),
         (Values::Boolean(v), Some(Value::Boolean(x))) => v.push(x),

@@ -1,5 +1,6 @@
 //! The engine against servers that answer badly, late or not at all.
 
+use super::InfluxEngine;
 use super::fake_server::{FakeServer, Reply, engine};
 use super::lines::{REQUEST_BYTES_MAX, REQUEST_LINES_MAX};
 use crate::error::Kind;
@@ -9,6 +10,9 @@ use crate::series::{
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+mod texts;
+mod whole;
 
 /// Longer than any single request of these tests may take.
 const PATIENT_MS: u64 = 20_000;
@@ -48,24 +52,25 @@ fn a_malformed_reply_is_an_error_and_never_a_panic() {
     ];
     for reply in replies {
         let shown = String::from_utf8_lossy(&reply).chars().take(80).collect::<String>();
-        let empty = reply.starts_with(b"HTTP/1.1 204");
-        let server = FakeServer::start(move |_, _| Reply::Raw(reply.clone()));
+        let told = reply.clone();
+        let server = FakeServer::start(move |_, _| Reply::Raw(told.clone()));
         let engine = server.engine(PATIENT_MS);
         let said = scan(&engine, &Budget::default());
-        if empty {
-            assert_eq!(said.unwrap(), []);
-        } else {
-            assert_eq!(said.unwrap_err().kind(), Kind::Unavailable, "{shown}");
-            for error in [
-                engine.list(&Selector::default()).unwrap_err(),
-                engine.latest(&Selector::of(&key())).unwrap_err(),
-                engine.write(batch(1)).unwrap_err(),
-                engine.verify(&Budget::default()).unwrap_err(),
-                engine.delete(&Selector::of(&key()), TimeRange::ALL).unwrap_err(),
-                engine.stats().unwrap_err(),
-            ] {
-                assert_eq!(error.kind(), Kind::Unavailable, "{shown}: {error:?}");
-            }
+        assert_eq!(said.unwrap_err().kind(), Kind::Unavailable, "{shown}");
+        if reply.starts_with(b"HTTP/1.1 204") {
+            // To others than queries it says that all is well.
+            continue;
+        }
+        for error in [
+            engine.list(&Selector::default()).unwrap_err(),
+            engine.latest(&Selector::of(&key())).unwrap_err(),
+            engine.write(batch(1)).unwrap_err(),
+            engine.verify(&Budget::default()).unwrap_err(),
+            engine.delete(&Selector::of(&key()), TimeRange::ALL).unwrap_err(),
+            engine.stats().unwrap_err(),
+            engine.retentions().unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), Kind::Unavailable, "{shown}: {error:?}");
         }
     }
 }
@@ -80,6 +85,18 @@ fn a_row_that_was_not_asked_for_is_refused() {
         engine.scan(&key(), range, None, &Budget::default()).unwrap().collect();
     assert!(said.unwrap_err().to_string().contains("not asked for"));
 }
+
+type Question = (&'static str, fn(&InfluxEngine) -> crate::Result<()>);
+
+/// Everything that is asked of a server and changes nothing when it is asked twice, each in one request.
+const QUESTIONS: [Question; 5] = [
+    ("scan", |e| scan(e, &Budget::default()).map(drop)),
+    ("list", |e| e.list(&Selector::of(&key())).map(drop)),
+    ("latest", |e| e.latest(&Selector::of(&key())).map(drop)),
+    // It asks first which series there are.
+    ("delete", |e| e.delete(&Selector::of(&key()), TimeRange::ALL).map(drop)),
+    ("buckets", |e| e.retentions().map(drop)),
+];
 
 #[test]
 fn a_status_becomes_a_kind_with_a_hint() {
@@ -97,12 +114,14 @@ fn a_status_becomes_a_kind_with_a_hint() {
             Reply::http(status, "Location: http://127.0.0.1:1/\r\n", r#"{"code":"x","message":"because"}"#)
         });
         let engine = server.engine(PATIENT_MS);
-        let error = scan(&engine, &Budget::default()).unwrap_err();
-        assert_eq!(error.kind(), want, "{status}: {error:?}");
-        if status == 401 {
-            assert!(error.hint_text().unwrap().contains("`influx`"), "{error:?}");
+        for (n, (what, ask)) in QUESTIONS.iter().enumerate() {
+            let error = ask(&engine).unwrap_err();
+            assert_eq!(error.kind(), want, "{what}, {status}: {error:?}");
+            if status == 401 {
+                assert!(error.hint_text().unwrap().contains("`influx`"), "{what}: {error:?}");
+            }
+            assert_eq!(server.asked.lock().unwrap().len(), n + 1, "{what}, {status}: it is not tried again");
         }
-        assert_eq!(server.asked.lock().unwrap().len(), 1, "{status} is not tried again");
     }
 }
 
@@ -124,12 +143,89 @@ fn a_busy_server_is_tried_again_a_bounded_number_of_times() {
         assert_eq!(server.engine(PATIENT_MS).write(batch(1)).unwrap_err().kind(), Kind::Unavailable);
         assert_eq!(server.asked.lock().unwrap().len() as u32, super::client::TRIES_MAX);
 
-        let server = FakeServer::start(move |_, _| Reply::http(status, "Retry-After: 3600\r\n", "{}"));
-        assert_eq!(
-            scan(&server.engine(PATIENT_MS), &Budget::default()).unwrap_err().kind(),
-            Kind::Unavailable
-        );
-        assert_eq!(server.asked.lock().unwrap().len(), 1, "an hour is not waited for");
+        for (what, ask) in QUESTIONS {
+            let server = FakeServer::start(move |_, _| Reply::http(status, "Retry-After: 3600\r\n", "{}"));
+            assert_eq!(ask(&server.engine(PATIENT_MS)).unwrap_err().kind(), Kind::Unavailable, "{what}");
+            assert_eq!(server.asked.lock().unwrap().len(), 1, "{what}: an hour is not waited for");
+
+            let server = FakeServer::start(move |_, _| Reply::http(status, "Retry-After: 0\r\n", "{}"));
+            assert_eq!(ask(&server.engine(PATIENT_MS)).unwrap_err().kind(), Kind::Unavailable, "{what}");
+            assert_eq!(server.asked.lock().unwrap().len() as u32, super::client::TRIES_MAX, "{what}");
+
+            let server = FakeServer::start(move |n, asked| match n {
+                0 | 1 => Reply::http(status, "", "{}"),
+                _ if asked.line.contains("/buckets") => Reply::http(200, "", r#"{"buckets":[]}"#),
+                _ => Reply::http(200, "", "\r\n"),
+            });
+            ask(&server.engine(PATIENT_MS)).unwrap_or_else(|e| panic!("{what}: {e:?}"));
+        }
+    }
+}
+
+/// What comes after the question which series there are: it is told, and may be asked again.
+#[test]
+fn a_delete_that_the_server_does_not_take_is_told() {
+    let one = format!("{HEAD},,0,1970-01-01T00:00:00Z,1,v,m,A\r\n\r\n");
+    let replies: [(Kind, fn() -> Reply); 7] = [
+        (Kind::Unavailable, || Reply::http(500, "", "{}")),
+        (Kind::Unavailable, || Reply::http(429, "Retry-After: 3600\r\n", "{}")),
+        (Kind::Unavailable, || Reply::Raw(b"garbage\r\n\r\n".to_vec())),
+        (Kind::Unavailable, || Reply::Raw(b"HTTP/1.1 204 No".to_vec())),
+        (Kind::Unavailable, || Reply::Raw(Vec::new())),
+        (Kind::Unavailable, || Reply::Hang),
+        (Kind::Denied, || Reply::http(403, "", "{}")),
+    ];
+    for (want, reply) in replies {
+        let rows = one.clone();
+        let server = FakeServer::start(move |_, asked| match asked.line.contains("/delete") {
+            true => reply(),
+            false => Reply::http(200, "", &rows),
+        });
+        let error = server.engine(300).delete(&Selector::of(&key()), TimeRange::ALL).unwrap_err();
+        assert_eq!(error.kind(), want, "{error:?}");
+        let asked = server.asked.lock().unwrap();
+        assert_eq!(asked.iter().filter(|a| a.line.contains("/delete")).count(), 1);
+    }
+}
+
+#[test]
+fn a_list_of_buckets_is_read_page_by_page_and_never_believed() {
+    let page = |from: usize, count: usize| {
+        let one = |i: usize| {
+            let keep = [0_u64, 86_400, 3_153_600_000][i % 3];
+            format!(
+                r#"{{"id":"{i:016x}","name":"b{i:03}","retentionRules":[{{"type":"expire","everySeconds":{keep}}}]}}"#
+            )
+        };
+        let all: Vec<String> = (from..from + count).map(one).collect();
+        format!(r#"{{"buckets":[{{"id":"0f","name":"_monitoring"}},{}]}}"#, all.join(","))
+    };
+    let server = FakeServer::start(move |n, _| match n {
+        0 => Reply::http(200, "", &page(0, 99)),
+        1 => Reply::http(200, "", &page(99, 99)),
+        _ => Reply::http(200, "", &page(198, 3)),
+    });
+    let found = server.engine(PATIENT_MS).retentions().unwrap();
+    assert_eq!(found.len(), 201);
+    assert_eq!(found["b000"], None);
+    assert_eq!(found["b001"], Some(crate::units::Span::from_secs(86_400)));
+    assert_eq!(found["b002"], Some(crate::units::Span::from_secs(3_153_600_000)), "a hundred years");
+    let asked = server.asked.lock().unwrap();
+    assert!(asked[1].line.contains(&format!("after={:016x}", 98)), "{:?}", asked[1]);
+    drop(asked);
+    for bad in [
+        "",
+        "null",
+        "[]",
+        r#"{"buckets":{}}"#,
+        r#"{"buckets":[{"name":"b"}]}"#,
+        r#"{"buckets":[{"id":"../x","name":"b"}]}"#,
+        r#"{"buckets":[{"id":"0f","name":"b","retentionRules":[{"everySeconds":-1}]}]}"#,
+        r#"{"buckets":[{"id":"0f","name":"b""#,
+    ] {
+        let server = FakeServer::start(move |_, _| Reply::http(200, "", bad));
+        let error = server.engine(PATIENT_MS).retentions().unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "{bad}: {error:?}");
     }
 }
 
@@ -142,6 +238,10 @@ fn a_hanging_server_costs_the_timeout_and_no_more() {
     assert!(error.to_string().contains("200 ms"), "{error:?}");
     assert_eq!(engine.write(batch(1)).unwrap_err().kind(), Kind::Unavailable);
     assert_eq!(engine.verify(&Budget::default()).unwrap_err().kind(), Kind::Unavailable);
+    for (what, ask) in QUESTIONS {
+        assert_eq!(ask(&engine).unwrap_err().kind(), Kind::Unavailable, "{what}");
+    }
+    let before = server.asked.lock().unwrap().len();
 
     // A nearer deadline and a cancel end the wait at once, while the request still hangs.
     let engine = server.engine(3_600_000);
@@ -151,7 +251,7 @@ fn a_hanging_server_costs_the_timeout_and_no_more() {
     let budget = Budget { cancel: Some(cancel.clone()), ..Budget::default() };
     std::thread::scope(|s| {
         s.spawn(|| {
-            while server.asked.lock().unwrap().len() < 5 {
+            while server.asked.lock().unwrap().len() < before + 2 {
                 std::thread::sleep(Duration::from_millis(1));
             }
             cancel.store(true, Ordering::Relaxed);

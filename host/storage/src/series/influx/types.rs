@@ -72,6 +72,7 @@ pub(super) fn in_bucket(bucket: &str, c: Conflict) -> TypeConflict {
         field: c.field,
         have: c.have,
         got: c.got,
+        value: None,
     }
 }
 
@@ -167,7 +168,10 @@ impl Types {
             admitted.checked &= have.asked;
             let refused = refuse(frame, &mut have.fields, |field, have, got| {
                 let (bucket, measurement) = (key.bucket.clone(), key.measurement.clone());
-                note(&mut admitted.conflicts, TypeConflict { bucket, measurement, field, have, got });
+                note(
+                    &mut admitted.conflicts,
+                    TypeConflict { bucket, measurement, field, have, got, value: None },
+                );
             });
             admitted.dropped += refused.iter().flatten().filter(|r| **r).count() as u64;
             admitted.refused.push(refused);

@@ -105,10 +105,10 @@ pub fn check_levels(measurement: &str, frame: &Frame) -> Result<()> {
     Ok(())
 }
 
-/// Turns whole numbers in fields that are floats by definition into floats.
-pub fn fit(measurement: &str, frame: &mut Frame) {
+/// Turns whole numbers in fields that are floats by definition, and that `takes` does not leave out, into floats.
+pub fn fit(measurement: &str, frame: &mut Frame, takes: impl Fn(&str) -> bool) {
     let kind = Kind::of(measurement);
-    for column in &mut frame.columns {
+    for column in frame.columns.iter_mut().filter(|c| takes(&c.name)) {
         let floats = match &column.values {
             Values::Integer(v) if kind.is_float_field(&column.name) => v.iter().map(|x| *x as f64).collect(),
             Values::Unsigned(v) if kind.is_float_field(&column.name) => v.iter().map(|x| *x as f64).collect(),
@@ -160,14 +160,7 @@ pub fn rollup_measurement(source_measurement: &str, timeframe: &str) -> Option<S
 /// missing, an unknown timeframe) is given back unchanged: it is the free measurement that it names.
 #[must_use]
 pub fn typed_key(mut key: SeriesKey) -> SeriesKey {
-    let (kind, tags): (&str, &[&str]) = match key.measurement.as_str() {
-        "bar" => ("bar", &["timeframe", "symbol"]),
-        "tick" => ("tick", &["symbol"]),
-        "book" => ("book", &["symbol"]),
-        "signal" => ("signal", &["strategy"]),
-        "metric" | "metrics" => ("metric", &["component"]),
-        _ => return key,
-    };
+    let Some((kind, tags)) = tags_of_kind(&key.measurement) else { return key };
     let mut name = String::from(kind);
     for tag in tags {
         let Some(value) = key.tag(tag) else { return key };
@@ -180,4 +173,16 @@ pub fn typed_key(mut key: SeriesKey) -> SeriesKey {
     key.measurement = name;
     key.tags.retain(|(k, _)| !tags.contains(&k.as_str()));
     key
+}
+
+/// The kind that a line's measurement names, and the tags that go into the name of the typed one. `None`: the name stays as it is.
+pub fn tags_of_kind(measurement: &str) -> Option<(&'static str, &'static [&'static str])> {
+    Some(match measurement {
+        "bar" => ("bar", &["timeframe", "symbol"]),
+        "tick" => ("tick", &["symbol"]),
+        "book" => ("book", &["symbol"]),
+        "signal" => ("signal", &["strategy"]),
+        "metric" | "metrics" => ("metric", &["component"]),
+        _ => return None,
+    })
 }

@@ -3,6 +3,7 @@
 use super::zone::instant_of_local;
 use crate::error::{Error, Result};
 use crate::series::model::TIME_MIN_NS;
+use crate::series::pieces::Even;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
@@ -95,23 +96,31 @@ impl Timeframe {
         self.bar_at(time, zone).end
     }
 
+    /// Its bars, where they are all of one length: in UTC all but months.
+    pub(crate) fn even(&self, zone: Tz) -> Option<Even> {
+        if zone != Tz::UTC {
+            return None;
+        }
+        let count = i64::from(self.count);
+        match (self.unit, self.part_of_day_s()) {
+            // Parts of a day divide it, and days divide the time since the epoch.
+            (_, Some(length_s)) => Some(Even { length: length_s.saturating_mul(NS_PER_S), first: 0 }),
+            (Unit::Day, None) => Some(Even { length: DAY_NS.saturating_mul(count), first: 0 }),
+            (Unit::Week, None) => {
+                Some(Even { length: (7 * DAY_NS).saturating_mul(count), first: -MONDAY_SHIFT_DAYS * DAY_NS })
+            }
+            (Unit::Second | Unit::Minute | Unit::Hour | Unit::Month, None) => None,
+        }
+    }
+
     /// The bar that holds `time`. A start before the least storable time is that time.
     pub fn bar_at(&self, time: i64, zone: Tz) -> Bar {
-        let bar = match self.part_of_day_s() {
-            // Parts of a day divide it, and days divide the time since the epoch.
-            Some(length_s) if zone == Tz::UTC => fixed(time, length_s.saturating_mul(NS_PER_S), 0),
-            Some(length_s) => {
+        let bar = match (self.even(zone), self.part_of_day_s()) {
+            (Some(even), _) => Bar { start: even.start_of(time), end: even.end_of(time) },
+            (None, Some(length_s)) => {
                 within(Self { count: 1, unit: Unit::Day }.calendar_bar(time, zone), time, length_s)
             }
-            None => match (self.unit, zone) {
-                (Unit::Day, Tz::UTC) => fixed(time, DAY_NS.saturating_mul(i64::from(self.count)), 0),
-                (Unit::Week, Tz::UTC) => fixed(
-                    time,
-                    (7 * DAY_NS).saturating_mul(i64::from(self.count)),
-                    MONDAY_SHIFT_DAYS * DAY_NS,
-                ),
-                _ => self.calendar_bar(time, zone),
-            },
+            (None, None) => self.calendar_bar(time, zone),
         };
         Bar { start: bar.start.max(TIME_MIN_NS), end: bar.end }
     }
@@ -176,19 +185,8 @@ fn day(since_epoch: i64) -> Option<NaiveDate> {
 
 /// The part of `whole` that holds `time`, in parts of so many seconds counted from its start; the last ends with it.
 pub(super) fn within(whole: Bar, time: i64, length_s: i64) -> Bar {
-    let part = fixed(time.saturating_sub(whole.start), length_s.saturating_mul(NS_PER_S), 0);
-    Bar {
-        start: whole.start.saturating_add(part.start),
-        end: whole.start.saturating_add(part.end).min(whole.end),
-    }
-}
-
-/// The bar of a fixed length (more than 0) that holds `time`, where one bar begins `shift` before 0.
-fn fixed(time: i64, length: i64, shift: i64) -> Bar {
-    let length = i128::from(length.max(1));
-    let start = (i128::from(time) + i128::from(shift)).div_euclid(length) * length - i128::from(shift);
-    let clamp = |v: i128| i64::try_from(v).unwrap_or(if v < 0 { i64::MIN } else { i64::MAX });
-    Bar { start: clamp(start), end: clamp(start + length) }
+    let parts = Even { length: length_s.saturating_mul(NS_PER_S), first: whole.start };
+    Bar { start: parts.start_of(time), end: parts.end_of(time).min(whole.end) }
 }
 
 impl FromStr for Timeframe {

@@ -39,7 +39,10 @@ pub(super) fn line<'a>(body: &'a [u8], at: usize, batch: &mut Batch<'a>, clock: 
                 number
             }
         };
-        let (cell, end) = value(body, i)?;
+        let (cell, end) = match series.scale(number) {
+            None => value(body, i)?,
+            Some(scale) => decimal(body, i, scale)?,
+        };
         row.push((number, cell));
         i = end;
         match body.get(i) {
@@ -88,8 +91,7 @@ fn value(body: &[u8], at: usize) -> Option<(Cell<'_>, usize)> {
         b'0'..=b'9' | b'-' | b'.' => match number::short(body, at) {
             Some((cell, end)) if ends_value(body, end) => Some((cell, end)),
             _ => {
-                let length =
-                    rest.iter().position(|b| matches!(b, b',' | b' ' | b'\n' | b'\r')).unwrap_or(rest.len());
+                let length = length_of(rest);
                 Some((number::token(rest.get(..length)?).ok()?, at + length))
             }
         },
@@ -104,12 +106,31 @@ fn value(body: &[u8], at: usize) -> Option<(Cell<'_>, usize)> {
             ends_value(body, end).then_some((Cell::Text(Cow::Borrowed(text)), end))
         }
         b't' | b'T' | b'f' | b'F' => {
-            let length =
-                rest.iter().position(|b| matches!(b, b',' | b' ' | b'\n' | b'\r')).unwrap_or(rest.len());
+            let length = length_of(rest);
             Some((number::boolean(rest.get(..length)?).ok()?, at + length))
         }
         _ => None,
     }
+}
+
+/// The value of a field that is a decimal.
+fn decimal(body: &[u8], at: usize, scale: u8) -> Option<(Cell<'_>, usize)> {
+    let rest = body.get(at..)?;
+    if !matches!(rest.first()?, b'0'..=b'9' | b'-' | b'.') {
+        return value(body, at);
+    }
+    match number::units(body, at, scale) {
+        Some((units, end)) if ends_value(body, end) => Some((Cell::Decimal(units, scale), end)),
+        _ => {
+            let length = length_of(rest);
+            Some((number::decimal(rest.get(..length)?, scale).ok()?, at + length))
+        }
+    }
+}
+
+/// Bytes of a value without quotes.
+fn length_of(rest: &[u8]) -> usize {
+    rest.iter().position(|b| matches!(b, b',' | b' ' | b'\n' | b'\r')).unwrap_or(rest.len())
 }
 
 fn ends_value(body: &[u8], at: usize) -> bool {

@@ -77,8 +77,9 @@ fn point<'a>(text: &'a [u8], batch: &mut Batch<'a>, clock: Clock) -> Result<(), 
         if size > KEY_BYTES_MAX {
             return Err(format!("max key length exceeded: {size} > {KEY_BYTES_MAX}").into());
         }
-        let (cell, end) = value(text, value_at)?;
-        row.push((series.field(&name), cell));
+        let number = series.field(&name);
+        let (cell, end) = value(text, value_at, series.scale(number))?;
+        row.push((number, cell));
         at = end;
         match text.get(at) {
             Some(b',') => at += 1,
@@ -178,8 +179,8 @@ fn field_name(text: &[u8], at: usize) -> Result<(String, usize), Reason> {
     Ok((unescape(name, b",\" =")?, i + 1))
 }
 
-/// The value at `at`, and where it ends.
-fn value(text: &[u8], at: usize) -> Result<(Cell<'_>, usize), Reason> {
+/// The value at `at`, and where it ends. `scale`: the field is a decimal.
+fn value(text: &[u8], at: usize, scale: Option<u8>) -> Result<(Cell<'_>, usize), Reason> {
     let rest = text.get(at..).unwrap_or_default();
     match rest.first() {
         None | Some(b',' | b' ') => Err("missing field value".into()),
@@ -188,7 +189,10 @@ fn value(text: &[u8], at: usize) -> Result<(Cell<'_>, usize), Reason> {
             let length = rest.iter().position(|b| matches!(b, b',' | b' ')).unwrap_or(rest.len());
             let token = rest.get(..length).unwrap_or_default();
             let cell = match first {
-                b'0'..=b'9' | b'.' | b'-' | b'N' | b'n' => number::token(token)?,
+                b'0'..=b'9' | b'.' | b'-' | b'N' | b'n' => match scale {
+                    None => number::token(token)?,
+                    Some(scale) => number::decimal(token, scale)?,
+                },
                 _ => number::boolean(token)?,
             };
             Ok((cell, at + length))
@@ -196,23 +200,34 @@ fn value(text: &[u8], at: usize) -> Result<(Cell<'_>, usize), Reason> {
     }
 }
 
-/// A quoted string and its length with the quotes.
+/// A quoted string and its length with the quotes. As to the real server, quotes that are not escaped may close and open again
+/// within it: the text is what stands between the first and the last. That one drops a last byte that is no quote; here it is
+/// refused.
 fn string(rest: &[u8]) -> Result<(Cell<'_>, usize), Reason> {
-    let mut i = 1;
+    let (mut i, mut quoted) = (1, true);
     loop {
         match rest.get(i) {
-            None => return Err("unbalanced quotes".into()),
-            Some(b'"') => break,
-            Some(b'\\') => i += 2,
-            Some(_) => i += 1,
+            None if quoted => return Err("unbalanced quotes".into()),
+            None => break,
+            Some(b',' | b' ') if !quoted => break,
+            Some(b'=') if !quoted => return Err("invalid field format".into()),
+            Some(b'\\') if !quoted && rest.get(i + 1) == Some(&b',') => {
+                return Err("invalid field format".into());
+            }
+            Some(b'\\') => i += 1,
+            Some(b'"') => quoted = !quoted,
+            Some(_) => {}
         }
+        i += 1;
     }
-    let inside = rest.get(1..i).unwrap_or_default();
+    let i = i.min(rest.len());
+    let inside = rest.get(..i).and_then(|token| token.strip_suffix(b"\""));
+    let inside = inside.and_then(|token| token.get(1..)).ok_or("invalid field format")?;
     let text = unescape(inside, b"\"\\")?;
     if text.len() > STRING_BYTES_MAX {
         return Err(format!("max string length exceeded: {} > {STRING_BYTES_MAX}", text.len()).into());
     }
-    Ok((Cell::Text(text.into()), i + 1))
+    Ok((Cell::Text(text.into()), i))
 }
 
 fn timestamp(text: &[u8], at: usize, clock: Clock) -> Result<i64, Reason> {

@@ -11,9 +11,12 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use super::decimals::Scales;
 use super::{SeriesKey, WriteBatch};
 use crate::error::{Error, Kind, Result};
+pub(super) use number::POWERS;
 use rows::Batch;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::str::FromStr;
 
@@ -31,7 +34,8 @@ pub const FAILED_LINES_MAX: usize = 50;
 pub const SHOWN_BYTES_MAX: usize = 512;
 
 /// The unit of a line's timestamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     #[default]
     Ns,
@@ -77,18 +81,27 @@ struct Clock {
 
 /// How keys become series, and what a batch may hold.
 #[derive(Debug, Clone, Copy)]
-pub struct Mapping {
+pub struct Mapping<'a> {
     /// What the key of a line becomes.
     pub place: fn(SeriesKey) -> SeriesKey,
     /// Whole numbers become floats in the fields that are floats by definition of a typed measurement.
     pub typed: bool,
     /// Lines with data; one more is [`Kind::Limit`].
     pub rows_max: u64,
+    /// Which fields are decimals: their numbers are read from their digits.
+    pub scales: Option<&'a Scales>,
 }
 
-impl Default for Mapping {
+impl Default for Mapping<'_> {
     fn default() -> Self {
-        Self { place: |key| key, typed: false, rows_max: u64::MAX }
+        Self { place: |key| key, typed: false, rows_max: u64::MAX, scales: None }
+    }
+}
+
+impl Mapping<'_> {
+    /// The typed mapping of `docs/line-protocol.md`: `bar,symbol=A,timeframe=1m` becomes `bar.1m.A`.
+    pub fn typed(rows_max: u64) -> Self {
+        Self { place: super::kinds::typed_key, typed: true, rows_max, scales: None }
     }
 }
 
@@ -100,7 +113,7 @@ pub fn parse(bucket: &str, body: &[u8], precision: Precision, now_ns: i64) -> Re
     parse_mapped(bucket, body, precision, now_ns, &Mapping::default())
 }
 
-/// [`parse`] with the typed mapping of `docs/line-protocol.md`: `bar,symbol=A,timeframe=1m` becomes `bar.1m.A`.
+/// [`parse`] with [`Mapping::typed`].
 pub fn parse_typed(
     bucket: &str,
     body: &[u8],
@@ -108,8 +121,7 @@ pub fn parse_typed(
     now_ns: i64,
     rows_max: u64,
 ) -> Result<WriteBatch> {
-    let mapping = Mapping { place: super::kinds::typed_key, typed: true, rows_max };
-    parse_mapped(bucket, body, precision, now_ns, &mapping)
+    parse_mapped(bucket, body, precision, now_ns, &Mapping::typed(rows_max))
 }
 
 /// [`parse`] with a mapping of keys and a bound on rows.
@@ -118,7 +130,7 @@ pub fn parse_mapped(
     body: &[u8],
     precision: Precision,
     now_ns: i64,
-    mapping: &Mapping,
+    mapping: &Mapping<'_>,
 ) -> Result<WriteBatch> {
     read_body(bucket, body, precision, now_ns, mapping, true)
 }
@@ -129,7 +141,7 @@ fn read_body(
     body: &[u8],
     precision: Precision,
     now_ns: i64,
-    mapping: &Mapping,
+    mapping: &Mapping<'_>,
     quick: bool,
 ) -> Result<WriteBatch> {
     let unit_ns = precision.ns();

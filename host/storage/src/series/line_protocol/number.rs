@@ -1,6 +1,7 @@
 //! Numbers of line protocol: exact, and quick for the short decimals of prices.
 
 use super::rows::Cell;
+use crate::series::{Decimal, SCALE_MAX};
 use std::borrow::Cow;
 
 pub(super) const INVALID_NUMBER: &str = "invalid number";
@@ -15,7 +16,7 @@ const I64_DIGITS: usize = 18;
 const EXACT_MAX: u64 = 1 << 53;
 
 /// Powers of ten that are floats without rounding.
-const POWERS: [f64; 23] = [
+pub(in crate::series) const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
     1e19, 1e20, 1e21, 1e22,
 ];
@@ -106,6 +107,46 @@ pub(super) fn token<'a>(token: &[u8]) -> Result<Cell<'a>, Cow<'static, str>> {
     }
 }
 
+/// Reads the number that begins at `at` as units of a scale and says where it ends, if it is a short one that fits.
+pub(super) fn units(bytes: &[u8], at: usize, scale: u8) -> Option<(i64, usize)> {
+    let mut i = at;
+    let negative = bytes.get(i) == Some(&b'-');
+    i += usize::from(negative);
+    let (first, mut units, mut point) = (i, 0_i64, None);
+    loop {
+        match (bytes.get(i), digit(bytes, i)) {
+            (_, Some(d)) => units = units.wrapping_mul(10).wrapping_add(d.cast_signed()),
+            (Some(b'.'), _) if point.is_none() => point = Some(i),
+            _ => break,
+        }
+        i += 1;
+    }
+    let behind = point.map_or(0, |point| i - point - 1);
+    let digits = i - first - usize::from(point.is_some());
+    let more = usize::from(scale.min(SCALE_MAX)).checked_sub(behind)?;
+    if digits == 0 || digits + more > I64_DIGITS {
+        return None;
+    }
+    let units = units.checked_mul(10_i64.pow(u32::try_from(more).ok()?))?;
+    Some((if negative { -units } else { units }, i))
+}
+
+/// [`token`] in a field that is a decimal. What is no number of its scale stays the text that it is, and is refused with its row.
+pub(super) fn decimal<'a>(text: &'a [u8], scale: u8) -> Result<Cell<'a>, Cow<'static, str>> {
+    match token(text)? {
+        Cell::Float(_) | Cell::Integer(_) | Cell::Unsigned(_) => {
+            // A token that is a number is ASCII.
+            let text = std::str::from_utf8(text).map_err(|_| INVALID_NUMBER)?;
+            let number = text.trim_end_matches(['i', 'u']);
+            Ok(match Decimal::read(number, scale) {
+                Ok(d) => Cell::Decimal(d.units, scale),
+                Err(_) => Cell::Text(number.into()),
+            })
+        }
+        cell => Ok(cell),
+    }
+}
+
 fn out_of_range(what: &str, parser: &str, text: &str) -> Cow<'static, str> {
     format!("unable to parse {what} {text}: strconv.{parser}: parsing \"{text}\": value out of range").into()
 }
@@ -172,8 +213,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn decimals_are_read_from_their_digits() {
+        for (text, scale, want) in [
+            ("101.25", 2, Cell::Decimal(10_125, 2)),
+            ("101.25", 4, Cell::Decimal(1_012_500, 4)),
+            ("101", 2, Cell::Decimal(10_100, 2)),
+            ("-101i", 2, Cell::Decimal(-10_100, 2)),
+            ("101u", 2, Cell::Decimal(10_100, 2)),
+            ("1.0125e2", 2, Cell::Decimal(10_125, 2)),
+            ("92233720368547758.07", 2, Cell::Decimal(i64::MAX, 2)),
+            ("-92233720368547758.08", 2, Cell::Decimal(i64::MIN, 2)),
+            ("92233720368547758.08", 2, Cell::Text("92233720368547758.08".into())),
+            ("1.2300000000000000000001", 2, Cell::Text("1.2300000000000000000001".into())),
+            ("92233720368547759i", 2, Cell::Text("92233720368547759".into())),
+            ("1e-3", 2, Cell::Text("1e-3".into())),
+        ] {
+            assert_eq!(decimal(text.as_bytes(), scale), Ok(want), "{text}");
+        }
+        for text in ["NaN", "-inf", "1.2.3", "1e400", "1.5i", ""] {
+            assert_eq!(decimal(text.as_bytes(), 2), token(text.as_bytes()), "{text}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn the_quick_way_to_units_is_the_exact_one(text in "-?[0-9]{0,20}(\\.[0-9]{0,20})?", scale in 0_u8..=18) {
+            if let Some((units, end)) = units(text.as_bytes(), 0, scale) {
+                prop_assert_eq!(end, text.len());
+                prop_assert_eq!(Decimal::read(&text, scale), Ok(Decimal { units, scale }));
+            }
+        }
+
         #[test]
         fn floats_are_those_of_the_standard_library(
             text in "-?[0-9]{1,20}(\\.[0-9]{0,24})?([eE][+-]?[0-9]{1,2})?"

@@ -3,6 +3,7 @@
 use super::Mapping;
 use super::line::Reason;
 use crate::error::Result;
+use crate::series::decimals::FieldScales;
 use crate::series::kinds::Kind;
 use crate::series::{Column, FieldType, Frame, SeriesKey, Values, WriteBatch};
 use std::borrow::Cow;
@@ -24,6 +25,8 @@ pub(super) enum Cell<'a> {
     Unsigned(u64),
     Boolean(bool),
     Text(Cow<'a, str>),
+    /// Units, and their scale.
+    Decimal(i64, u8),
 }
 
 impl Cell<'_> {
@@ -34,6 +37,7 @@ impl Cell<'_> {
             Self::Unsigned(_) => FieldType::Unsigned,
             Self::Boolean(_) => FieldType::Boolean,
             Self::Text(_) => FieldType::String,
+            Self::Decimal(_, scale) => FieldType::Decimal(*scale),
         }
     }
 }
@@ -42,7 +46,7 @@ impl Cell<'_> {
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     bucket: String,
-    mapping: Mapping,
+    mapping: Mapping<'a>,
     /// The keys as they stand in the body, each with its series and the key that came after it last time.
     raws: Vec<Raw<'a>>,
     by_raw: HashMap<&'a [u8], usize>,
@@ -66,7 +70,7 @@ struct Raw<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(bucket: &str, mapping: &Mapping) -> Self {
+    pub(super) fn new(bucket: &str, mapping: &Mapping<'a>) -> Self {
         Self {
             bucket: bucket.to_string(),
             mapping: *mapping,
@@ -107,7 +111,8 @@ impl<'a> Batch<'a> {
             Some(series) => *series,
             None => {
                 let kind = if self.mapping.typed { Kind::of(&key.measurement) } else { Kind::Other };
-                self.series.push(SeriesRows::new(key.clone(), kind));
+                let scales = self.mapping.scales.map(|all| all.of(&key.bucket, &key.measurement));
+                self.series.push(SeriesRows::new(key.clone(), kind, scales.unwrap_or_default()));
                 self.by_key.insert(key, self.series.len() - 1);
                 self.series.len() - 1
             }
@@ -170,6 +175,7 @@ impl<'a> Batch<'a> {
 pub(super) struct SeriesRows {
     key: SeriesKey,
     kind: Kind,
+    scales: FieldScales,
     /// Every field seen, in order of arrival; those not `touched` have no value in the open frame.
     fields: Vec<Field>,
     /// Fields by name, kept once there are many.
@@ -187,15 +193,18 @@ pub(super) struct SeriesRows {
 struct Field {
     name: String,
     is_float: bool,
+    /// Of a decimal.
+    scale: Option<u8>,
     values: Values,
     valid: Option<Vec<bool>>,
 }
 
 impl SeriesRows {
-    fn new(key: SeriesKey, kind: Kind) -> Self {
+    fn new(key: SeriesKey, kind: Kind, scales: FieldScales) -> Self {
         Self {
             key,
             kind,
+            scales,
             fields: Vec::new(),
             by_name: HashMap::new(),
             order: Vec::new(),
@@ -210,6 +219,11 @@ impl SeriesRows {
     pub(super) fn expected(&self, position: usize) -> Option<(usize, &[u8])> {
         let number = *self.order.get(position)?;
         self.fields.get(number).map(|f| (number, f.name.as_bytes()))
+    }
+
+    /// Of a field that is a decimal.
+    pub(super) fn scale(&self, number: usize) -> Option<u8> {
+        self.fields.get(number)?.scale
     }
 
     /// The number of a field, if it was seen.
@@ -229,6 +243,7 @@ impl SeriesRows {
         self.fields.push(Field {
             name: name.to_string(),
             is_float: self.kind.is_float_field(name),
+            scale: self.scales.scale(name),
             values: Values::Float(Vec::new()),
             valid: None,
         });
@@ -251,7 +266,7 @@ impl SeriesRows {
                 match cell {
                     Cell::Integer(v) => *cell = Cell::Float(*v as f64),
                     Cell::Unsigned(v) => *cell = Cell::Float(*v as f64),
-                    Cell::Float(_) | Cell::Boolean(_) | Cell::Text(_) => {}
+                    Cell::Float(_) | Cell::Boolean(_) | Cell::Text(_) | Cell::Decimal(..) => {}
                 }
             }
             fits &= field.values.is_empty() || field.values.field_type() == cell.field_type();
@@ -316,6 +331,8 @@ impl Field {
         match (&mut self.values, cell) {
             (Values::Float(v), Cell::Float(x)) => v.push(x),
             (Values::Integer(v), Cell::Integer(x)) => v.push(x),
+            // Of one field, so of one scale.
+            (Values::Decimal(v, _), Cell::Decimal(x, _)) => v.push(x),
             (Values::Unsigned(v), Cell::Unsigned(x)) => v.push(x),
             (Values::Boolean(v), Cell::Boolean(x)) => v.push(x),
             (Values::String(v), Cell::Text(x)) => v.push(x.into_owned()),
@@ -330,7 +347,7 @@ impl Field {
     fn replace_last(&mut self, cell: Cell<'_>) -> std::result::Result<(), Reason> {
         match &mut self.values {
             Values::Float(v) => drop(v.pop()),
-            Values::Integer(v) => drop(v.pop()),
+            Values::Integer(v) | Values::Decimal(v, _) => drop(v.pop()),
             Values::Unsigned(v) => drop(v.pop()),
             Values::Boolean(v) => drop(v.pop()),
             Values::String(v) => drop(v.pop()),
@@ -350,7 +367,7 @@ impl Field {
         self.valid.get_or_insert_with(|| vec![true; have]).resize(to, false);
         match &mut self.values {
             Values::Float(v) => v.resize(to, 0.0),
-            Values::Integer(v) => v.resize(to, 0),
+            Values::Integer(v) | Values::Decimal(v, _) => v.resize(to, 0),
             Values::Unsigned(v) => v.resize(to, 0),
             Values::Boolean(v) => v.resize(to, false),
             Values::String(v) => v.resize(to, String::new()),

@@ -1,6 +1,8 @@
 mod fuzz;
 
 use super::*;
+use crate::manifest::DecimalFields;
+use crate::series::decimals::Scales;
 use crate::series::{Column, FieldType, Frame, TimeRange, Value, Values};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -108,6 +110,43 @@ fn escapes_are_undone() {
     // An equals sign and quotes in a measurement or a tag's value need no backslash or take none.
     let (k, ..) = row("a=b\"c\",t=\"q\" v=1 1");
     assert_eq!(k, key("a=b\"c\"", &[("t", "\"q\"")]));
+}
+
+/// What a real InfluxDB 2.7.12 stored.
+#[test]
+fn quotes_may_open_again_within_a_text() {
+    for (value, stored) in [
+        (r#""hi, ""x""#, r#"hi, ""x"#),
+        (r#""a"b"c""#, r#"a"b"c"#),
+        (r#""""""#, r#""""#),
+        (r#"""a"""#, r#""a""#),
+        (r#""a"\ b"c""#, r#"a"\ b"c"#),
+        (r#""a\\"b"c""#, r#"a\"b"c"#),
+        (r#""a"\\"b""#, r#"a"\"b"#),
+        ("\"a\"\"\n\"", "a\"\"\n"),
+        (r#""x\",""#, r#"x","#),
+    ] {
+        let (_, time, fields) = row(&format!("m s={value},n=1 7"));
+        assert_eq!(time, 7, "{value}");
+        assert_eq!(
+            fields,
+            [("s".to_string(), text(stored)), ("n".to_string(), Value::Float(1.0))],
+            "{value}"
+        );
+    }
+    for (value, why) in [
+        (r#"""""#, "unbalanced quotes"),
+        (r#""a"\"b""#, "unbalanced quotes"),
+        (r#""a"\,b"c""#, "invalid field format"),
+        (r#""a"=b"c""#, "invalid field format"),
+        (r#""a",b"c""#, "invalid field format"),
+        // The real server stores a text without its last byte.
+        (r#""a"b"#, "invalid field format"),
+        (r#""a"\"#, "invalid field format"),
+    ] {
+        let said = message(&format!("m s={value}"));
+        assert!(said.contains(why), "{value}: {said}");
+    }
 }
 
 #[test]
@@ -351,6 +390,7 @@ fn shown(value: &Value) -> String {
         Value::Float(v) => format!("{v:?}"),
         Value::Integer(v) => format!("{v}i"),
         Value::Unsigned(v) => format!("{v}u"),
+        Value::Decimal(v) => v.to_string(),
         Value::Boolean(v) => v.to_string(),
         Value::String(v) => format!("\"{}\"", escaped(v, "\"\\")),
     }
@@ -397,15 +437,28 @@ fn line_of((key, fields, time): &Point) -> String {
 
 /// Alike: both refuse with the same words, or both store the same.
 fn same_slowly(body: &[u8]) -> std::result::Result<(), TestCaseError> {
-    let mapping = Mapping { place: crate::series::kinds::typed_key, typed: true, rows_max: u64::MAX };
-    let quick = read_body("b", body, Precision::Us, NOW, &mapping, true);
-    let slow = read_body("b", body, Precision::Us, NOW, &mapping, false);
-    match (quick, slow) {
-        (Ok(quick), Ok(slow)) => prop_assert_eq!(stored(&quick), stored(&slow)),
-        (Err(quick), Err(slow)) => prop_assert_eq!(quick.message(), slow.message()),
-        (quick, slow) => prop_assert!(false, "{:?} but slowly {:?}", quick, slow),
+    let scales = decimals();
+    for scales in [None, Some(&scales)] {
+        let mapping = Mapping { scales, ..Mapping::typed(u64::MAX) };
+        let quick = read_body("b", body, Precision::Us, NOW, &mapping, true);
+        let slow = read_body("b", body, Precision::Us, NOW, &mapping, false);
+        match (quick, slow) {
+            (Ok(quick), Ok(slow)) => prop_assert_eq!(stored(&quick), stored(&slow)),
+            (Err(quick), Err(slow)) => prop_assert_eq!(quick.message(), slow.message()),
+            (quick, slow) => prop_assert!(false, "{:?} but slowly {:?}", quick, slow),
+        }
     }
     Ok(())
+}
+
+/// Some fields of every measurement are decimals.
+fn decimals() -> Scales {
+    Scales::new(&[DecimalFields {
+        bucket: "b".into(),
+        measurement: "*".into(),
+        fields: ["v", "x", "price", "volume", "m*"].map(String::from).to_vec(),
+        scale: 2,
+    }])
 }
 
 proptest! {

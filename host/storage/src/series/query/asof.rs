@@ -109,8 +109,9 @@ impl Joining {
                 info.fields.iter().filter(|(name, _)| chosen(name)).cloned().collect()
             }
         };
-        if let Some(fields) = &self.fields {
-            gives.sort_by_key(|(name, _)| fields.iter().position(|f| f == name));
+        match &self.fields {
+            Some(fields) => gives.sort_by_key(|(name, _)| fields.iter().position(|f| f == name)),
+            None => gives.sort_by_cached_key(|(name, _)| super::sources::place(name)),
         }
         if let Some(levels) = &self.levels {
             levels.fits(&info)?;

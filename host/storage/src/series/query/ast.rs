@@ -232,7 +232,8 @@ impl Function {
 
     /// The type of the aggregate of a field; `None` if there is none (the mean of strings).
     pub const fn gives(self, of: FieldType) -> Option<FieldType> {
-        let is_number = matches!(of, FieldType::Float | FieldType::Integer | FieldType::Unsigned);
+        let is_number =
+            matches!(of, FieldType::Float | FieldType::Integer | FieldType::Unsigned | FieldType::Decimal(_));
         match self {
             Self::Count => Some(FieldType::Integer),
             Self::First | Self::Last => Some(of),

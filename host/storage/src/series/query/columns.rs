@@ -1,6 +1,6 @@
 //! Columns of an answer, as they grow.
 
-use crate::series::{Column, FieldType, Frame, Value, Values};
+use crate::series::{Column, Decimal, FieldType, Frame, Value, Values};
 
 /// A column that grows; its type is fixed, numbers of another type become floats where it is a float.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ impl Builder {
             (Values::Unsigned(v), Some(Value::Unsigned(x))) => v.push(x),
             (Values::Boolean(v), Some(Value::Boolean(x))) => v.push(x),
             (Values::String(v), Some(Value::String(x))) => v.push(x),
+            (Values::Decimal(v, scale), Some(Value::Decimal(x))) if x.scale == *scale => v.push(x.units),
             _ => return self.gap(1),
         }
         if let Some(valid) = &mut self.valid {
@@ -48,7 +49,7 @@ impl Builder {
         let to = have + rows;
         match &mut self.values {
             Values::Float(v) => v.resize(to, 0.0),
-            Values::Integer(v) => v.resize(to, 0),
+            Values::Integer(v) | Values::Decimal(v, _) => v.resize(to, 0),
             Values::Unsigned(v) => v.resize(to, 0),
             Values::Boolean(v) => v.resize(to, false),
             Values::String(v) => v.resize(to, String::new()),
@@ -74,6 +75,12 @@ impl Builder {
             (Values::Float(v), Values::Float(x)) => v.extend(x.iter().take(rows)),
             (Values::Float(v), Values::Integer(x)) => v.extend(x.iter().take(rows).map(|x| *x as f64)),
             (Values::Float(v), Values::Unsigned(x)) => v.extend(x.iter().take(rows).map(|x| *x as f64)),
+            (Values::Float(v), Values::Decimal(x, scale)) => {
+                v.extend(x.iter().take(rows).map(|units| Decimal { units: *units, scale: *scale }.to_f64()));
+            }
+            (Values::Decimal(v, scale), Values::Decimal(x, other)) if scale == other => {
+                v.extend(x.iter().take(rows));
+            }
             (Values::Integer(v), Values::Integer(x)) => v.extend(x.iter().take(rows)),
             (Values::Unsigned(v), Values::Unsigned(x)) => v.extend(x.iter().take(rows)),
             (Values::Boolean(v), Values::Boolean(x)) => v.extend(x.iter().take(rows)),
@@ -110,7 +117,7 @@ pub(super) fn reverse(frame: &mut Frame) {
     for column in &mut frame.columns {
         match &mut column.values {
             Values::Float(v) => v.reverse(),
-            Values::Integer(v) => v.reverse(),
+            Values::Integer(v) | Values::Decimal(v, _) => v.reverse(),
             Values::Unsigned(v) => v.reverse(),
             Values::Boolean(v) => v.reverse(),
             Values::String(v) => v.reverse(),
@@ -152,6 +159,7 @@ pub(in crate::series) fn chosen(frame: Frame, keep: &[bool]) -> Frame {
                     Values::Unsigned(v) => Values::Unsigned(of(v, keep)),
                     Values::Boolean(v) => Values::Boolean(of(v, keep)),
                     Values::String(v) => Values::String(of(v, keep)),
+                    Values::Decimal(v, scale) => Values::Decimal(of(v, keep), scale),
                 },
                 valid: c.valid.map(|v| of(v, keep)),
             })

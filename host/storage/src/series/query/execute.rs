@@ -10,7 +10,7 @@ use super::join::Join;
 use super::plan::{Plan, Work};
 use super::sources::Source;
 use super::table::Table;
-use super::window::{Fold, Windows, can_sum_up, count_rows};
+use super::window::{Fold, Windows, count_rows};
 use crate::error::{Error, Kind, Result};
 use crate::series::kinds::Timeframe;
 use crate::series::pieces::Piece;
@@ -90,7 +90,7 @@ pub(super) fn execute_by(
     let resumed = query.after.as_deref().map(|text| Cursor::from_text(text, query)).transpose()?;
     budget.check()?;
     let chosen = |selector: &Selector, filters: &[Filter]| -> Result<Vec<SeriesInfo>> {
-        let mut series = engine.list(selector)?;
+        let mut series = engine.choose(selector, budget)?;
         series.retain(|info| {
             info.rows > 0 && filters.iter().all(|f| f.takes(&info.key)) && readable(&info.key)
         });
@@ -106,13 +106,14 @@ pub(super) fn execute_by(
         _ => None,
     };
     let (sources, columns) = plan.sources(series, rights.as_ref())?;
-    let rows_read = Cell::new(0);
+    let (rows_read, summed_up) = (Cell::new(0), Cell::new(0));
     let limit = query.limit.filter(|l| *l <= rows_max);
     let mut run = Run {
         engine,
         plan: &plan,
         budget,
         rows_read: &rows_read,
+        summed_up: &summed_up,
         rows_max,
         descending: query.descending,
         out: Output::new(&sources, columns, limit.unwrap_or(rows_max), limit.is_some(), batch_rows, sink),
@@ -138,6 +139,7 @@ pub(super) fn execute_by(
         }
     }
     let (truncated, last) = run.out.finish()?;
+    trace.summed_up = summed_up.get();
     let next = last.filter(|_| truncated).map(|row| row.to_text(query)).transpose()?;
     Ok(Done { truncated, next, rows_read: rows_read.get() })
 }
@@ -147,6 +149,7 @@ struct Run<'a, 's> {
     plan: &'a Plan,
     budget: &'a Budget,
     rows_read: &'a Cell<u64>,
+    summed_up: &'a Cell<u64>,
     rows_max: u64,
     descending: bool,
     out: Output<'a, 's>,
@@ -246,23 +249,24 @@ impl Run<'_, '_> {
         windows: &Windows,
         take: &mut dyn FnMut(&mut Self, Piece) -> Result<bool>,
     ) -> Result<bool> {
-        let plan = self.plan;
-        // Only stored rows are summed up by the engine: not those of sessions, nor what is computed or joined.
-        let stored = plan.calendar.is_none() && plan.levels.is_none() && plan.joining.is_none();
-        if !stored || !source.specs.iter().all(|s| can_sum_up(s.function)) {
+        let Some(wanted) = self.plan.wanted(source, windows) else {
             return self.scan(source, range, &mut |run, frame| take(run, Piece::Rows(frame)));
-        }
-        let windows = windows.clone();
-        let within = move |first: i64, last: i64| windows.from(first).is_some_and(|bar| last < bar.end);
+        };
         let key = &source.info.key;
-        let stream =
-            self.engine.scan_pieces(key, range, source.scan.as_deref(), Box::new(within), self.budget)?;
+        // What was written since the series was listed need not be there.
+        let (min, max) = (source.info.min_time, source.info.max_time);
+        let end = max.map_or(range.end, |t| t.saturating_add(1).min(range.end));
+        let range = TimeRange { start: min.map_or(range.start, |t| t.max(range.start)).min(end), end };
+        let stream = self.engine.scan_pieces(key, range, source.scan.as_deref(), wanted, self.budget)?;
         for piece in stream {
             let mut piece = piece?;
             self.budget.check()?;
             let rows = match &piece {
                 Piece::Rows(frame) => frame.len() as u64,
-                Piece::Summary(summary) => summary.rows,
+                Piece::Summary(summary) => {
+                    self.summed_up.set(self.summed_up.get().saturating_add(1));
+                    summary.rows
+                }
             };
             count_rows(self.rows_read, rows, self.budget)?;
             if let (Piece::Rows(frame), Some(fields)) = (&mut piece, &source.scan) {

@@ -24,8 +24,10 @@ pub struct Explanation {
     pub pushed_down: PushedDown,
     /// The steps of the executor, in their order.
     pub steps: Vec<String>,
-    /// Rows that the engine gave.
+    /// Rows that the engine gave or summed up; of those that InfluxDB summed up, one for each window.
     pub rows_read: u64,
+    /// Parts of series that the engine gave summed up, in place of their rows.
+    pub summed_up: u64,
     /// Rows of the answer.
     pub rows: u64,
     pub truncated: bool,
@@ -34,7 +36,7 @@ pub struct Explanation {
     pub chunks_read: u64,
     pub chunks_skipped: u64,
     pub chunk_bytes: u64,
-    /// Of InfluxDB: requests for rows, and the bytes of their replies.
+    /// Of InfluxDB: requests for rows and windows, and the bytes of their replies.
     pub requests: u64,
     pub reply_bytes: u64,
     /// Microseconds until it was known which series are read, and of all of it.
@@ -49,6 +51,8 @@ pub struct PushedDown {
     pub range: TimeRange,
     /// `None`: all.
     pub fields: Option<Vec<String>>,
+    /// What of them the engine may sum up itself, such as `close_last`; `None`: it gives rows.
+    pub aggregates: Option<Vec<String>>,
 }
 
 /// What the executor says of a query, while it goes.
@@ -59,6 +63,8 @@ pub(super) struct Trace {
     pub(super) joined_series: u64,
     pub(super) range: Option<TimeRange>,
     pub(super) fields: Option<Vec<String>>,
+    pub(super) aggregates: Option<Vec<String>>,
+    pub(super) summed_up: u64,
     pub(super) steps: Vec<String>,
     pub(super) choose_us: u64,
 }
@@ -86,9 +92,14 @@ pub fn explain(
         series: trace.series,
         series_shown: trace.series_shown,
         joined_series: trace.joined_series,
-        pushed_down: PushedDown { range: trace.range.unwrap_or(TimeRange::ALL), fields: trace.fields },
+        pushed_down: PushedDown {
+            range: trace.range.unwrap_or(TimeRange::ALL),
+            fields: trace.fields,
+            aggregates: trace.aggregates,
+        },
         steps: trace.steps,
         rows_read,
+        summed_up: trace.summed_up,
         rows,
         truncated,
         chunks_read: counted(&counters.chunks_read),

@@ -4,7 +4,7 @@ use super::ast::{Fill, Function};
 use super::columns::Builder;
 use super::window::{Spec, Windows};
 use crate::series::model::TIME_MIN_NS;
-use crate::series::{Column, FieldType, Frame, TimeRange, Value};
+use crate::series::{Column, Decimal, FieldType, Frame, TimeRange, Value};
 
 /// How the windows of one series are filled.
 #[derive(Debug, Clone, Copy)]
@@ -122,24 +122,42 @@ impl<'a> Filled<'a> {
 
     /// On the line between two values; whole numbers are rounded.
     fn between(&self, from: usize, to: usize, at: i64) -> Option<Value> {
-        let (a, b) = (self.column.get(from)?.as_f64()?, self.column.get(to)?.as_f64()?);
-        let (start, end) = (*self.times.get(from)?, *self.times.get(to)?);
-        let share =
-            (i128::from(at) - i128::from(start)) as f64 / (i128::from(end) - i128::from(start)) as f64;
+        let (a, b) = (self.column.get(from)?, self.column.get(to)?);
+        let (start, end) = (i128::from(*self.times.get(from)?), i128::from(*self.times.get(to)?));
+        let (gone, all) = (i128::from(at) - start, end - start);
+        if let (Value::Decimal(a), Value::Decimal(b)) = (&a, &b) {
+            let units = decimal_between(a.units, b.units, gone, all)?;
+            return Some(Value::Decimal(Decimal { units, scale: a.scale }));
+        }
+        let (a, b) = (a.as_f64()?, b.as_f64()?);
+        let share = gone as f64 / all as f64;
         let value = a + (b - a) * share;
         match self.column.values.field_type() {
             FieldType::Float => Some(Value::Float(value)),
             FieldType::Integer => Some(Value::Integer(value.round() as i64)),
             FieldType::Unsigned => Some(Value::Unsigned(value.round() as u64)),
-            FieldType::Boolean | FieldType::String => None,
+            FieldType::Boolean | FieldType::String | FieldType::Decimal(_) => None,
         }
     }
+}
+
+/// The units at `gone` of `all` from one to the other, rounded to the nearest, halves away from the first. Without a float: its 53
+/// bits are not enough for all units.
+fn decimal_between(from: i64, to: i64, gone: i128, all: i128) -> Option<i64> {
+    let way = i128::from(to) - i128::from(from);
+    let (size, gone, all) = (way.unsigned_abs(), gone.unsigned_abs(), all.unsigned_abs());
+    // Both are less than 2^64: the product fits.
+    let product = size.checked_mul(gone)?;
+    let (steps, rest) = (product.checked_div(all)?, product.checked_rem(all)?);
+    let steps = i128::try_from(steps + u128::from(rest >= all.div_ceil(2))).ok()?;
+    i64::try_from(i128::from(from) + steps * way.signum()).ok()
 }
 
 fn zero(of: FieldType) -> Value {
     match of {
         FieldType::Integer => Value::Integer(0),
         FieldType::Unsigned => Value::Unsigned(0),
+        FieldType::Decimal(scale) => Value::Decimal(Decimal { units: 0, scale }),
         FieldType::Float | FieldType::Boolean | FieldType::String => Value::Float(0.0),
     }
 }

@@ -77,6 +77,7 @@ fn append(to: &mut Column, from: Column, have: usize) {
         (Values::Unsigned(a), Values::Unsigned(b)) => a.extend(b),
         (Values::Boolean(a), Values::Boolean(b)) => a.extend(b),
         (Values::String(a), Values::String(b)) => a.extend(b),
+        (Values::Decimal(a, _), Values::Decimal(b, _)) => a.extend(b),
         (_, other) => debug_assert!(false, "the shape was checked: {}", other.field_type()),
     }
 }

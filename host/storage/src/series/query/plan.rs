@@ -6,10 +6,11 @@ use super::book::Levels;
 use super::explain::{SHOWN_SERIES_MAX, Trace};
 use super::filter::Filter;
 use super::sources::Source;
-use super::window::Windows;
+use super::window::{Windows, parts_of};
 use crate::error::{Error, Result};
 use crate::series::kinds::{self, Calendar, Timeframe};
 use crate::series::model::TIME_MIN_NS;
+use crate::series::pieces::{Part, Wanted, WantedField};
 use crate::series::{Selector, TimeRange};
 use chrono_tz::Tz;
 use std::collections::BTreeSet;
@@ -152,6 +153,20 @@ impl Plan {
         let fields: Option<Vec<&Vec<String>>> = sources.iter().map(|s| s.scan.as_ref()).collect();
         let fields: Option<BTreeSet<&String>> = fields.map(|all| all.into_iter().flatten().collect());
         trace.fields = fields.map(|all| all.into_iter().cloned().collect());
+        trace.aggregates = match &self.work {
+            Work::Rows => None,
+            Work::Resample(timeframe) | Work::Window(timeframe, _) => {
+                let windows = self.windows(*timeframe);
+                let all: Option<Vec<_>> = sources
+                    .iter()
+                    .filter(|s| !s.specs.is_empty())
+                    .map(|s| self.wanted(s, &windows))
+                    .collect();
+                let all: BTreeSet<String> =
+                    all.into_iter().flatten().flat_map(|w| w.fields).flat_map(shown_parts).collect();
+                Some(all.into_iter().collect()).filter(|all: &Vec<String>| !all.is_empty())
+            }
+        };
         let mut step = |text: String| trace.steps.push(text);
         if !self.filters.is_empty() {
             step(format!("choose series by {} filters of `where`", self.filters.len()));
@@ -181,10 +196,48 @@ impl Plan {
         }
     }
 
+    /// What the engine may sum up of a source; `None`: it must give rows. Only stored rows are summed up by the engine: not those
+    /// of sessions, nor what is computed or joined.
+    pub(super) fn wanted(&self, source: &Source, windows: &Windows) -> Option<Wanted> {
+        let stored = self.calendar.is_none() && self.levels.is_none() && self.joining.is_none();
+        if !stored || source.specs.is_empty() {
+            return None;
+        }
+        let mut fields: Vec<WantedField> = Vec::new();
+        for spec in &source.specs {
+            let (_, of) = source.info.fields.iter().find(|(name, _)| *name == spec.input)?;
+            let at = fields.iter().position(|f| f.name == spec.input).unwrap_or(fields.len());
+            if at == fields.len() {
+                fields.push(WantedField { name: spec.input.clone(), of: *of, parts: Vec::new() });
+            }
+            let parts = &mut fields.get_mut(at)?.parts;
+            parts.extend(parts_of(spec.function)?);
+            parts.sort();
+            parts.dedup();
+        }
+        let (even, windows) = (windows.even(), windows.clone());
+        let within = move |first: i64, last: i64| windows.from(first).is_some_and(|bar| last < bar.end);
+        Some(Wanted { within: Arc::new(within), windows: even, fields })
+    }
+
     /// How time is cut into windows of this length.
     pub(super) fn windows(&self, timeframe: Timeframe) -> Windows {
         Windows { timeframe, zone: self.zone, calendar: self.calendar.clone() }
     }
+}
+
+fn shown_parts(field: WantedField) -> impl Iterator<Item = String> {
+    field.parts.into_iter().map(move |part| {
+        let name = match part {
+            Part::First => "first",
+            Part::Last => "last",
+            Part::Least => "min",
+            Part::Greatest => "max",
+            Part::Sum => "sum",
+            Part::Count => "count",
+        };
+        format!("{}_{name}", field.name)
+    })
 }
 
 fn quantile(a: &super::Aggregate) -> Result<()> {

@@ -13,6 +13,11 @@ use std::sync::Arc;
 /// The order of the fields that everybody knows; the others follow by name.
 const FIELD_ORDER: [&str; 9] = ["open", "high", "low", "close", "volume", "price", "size", "bid", "ask"];
 
+/// Where a field stands among others, whichever engine they came from.
+pub(super) fn place(field: &str) -> (usize, String) {
+    (FIELD_ORDER.iter().position(|f| *f == field).unwrap_or(FIELD_ORDER.len()), field.to_string())
+}
+
 /// One series and what is read of it.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -225,9 +230,7 @@ impl Columns {
         let names = asked.unwrap_or_else(|| {
             let mut names: Vec<String> =
                 self.types.keys().filter(|n| !self.after.contains(n)).cloned().collect();
-            names.sort_by_cached_key(|name| {
-                (FIELD_ORDER.iter().position(|f| f == name).unwrap_or(FIELD_ORDER.len()), name.clone())
-            });
+            names.sort_by_cached_key(|name| place(name));
             names
         });
         let after: &[String] = if matches!(work, Work::Rows) { &self.after } else { &[] };

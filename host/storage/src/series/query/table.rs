@@ -1,6 +1,6 @@
 //! The answer.
 
-use crate::series::{Column, Frame, Values};
+use crate::series::{Column, Decimal, Frame, Values};
 use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
@@ -80,6 +80,11 @@ impl Serialize for Cells<'_> {
             Values::Unsigned(v) => cells(serializer, v, valid),
             Values::Boolean(v) => cells(serializer, v, valid),
             Values::String(v) => cells(serializer, v, valid),
+            Values::Decimal(v, scale) => {
+                let exact: Vec<Decimal> =
+                    v.iter().map(|units| Decimal { units: *units, scale: *scale }).collect();
+                cells(serializer, &exact, valid)
+            }
         }
     }
 }

@@ -2,12 +2,14 @@
 
 mod absorb;
 
-pub(super) use absorb::can_sum_up;
+pub(super) use absorb::parts_of;
 
 use super::ast::{Aggregate, Function};
 use super::columns::Builder;
 use crate::error::{Error, Result};
+use crate::series::decimals::{Decimal, sum_to_f64};
 use crate::series::kinds::{Bar, Calendar, Kind, Timeframe};
+use crate::series::pieces::Even;
 use crate::series::{Budget, Column, FieldType, Frame, FrameStream, Value, Values};
 use chrono_tz::Tz;
 use std::cell::Cell;
@@ -64,7 +66,7 @@ impl Shape {
     }
 
     /// What becomes of one field: of bars the open is the first, the high the greatest and so on, another number is
-    /// the last; of ticks the price makes the bar and the size its volume.
+    /// the last; of ticks the price makes the bar and the size its volume. Decimals stay decimals.
     pub(super) fn specs(self, field: &str, of: FieldType) -> Vec<Spec> {
         let spec = |output: &str, function, of| Spec {
             output: output.to_string(),
@@ -74,21 +76,22 @@ impl Shape {
             of,
         };
         let is_number = Function::Sum.gives(of).is_some();
+        let price = if matches!(of, FieldType::Decimal(_)) { of } else { FieldType::Float };
         match (self, field) {
             _ if !is_number => Vec::new(),
-            (Self::Bars, "open") => vec![spec(field, Function::First, FieldType::Float)],
-            (Self::Bars, "high") => vec![spec(field, Function::Max, FieldType::Float)],
-            (Self::Bars, "low") => vec![spec(field, Function::Min, FieldType::Float)],
-            (Self::Bars, "close") => vec![spec(field, Function::Last, FieldType::Float)],
-            (Self::Bars, "volume") => vec![spec(field, Function::Sum, FieldType::Float)],
+            (Self::Bars, "open") => vec![spec(field, Function::First, price)],
+            (Self::Bars, "high") => vec![spec(field, Function::Max, price)],
+            (Self::Bars, "low") => vec![spec(field, Function::Min, price)],
+            (Self::Bars, "close") => vec![spec(field, Function::Last, price)],
+            (Self::Bars, "volume") => vec![spec(field, Function::Sum, price)],
             (Self::Bars, _) => vec![spec(field, Function::Last, of)],
             (Self::Ticks, "price") => vec![
-                spec("open", Function::First, FieldType::Float),
-                spec("high", Function::Max, FieldType::Float),
-                spec("low", Function::Min, FieldType::Float),
-                spec("close", Function::Last, FieldType::Float),
+                spec("open", Function::First, price),
+                spec("high", Function::Max, price),
+                spec("low", Function::Min, price),
+                spec("close", Function::Last, price),
             ],
-            (Self::Ticks, "size") => vec![spec("volume", Function::Sum, FieldType::Float)],
+            (Self::Ticks, "size") => vec![spec("volume", Function::Sum, price)],
             (Self::Ticks, _) => Vec::new(),
         }
     }
@@ -104,6 +107,11 @@ pub(super) struct Windows {
 }
 
 impl Windows {
+    /// The windows, where they are all of one length and leave no time out.
+    pub(super) fn even(&self) -> Option<Even> {
+        if self.calendar.is_some() { None } else { self.timeframe.even(self.zone) }
+    }
+
     /// The window that holds `time`, or the next one, where it is in no session. `None`: there is none any more.
     pub(super) fn from(&self, time: i64) -> Option<Bar> {
         match &self.calendar {
@@ -232,7 +240,9 @@ struct State {
     count: u64,
     picked: Option<Value>,
     sum: f64,
+    /// Of integers, and of decimals in units of this scale.
     whole: i128,
+    scale: u8,
     mean: f64,
     /// The sum of squares of differences from the mean.
     squares: f64,
@@ -275,6 +285,8 @@ impl Accumulator {
                     Values::Float(v) => extreme(v.get(from..to), valid, least).map(Value::Float),
                     Values::Integer(v) => extreme(v.get(from..to), valid, least).map(Value::Integer),
                     Values::Unsigned(v) => extreme(v.get(from..to), valid, least).map(Value::Unsigned),
+                    Values::Decimal(v, scale) => extreme(v.get(from..to), valid, least)
+                        .map(|units| Value::Decimal(Decimal { units, scale: *scale })),
                     Values::Boolean(_) | Values::String(_) => None,
                 };
                 if let Some(found) = found {
@@ -298,12 +310,22 @@ impl Accumulator {
                     state.count += 1;
                     state.whole += i128::from(x);
                 }),
+                Values::Decimal(v, scale) => {
+                    state.scale = *scale;
+                    each(v.get(from..to), valid, |x| {
+                        state.count += 1;
+                        state.whole += i128::from(x);
+                    });
+                }
                 Values::Boolean(_) | Values::String(_) => {}
             },
             Function::Stddev => match &column.values {
                 Values::Float(v) => each(v.get(from..to), valid, |x| state.welford(x)),
                 Values::Integer(v) => each(v.get(from..to), valid, |x| state.welford(x as f64)),
                 Values::Unsigned(v) => each(v.get(from..to), valid, |x| state.welford(x as f64)),
+                Values::Decimal(v, scale) => each(v.get(from..to), valid, |units| {
+                    state.welford(Decimal { units, scale: *scale }.to_f64());
+                }),
                 Values::Boolean(_) | Values::String(_) => {}
             },
             Function::Quantile => {
@@ -312,6 +334,9 @@ impl Accumulator {
                     Values::Float(v) => each(v.get(from..to), valid, |x| values.push(x)),
                     Values::Integer(v) => each(v.get(from..to), valid, |x| values.push(x as f64)),
                     Values::Unsigned(v) => each(v.get(from..to), valid, |x| values.push(x as f64)),
+                    Values::Decimal(v, scale) => each(v.get(from..to), valid, |units| {
+                        values.push(Decimal { units, scale: *scale }.to_f64());
+                    }),
                     Values::Boolean(_) | Values::String(_) => {}
                 }
                 state.count = state.values.len() as u64;
@@ -326,13 +351,16 @@ impl Accumulator {
             self.out.push(None);
             return Ok(());
         }
-        let total = state.sum + state.whole as f64;
+        let total = state.sum + sum_to_f64(state.whole, state.scale);
         let value = match self.spec.function {
             Function::First | Function::Last | Function::Min | Function::Max => state.picked,
             Function::Count => i64::try_from(state.count).ok().map(Value::Integer),
             Function::Sum => match self.spec.of {
                 FieldType::Integer => Some(Value::Integer(whole(&self.spec, state.whole)?)),
                 FieldType::Unsigned => Some(Value::Unsigned(whole(&self.spec, state.whole)?)),
+                FieldType::Decimal(scale) => {
+                    Some(Value::Decimal(Decimal { units: whole(&self.spec, state.whole)?, scale }))
+                }
                 FieldType::Float | FieldType::Boolean | FieldType::String => Some(Value::Float(total)),
             },
             Function::Mean => Some(Value::Float(total / state.count as f64)),
@@ -413,11 +441,7 @@ fn extreme<T: Copy + PartialOrd>(values: Option<&[T]>, valid: Option<&[bool]>, l
 }
 
 fn better(a: Value, b: Value, least: bool) -> Value {
-    let b_is_less = match (&a, &b) {
-        (Value::Integer(x), Value::Integer(y)) => y < x,
-        (Value::Unsigned(x), Value::Unsigned(y)) => y < x,
-        _ => b.as_f64() < a.as_f64(),
-    };
+    let b_is_less = b.order(&a).is_some_and(std::cmp::Ordering::is_lt);
     if b_is_less == least { b } else { a }
 }
 

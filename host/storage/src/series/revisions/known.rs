@@ -9,7 +9,7 @@ use crate::series::{
     Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, FieldType, FrameStream, Latest,
     LatestField, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The series as they were known at `at`.
@@ -30,6 +30,26 @@ impl Known {
         self.recorder.rules.reaches(key, self.at, self.now)
     }
 
+    /// A series that was not changed since is as it is now.
+    pub(super) fn latest_of(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
+        // Writers that are at work may have been given a time before this one.
+        drop(self.recorder.all_turns());
+        // What changes after this look is in a log by the next one.
+        let now = self.recorder.latest(selector)?;
+        let changed: BTreeSet<SeriesKey> = self.logs(selector)?.iter().map(|log| shown(&log.key)).collect();
+        let mut out = Vec::with_capacity(now.len());
+        for latest in now.into_iter().filter(|l| !changed.contains(&l.key)) {
+            self.reaches(&latest.key)?;
+            out.push(latest);
+        }
+        for key in changed {
+            self.reaches(&key)?;
+            out.extend(newest(self, key, budget)?);
+        }
+        out.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(out)
+    }
+
     /// The logs of the chosen series that hold something recorded after the time.
     fn logs(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {
         let buckets: Vec<&str> = match &selector.bucket {
@@ -44,6 +64,26 @@ impl Known {
         all.retain(|log| log.max_time.is_some_and(|t| t > self.at));
         Ok(all)
     }
+}
+
+/// The newest value of each field of a series, by a scan of it.
+fn newest(engine: &dyn SeriesEngine, key: SeriesKey, budget: &Budget) -> Result<Option<Latest>> {
+    let mut newest: BTreeMap<String, LatestField> = BTreeMap::new();
+    for frame in engine.scan(&key, TimeRange::ALL, None, budget)? {
+        budget.check()?;
+        let frame = frame?;
+        for column in &frame.columns {
+            let last = (0..frame.len()).rev().find(|row| column.is_valid(*row));
+            let Some((row, time)) = last.and_then(|row| Some((row, *frame.times.get(row)?))) else {
+                continue;
+            };
+            if let Some(value) = column.get(row) {
+                let name = column.name.clone();
+                newest.insert(name.clone(), LatestField { name, time, value });
+            }
+        }
+    }
+    Ok((!newest.is_empty()).then(|| Latest { key, fields: newest.into_values().collect() }))
 }
 
 fn read_only() -> Error {
@@ -95,29 +135,8 @@ impl SeriesEngine for Known {
         Ok(all.into_values().collect())
     }
 
-    /// By a scan of each series that was changed since.
     fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
-        let mut out = Vec::new();
-        for info in self.list(selector)? {
-            let mut newest: BTreeMap<String, LatestField> = BTreeMap::new();
-            for frame in self.scan(&info.key, TimeRange::ALL, None, &Budget::default())? {
-                let frame = frame?;
-                for column in &frame.columns {
-                    let last = (0..frame.len()).rev().find(|row| column.is_valid(*row));
-                    let Some((row, time)) = last.and_then(|row| Some((row, *frame.times.get(row)?))) else {
-                        continue;
-                    };
-                    if let Some(value) = column.get(row) {
-                        let name = column.name.clone();
-                        newest.insert(name.clone(), LatestField { name, time, value });
-                    }
-                }
-            }
-            if !newest.is_empty() {
-                out.push(Latest { key: info.key, fields: newest.into_values().collect() });
-            }
-        }
-        Ok(out)
+        self.latest_of(selector, &Budget::default())
     }
 
     fn write(&self, _: WriteBatch) -> Result<WriteReport> {

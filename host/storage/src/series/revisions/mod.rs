@@ -6,7 +6,7 @@
 
 mod clock;
 mod known;
-mod names;
+pub(in crate::series) mod names;
 mod overlay;
 mod past;
 mod prune;
@@ -19,12 +19,12 @@ pub(crate) use rules::Rules;
 
 use super::{
     Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest,
-    Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
+    Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, TimeStream, WriteBatch, WriteReport,
 };
 use crate::error::{Error, Result};
 use crate::rollups::Watch;
 use crate::schema::now_ns;
-use crate::series::pieces::{PieceStream, Within};
+use crate::series::pieces::{PieceStream, Wanted};
 use crate::series::tail::Tails;
 use clock::{Clock, Ticket};
 use known::Known;
@@ -87,13 +87,34 @@ impl Recorder {
     /// The series as they were known at a time. Later than now is as now; the same answer comes every time that a time which has
     /// passed is asked for, until it leaves the window.
     pub(crate) fn as_known_at(self: &Arc<Self>, at: i64) -> Result<Arc<dyn SeriesEngine>> {
+        Ok(match self.known(at)? {
+            Some(known) => Arc::new(known),
+            None => self.clone(),
+        })
+    }
+
+    /// `None`: the time has not come.
+    fn known(self: &Arc<Self>, at: i64) -> Result<Option<Known>> {
         let now = now_ns();
         if at > now {
-            return Ok(self.clone());
+            return Ok(None);
         }
         self.seed()?;
         self.clock.pass(at);
-        Ok(Arc::new(Known { recorder: self.clone(), at, now }))
+        Ok(Some(Known { recorder: self.clone(), at, now }))
+    }
+
+    /// [`SeriesEngine::latest`] as of a time. Only series that were changed since are read.
+    pub(crate) fn latest_as_known_at(
+        self: &Arc<Self>,
+        at: i64,
+        selector: &Selector,
+        budget: &Budget,
+    ) -> Result<Vec<Latest>> {
+        match self.known(at)? {
+            Some(known) => known.latest_of(selector, budget),
+            None => self.latest(selector),
+        }
     }
 
     fn is_watched(&self, key: &SeriesKey) -> bool {
@@ -299,13 +320,20 @@ impl SeriesEngine for Recorder {
         key: &SeriesKey,
         range: TimeRange,
         fields: Option<&[String]>,
-        within: Box<Within>,
+        wanted: Wanted,
         budget: &Budget,
     ) -> Result<PieceStream> {
         if is_hidden(&key.bucket) {
             return Ok(Box::new(std::iter::empty()));
         }
-        self.engine.scan_pieces(key, range, fields, within, budget)
+        self.engine.scan_pieces(key, range, fields, wanted, budget)
+    }
+
+    fn times(&self, key: &SeriesKey, range: TimeRange, budget: &Budget) -> Result<TimeStream> {
+        if is_hidden(&key.bucket) {
+            return Ok(Box::new(std::iter::empty()));
+        }
+        self.engine.times(key, range, budget)
     }
 
     /// What goes from a series with revisions is kept for its window.
@@ -327,6 +355,16 @@ impl SeriesEngine for Recorder {
         let mut all = self.engine.list(selector)?;
         all.retain(|i| !is_hidden(&i.key.bucket));
         Ok(all)
+    }
+
+    fn choose(&self, selector: &Selector, budget: &Budget) -> Result<Vec<SeriesInfo>> {
+        let mut all = self.engine.choose(selector, budget)?;
+        all.retain(|i| !is_hidden(&i.key.bucket));
+        Ok(all)
+    }
+
+    fn retentions(&self) -> Result<BTreeMap<String, Option<crate::units::Span>>> {
+        self.stored().retentions()
     }
 
     fn capabilities(&self) -> Capabilities {

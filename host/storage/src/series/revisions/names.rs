@@ -29,7 +29,7 @@ pub(super) fn is_hidden(bucket: &str) -> bool {
     bucket.starts_with(BUCKET_START)
 }
 
-pub(super) fn hidden_bucket(bucket: &str) -> String {
+pub(in crate::series) fn hidden_bucket(bucket: &str) -> String {
     format!("{BUCKET_START}{bucket}")
 }
 
@@ -59,7 +59,7 @@ pub(super) fn kept(name: &str, of: FieldType) -> String {
 }
 
 /// The field that is kept under a name; `None` for `at`, `row`, `to` and `gone`.
-pub(super) fn field(kept: &str) -> Option<(&str, FieldType)> {
+pub(in crate::series) fn field(kept: &str) -> Option<(&str, FieldType)> {
     TYPES.iter().find_map(|(of, start)| Some((kept.strip_prefix(start)?, *of)))
 }
 

@@ -56,8 +56,14 @@ fn rows(engine: &dyn SeriesEngine, measurement: &str) -> Vec<(i64, Row)> {
     rows_of(engine.scan(&key(measurement), TimeRange::ALL, None, &Budget::default()).unwrap()).unwrap()
 }
 
+/// All series of a bucket have revisions, for ever.
+pub(in crate::series) fn recorder_of(engine: Arc<dyn SeriesEngine>, bucket: &str) -> Arc<Recorder> {
+    let rule = Rule { bucket: bucket.into(), measurement: "*".into(), window: NEVER, since: 0 };
+    Recorder::new(engine, Rules { rules: vec![rule], ended: Vec::new() })
+}
+
 /// A time that has passed when it returns.
-fn tick(recorder: &Recorder) -> i64 {
+pub(in crate::series) fn tick(recorder: &Recorder) -> i64 {
     let t = now_ns().max(recorder.clock.progress().last);
     while now_ns() <= t {
         std::hint::spin_loop();

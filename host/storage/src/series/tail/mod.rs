@@ -7,6 +7,7 @@ mod tests;
 
 pub use queue::{Lagged, TAIL_BYTES_MAX, TailEvent};
 
+use super::decimals::Scales;
 use super::{
     FieldType, Frame, FrameStream, Selector, SeriesEngine, SeriesKey, Value, WriteBatch, WriteReport,
 };
@@ -121,7 +122,7 @@ impl Tails {
         let ear = Arc::new(Ear { wanted, queue: Mutex::default(), woken: Notify::new() });
         ears.push(ear.clone());
         self.count.store(ears.len(), Ordering::Release);
-        Ok((Tail { tails: self.clone(), ear }, found))
+        Ok((Tail { tails: self.clone(), ear, scales: Arc::default() }, found))
     }
 }
 
@@ -181,12 +182,27 @@ fn without_conflicts(frame: Frame, known: &HashMap<String, FieldType>) -> Frame 
 pub struct Tail {
     tails: Arc<Tails>,
     ear: Arc<Ear>,
+    /// Rows are told as they are stored: what of them are decimals.
+    scales: Arc<Scales>,
 }
 
 impl Tail {
+    /// With decimals in their place from now on.
+    pub(super) fn showing(self, scales: Arc<Scales>) -> Self {
+        let mut shown = self;
+        shown.scales = scales;
+        shown
+    }
+
     /// What is there now.
     pub fn take(&self) -> Option<TailEvent> {
-        self.ear.queue.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        let event = self.ear.queue.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        let TailEvent::Rows(rows) = &event else { return Some(event) };
+        let scales = self.scales.of(&rows.0.bucket, &rows.0.measurement);
+        if scales.is_empty() {
+            return Some(event);
+        }
+        Some(TailEvent::Rows(Arc::new((rows.0.clone(), scales.show(rows.1.clone())))))
     }
 
     /// Waits for what comes next.

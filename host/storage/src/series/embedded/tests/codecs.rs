@@ -138,7 +138,9 @@ fn values(of: FieldType, n: usize) -> BoxedStrategy<Values> {
     ];
     match of {
         FieldType::Float => prop::collection::vec(float, n).prop_map(Values::Float).boxed(),
-        FieldType::Integer => prop::collection::vec(any::<i64>(), n).prop_map(Values::Integer).boxed(),
+        FieldType::Integer | FieldType::Decimal(_) => {
+            prop::collection::vec(any::<i64>(), n).prop_map(Values::Integer).boxed()
+        }
         FieldType::Unsigned => prop::collection::vec(any::<u64>(), n).prop_map(Values::Unsigned).boxed(),
         FieldType::Boolean => prop::collection::vec(any::<bool>(), n).prop_map(Values::Boolean).boxed(),
         FieldType::String => prop::collection::vec(".{0,6}", n).prop_map(Values::String).boxed(),
@@ -172,7 +174,7 @@ fn blank(run: &mut Run) {
             let _ = ok;
             match &mut lane.values {
                 Values::Float(v) => v[row] = 0.0,
-                Values::Integer(v) => v[row] = 0,
+                Values::Integer(v) | Values::Decimal(v, _) => v[row] = 0,
                 Values::Unsigned(v) => v[row] = 0,
                 Values::Boolean(v) => v[row] = false,
                 Values::String(v) => v[row].clear(),

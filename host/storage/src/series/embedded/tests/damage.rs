@@ -170,22 +170,6 @@ fn what_was_written_ahead_of_a_transaction_that_never_came_is_given_up() {
 }
 
 #[test]
-fn a_damaged_catalogue_refuses_to_open_with_its_name() {
-    for change in
-        ["UPDATE field SET type = 9", "UPDATE series SET measurement = 50", "UPDATE series SET tags = '{'"]
-    {
-        let dir = tempfile::tempdir().unwrap();
-        two_chunks(dir.path());
-        tamper(dir.path(), |c| {
-            c.execute(change, []).unwrap();
-        });
-        let e = EmbeddedEngine::open(&dir.path().join("series.db"), &config(), EngineOptions::default())
-            .unwrap_err();
-        assert_eq!(e.kind(), crate::Kind::Corrupt, "{change}");
-    }
-}
-
-#[test]
 fn a_damaged_chunk_that_is_decoded_ahead_is_left_out_when_its_turn_comes() {
     let dir = tempfile::tempdir().unwrap();
     {

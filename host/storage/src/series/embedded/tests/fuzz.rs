@@ -36,7 +36,7 @@ fn values(random: &mut Random, of: FieldType, n: usize) -> Values {
     let words = random.coin();
     match of {
         FieldType::Float => Values::Float((0..n).map(|_| float(random)).collect()),
-        FieldType::Integer => {
+        FieldType::Integer | FieldType::Decimal(_) => {
             Values::Integer((0..n).map(|_| random.next().cast_signed() >> random.below(64)).collect())
         }
         FieldType::Unsigned => Values::Unsigned((0..n).map(|_| random.next() >> random.below(64)).collect()),

@@ -1,4 +1,5 @@
 mod cached;
+mod catalogue;
 mod codecs;
 mod damage;
 mod fixtures;

@@ -2,58 +2,14 @@
 
 use super::model::frame;
 use super::*;
-use crate::series::pieces::{Piece, Total};
+use crate::series::Value;
+use crate::series::pieces::{Piece, Total, Wanted, Within};
 use crate::series::query::{self, Query};
-use crate::series::{
-    Capabilities, CompactReport, DeleteReport, EngineStats, Fault, FrameStream, Latest, SeriesInfo, Value,
-    WriteReport,
-};
+use crate::series::rows_only::RowsOnly;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 const TENTH_NS: i64 = 100_000_000;
-
-/// The same engine, of which only rows are known.
-#[derive(Debug)]
-struct RowsOnly<'a>(&'a EmbeddedEngine);
-
-impl SeriesEngine for RowsOnly<'_> {
-    fn write(&self, batch: WriteBatch) -> crate::Result<WriteReport> {
-        self.0.write(batch)
-    }
-    fn scan(
-        &self,
-        key: &SeriesKey,
-        range: TimeRange,
-        fields: Option<&[String]>,
-        budget: &Budget,
-    ) -> crate::Result<FrameStream> {
-        self.0.scan(key, range, fields, budget)
-    }
-    fn delete(&self, selector: &Selector, range: TimeRange) -> crate::Result<DeleteReport> {
-        self.0.delete(selector, range)
-    }
-    fn latest(&self, selector: &Selector) -> crate::Result<Vec<Latest>> {
-        self.0.latest(selector)
-    }
-    fn list(&self, selector: &Selector) -> crate::Result<Vec<SeriesInfo>> {
-        self.0.list(selector)
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
-    }
-    fn stats(&self) -> crate::Result<EngineStats> {
-        self.0.stats()
-    }
-    fn seal(&self) -> crate::Result<()> {
-        self.0.seal()
-    }
-    fn compact(&self) -> crate::Result<CompactReport> {
-        self.0.compact()
-    }
-    fn verify(&self, budget: &Budget) -> crate::Result<Vec<Fault>> {
-        self.0.verify(budget)
-    }
-}
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -153,11 +109,15 @@ proptest! {
     }
 }
 
+fn wanted(within: Arc<Within>) -> Wanted {
+    Wanted { within, windows: None, fields: Vec::new() }
+}
+
 /// Rows that were read, and rows that were known.
 fn looked(engine: &EmbeddedEngine, range: TimeRange, fields: Option<&[String]>, span: i64) -> (u64, u64) {
-    let within = Box::new(move |first: i64, last: i64| first / span == last / span);
+    let wanted = wanted(Arc::new(move |first, last| first / span == last / span));
     let mut found = (0, 0);
-    for piece in engine.scan_pieces(&key("m"), range, fields, within, &Budget::default()).unwrap() {
+    for piece in engine.scan_pieces(&key("m"), range, fields, wanted, &Budget::default()).unwrap() {
         match piece.unwrap() {
             Piece::Rows(frame) => found.0 += frame.len() as u64,
             Piece::Summary(summary) => {
@@ -186,13 +146,13 @@ fn chunks_within_a_window_are_not_read() {
     assert_eq!(looked(&engine, range(0, 299), None, 1_000), (99, 200), "the last is cut");
     assert_eq!(looked(&engine, range(0, 300), Some(&["v".into()]), 1_000), (0, 300));
     assert_eq!(looked(&engine, range(0, 300), Some(&["w".into()]), 1_000), (0, 0));
-    let within = Box::new(|_, _| true);
-    let mut pieces =
-        engine.scan_pieces(&key("m"), range(100, 200), None, within, &Budget::default()).unwrap();
+    let all = || wanted(Arc::new(|_, _| true));
+    let mut pieces = engine.scan_pieces(&key("m"), range(100, 200), None, all(), &Budget::default()).unwrap();
     let Piece::Summary(summary) = pieces.next().unwrap().unwrap() else { panic!("rows were read") };
     let field = &summary.fields[0];
     assert_eq!((summary.first, summary.last, summary.rows, field.count), (100, 199, 100, 100));
-    assert_eq!((&field.first, &field.last), (&Value::Float(100.0), &Value::Float(199.0)));
+    assert_eq!((&field.first, &field.last), (&Some(Value::Float(100.0)), &Some(Value::Float(199.0))));
+    assert_eq!((&field.least, &field.greatest), (&field.first, &field.last));
     assert_eq!(field.sum, Total::Float((100..200).map(f64::from).sum()));
     assert!(pieces.next().is_none());
     // The second is overlapped by what came late, in memory and then in a chunk.
@@ -207,6 +167,6 @@ fn chunks_within_a_window_are_not_read() {
     c.execute("UPDATE chunk SET stats = zeroblob(40)", []).unwrap();
     assert_eq!(looked(&engine, range(0, 310), None, 1_000), (310, 0));
     let few = Budget { rows_max: Some(309), ..Budget::default() };
-    let mut pieces = engine.scan_pieces(&key("m"), range(0, 310), None, Box::new(|_, _| true), &few).unwrap();
+    let mut pieces = engine.scan_pieces(&key("m"), range(0, 310), None, all(), &few).unwrap();
     assert_eq!(pieces.next().unwrap().unwrap_err().kind(), crate::Kind::Limit);
 }

@@ -283,3 +283,90 @@ fn long_strings_make_short_chunks() {
     assert_eq!(n, 1200);
     assert_eq!(engine.verify(&Budget::default()).unwrap(), vec![]);
 }
+
+fn fields(engine: &EmbeddedEngine, key: &SeriesKey) -> Vec<String> {
+    let found = engine.list(&Selector::of(key)).unwrap();
+    found.into_iter().flat_map(|s| s.fields).map(|f| f.0).collect()
+}
+
+fn one_field(key: &SeriesKey, name: &str, times: std::ops::Range<i64>) -> WriteBatch {
+    let mut out = ramp(key, times, 0.0);
+    out.series[0].1.columns[0].name = name.into();
+    out
+}
+
+/// As InfluxDB lists it: a field without a value is not there, until it is written again.
+#[test]
+fn a_field_whose_last_value_is_deleted_is_no_longer_one_of_its_series() {
+    let dir = tempfile::tempdir().unwrap();
+    let k = key("m");
+    let mut engine = open(dir.path());
+    engine.write(one_field(&k, "v", 0..10)).unwrap();
+    engine.write(one_field(&k, "w", 0..10)).unwrap();
+    engine.seal().unwrap();
+    engine.write(one_field(&k, "v", 10..20)).unwrap();
+    engine.seal().unwrap();
+    engine.write(one_field(&k, "v", 20..25)).unwrap();
+    let gone = |engine: &EmbeddedEngine, from, to| {
+        engine.delete(&Selector::of(&k), TimeRange::new(from, to).unwrap()).unwrap()
+    };
+    gone(&engine, 0, 9);
+    assert_eq!(fields(&engine, &k), ["v", "w"], "one value is left");
+    gone(&engine, 9, 10);
+    for _ in 0..2 {
+        assert_eq!(fields(&engine, &k), ["v"]);
+        assert_eq!(engine.latest(&Selector::of(&k)).unwrap()[0].fields.len(), 1);
+        drop(engine);
+        engine = open(dir.path());
+    }
+    engine.write(one_field(&k, "w", 30..31)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(fields(&engine, &k), ["v", "w"]);
+        drop(engine);
+        engine = open(dir.path());
+    }
+    assert_eq!(engine.write(one_field(&k, "w", 30..32)).unwrap().conflicts, []);
+    gone(&engine, 0, 100);
+    engine.write(one_field(&k, "v", 0..1)).unwrap();
+    assert_eq!(fields(&engine, &k), ["v"], "it came back with less");
+    assert_eq!(engine.verify(&Budget::default()).unwrap(), []);
+}
+
+/// A batch that names a field while a delete takes its last other value.
+#[test]
+fn what_is_written_while_the_last_value_of_its_field_goes_is_there() {
+    const ROUNDS: i64 = 60;
+    let dir = tempfile::tempdir().unwrap();
+    let k = key("m");
+    let engine = open(dir.path());
+    engine.write(one_field(&k, "v", 0..10)).unwrap();
+    for round in 0..ROUNDS {
+        engine.write(one_field(&k, "w", 0..10)).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| engine.delete(&Selector::of(&k), TimeRange::new(0, 10).unwrap()).unwrap());
+            scope.spawn(|| engine.write(one_field(&k, "w", 1_000 + round..1_001 + round)).unwrap());
+        });
+        let rest = TimeRange::new(1_000, 2_000).unwrap();
+        let names = ["w".to_string()];
+        let found = |engine: &EmbeddedEngine| {
+            let frames = engine.scan(&k, rest, Some(&names), &Budget::default()).unwrap();
+            frames.map(|f| f.unwrap().len()).sum::<usize>()
+        };
+        assert_eq!(found(&engine), 1, "round {round}");
+        if round % 10 == 0 {
+            engine.seal().unwrap();
+            drop(open_copy(dir.path(), |copy| assert_eq!(found(copy), 1, "after a start, round {round}")));
+        }
+        engine.delete(&Selector::of(&k), rest).unwrap();
+    }
+}
+
+/// What another start would find in the file as it is now.
+fn open_copy(dir: &Path, f: impl FnOnce(&EmbeddedEngine)) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let to = copy.path().join("series.db");
+    let c = rusqlite::Connection::open(dir.join("series.db")).unwrap();
+    c.execute("VACUUM INTO ?1", [to.to_str().unwrap()]).unwrap();
+    f(&open(copy.path()));
+    copy
+}

@@ -2,11 +2,11 @@
 //! order of the file.
 
 use super::core::Core;
-use super::record::{self, Part};
 use super::tables::{self, Row};
 use super::{lock, read, write};
 use crate::error::{Error, Kind, Result};
 use crate::schema::now_ns;
+use crate::series::record::{self, Part};
 use crate::series::{WriteBatch, WriteReport};
 use std::sync::{Arc, Mutex};
 

@@ -1,14 +1,16 @@
 //! What the engine's calls and its thread share.
 
+use super::clock::Clock;
 use super::commit::Job;
 use super::head::Head;
-use super::record;
+use super::still::Stillness;
 use super::tables;
 use super::target::Target;
 use super::{lock, read};
 use crate::error::{Error, Kind, Result};
 use crate::schema::now_ns;
 use crate::series::influx::types::{Loaded, Types};
+use crate::series::record;
 use crate::sqlite::{Database, Options, Synchronous};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -31,6 +33,8 @@ pub(in crate::series::influx) struct OutboxOptions {
     pub batch_wait: Duration,
     /// Without a thread: only calls deliver. For tests that count operations.
     pub manual: bool,
+    /// By which the thread waits.
+    pub clock: Clock,
 }
 
 /// How far the deliveries are.
@@ -57,13 +61,15 @@ pub(super) struct Core {
     pub next_seq: Mutex<i64>,
     /// Held while a group is delivered.
     pub delivering: Mutex<()>,
+    /// What holds deliveries and deletes up while a backup is taken.
+    pub still: Stillness,
     /// Taken before `head` where both are.
     pub progress: Mutex<Progress>,
     /// Rings when `progress` or the head moves.
     pub moved: Condvar,
     pub closing: Arc<AtomicBool>,
-    /// The thread waits after a failure.
-    pub pausing: AtomicBool,
+    /// Until then the thread waits after a failure.
+    pub paused_until: Mutex<Option<Instant>>,
     /// Number and bytes of what is set aside.
     pub refused: Mutex<(u64, u64)>,
     /// Until then the server is not asked for types.
@@ -112,10 +118,11 @@ impl Core {
             queue: Mutex::default(),
             next_seq: Mutex::new(last + 1),
             delivering: Mutex::default(),
+            still: Stillness::default(),
             progress: Mutex::default(),
             moved: Condvar::new(),
             closing: Arc::default(),
-            pausing: AtomicBool::new(false),
+            paused_until: Mutex::default(),
             refused: Mutex::new(refused),
             ask_again: Mutex::default(),
             asking: Mutex::default(),
@@ -143,7 +150,7 @@ impl Core {
     }
 
     fn may_ask(&self) -> bool {
-        lock(&self.ask_again).is_none_or(|at| Instant::now() >= at)
+        lock(&self.ask_again).is_none_or(|at| self.options.clock.now() >= at)
     }
 
     /// Types of fields: the server's where it answers, with those of the rows that wait.
@@ -175,7 +182,7 @@ impl Core {
             Ok(fields) => Ok(Some(fields)),
             Err(e) if e.kind() == Kind::Unavailable => {
                 tracing::debug!(error = %e, "the types of fields cannot be asked for");
-                self.may_ask_at(Some(Instant::now() + ASK_PAUSE));
+                self.may_ask_at(Some(self.options.clock.now() + ASK_PAUSE));
                 Ok(None)
             }
             Err(e) => Err(e),

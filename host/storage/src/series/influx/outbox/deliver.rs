@@ -1,13 +1,13 @@
 //! The way out: records in their order, as many in one request as fit, again and again until the server has them.
 
 use super::core::Core;
-use super::record;
 use super::tables::{self, Row};
 use super::target::Delivery;
 use super::{lock, read, write};
 use crate::error::{Error, Kind, Result};
 use crate::schema::now_ns;
 use crate::series::influx::lines::{REQUEST_BYTES_MAX, REQUEST_LINES_MAX};
+use crate::series::record;
 use crate::series::{Frame, SeriesKey, WriteBatch};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ pub(super) enum Pumped {
     Delivered,
     /// Not now; how long the server asked to be left alone.
     Later(Option<Duration>),
+    /// A backup is taken.
+    Held,
 }
 
 /// Records that go out together.
@@ -50,6 +52,9 @@ impl Core {
     /// Delivers the oldest records, at most a request's worth.
     pub(super) fn deliver_next(&self) -> Pumped {
         let _turn = lock(&self.delivering);
+        if self.still.is_held() {
+            return Pumped::Held;
+        }
         let pumped = self.try_next();
         let (pumped, error) = match pumped {
             Ok(p) => (p, None),
@@ -138,7 +143,7 @@ impl Core {
         })
     }
 
-    fn set_aside(&self, seq: i64, keep: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<()>) -> Result<()> {
+    fn set_aside(&self, seq: i64, keep: impl FnOnce(&crate::sqlite::Tx<'_>) -> Result<()>) -> Result<()> {
         let totals = self.db.write_always(|tx| {
             keep(tx)?;
             tables::remove(tx, seq)?;
@@ -209,7 +214,7 @@ impl Core {
         progress.error = error;
         drop(progress);
         self.moved.notify_all();
-        self.may_ask_at(failed.then(|| Instant::now() + super::core::ASK_PAUSE));
+        self.may_ask_at(failed.then(|| self.options.clock.now() + super::core::ASK_PAUSE));
     }
 
     /// Returns when everything that was acknowledged before is delivered; an error where that cannot be now.
@@ -218,11 +223,12 @@ impl Core {
         let begin = Instant::now();
         let failures = lock(&self.progress).failures;
         loop {
+            self.still.may_deliver()?;
             if self.options.manual {
                 match self.deliver_next() {
                     Pumped::Idle => return Ok(()),
                     Pumped::Delivered => continue,
-                    Pumped::Later(_) => {}
+                    Pumped::Later(_) | Pumped::Held => {}
                 }
             }
             let mut progress = lock(&self.progress);
@@ -249,7 +255,7 @@ impl Core {
     }
 
     fn is_pausing(&self) -> bool {
-        self.pausing.load(Ordering::SeqCst)
+        lock(&self.paused_until).is_some()
     }
 
     /// What the thread of the engine does until it is closed.
@@ -258,29 +264,28 @@ impl Core {
         while !self.closing.load(Ordering::SeqCst) {
             self.gather();
             match self.deliver_next() {
-                Pumped::Idle => {}
+                Pumped::Idle | Pumped::Held => {}
                 Pumped::Delivered => backoff = BACKOFF_FIRST,
                 Pumped::Later(after) => {
                     let wait = after.map_or(jittered(backoff), |a| a.min(RETRY_AFTER_MAX));
                     backoff = (backoff * 2).min(BACKOFF_MAX);
-                    self.pausing.store(true, Ordering::SeqCst);
                     self.sleep(wait);
-                    self.pausing.store(false, Ordering::SeqCst);
                 }
             }
         }
     }
 
-    /// Waits until there is something, then a little longer for more of it.
+    /// Waits until there is something that may go out, then a little longer for more of it.
     fn gather(&self) {
         let closing = || self.closing.load(Ordering::SeqCst);
         let mut progress = lock(&self.progress);
-        while read(&self.head).span().is_none() && !closing() {
+        while (read(&self.head).span().is_none() || self.still.is_held()) && !closing() {
             progress = self.moved.wait(progress).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
-        let until = Instant::now() + self.options.batch_wait;
+        let clock = &self.options.clock;
+        let until = clock.now() + self.options.batch_wait;
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(clock.now());
             let enough = {
                 let head = read(&self.head);
                 head.rows() >= REQUEST_LINES_MAX || head.bytes() >= REQUEST_BYTES_MAX as u64
@@ -289,7 +294,7 @@ impl Core {
                 progress.hurry = false;
                 return;
             }
-            progress = match self.moved.wait_timeout(progress, left) {
+            progress = match self.moved.wait_timeout(progress, clock.at_once(left)) {
                 Ok((p, _)) => p,
                 Err(poisoned) => poisoned.into_inner().0,
             };
@@ -297,18 +302,22 @@ impl Core {
     }
 
     fn sleep(&self, wait: Duration) {
-        let until = Instant::now() + wait;
+        let clock = &self.options.clock;
+        let until = clock.now() + wait;
+        *lock(&self.paused_until) = Some(until);
         let mut progress = lock(&self.progress);
         while !self.closing.load(Ordering::SeqCst) {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(clock.now());
             if left.is_zero() {
-                return;
+                break;
             }
-            progress = match self.moved.wait_timeout(progress, left) {
+            progress = match self.moved.wait_timeout(progress, clock.at_once(left)) {
                 Ok((p, _)) => p,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
+        drop(progress);
+        *lock(&self.paused_until) = None;
     }
 }
 

@@ -1,6 +1,6 @@
 //! What waits, in memory: an index by series, with the rows themselves as far as there is room.
 
-use super::record::Part;
+use crate::series::record::Part;
 use crate::series::{FieldType, Frame, Selector, SeriesKey, TimeRange};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -126,6 +126,12 @@ impl Head {
     pub fn of_series(&self, key: &SeriesKey, range: TimeRange) -> Vec<Waiting> {
         let parts = self.series.get(key).into_iter().flatten();
         parts.filter(|p| range.overlaps(p.min, p.max)).cloned().collect()
+    }
+
+    /// The first and the last time of what may wait of one series within a range.
+    pub fn span_of(&self, key: &SeriesKey, range: TimeRange) -> Option<(i64, i64)> {
+        let parts = self.series.get(key).into_iter().flatten().filter(|p| range.overlaps(p.min, p.max));
+        parts.map(|p| (p.min, p.max)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
     /// What waits of the chosen series; each in order.

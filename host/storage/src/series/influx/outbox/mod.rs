@@ -11,35 +11,45 @@
 //!   server then refuses are set aside in the file, named in the log, in the figures and by `verify`, and hold up nobody. A
 //!   delete of their time takes them, too.
 //! - What waits and what is set aside is bounded; when it is full, writes are refused as busy.
+//! - A backup holds deliveries and deletes still ([`still`]): server and file together are one instant.
 //!
 //! One thing no client can exclude: a request that was given up may reach a server that hung and be carried out after later ones.
 //!
 //! Locks are taken in this order: `delivering` or `next_seq`, `queue`, `progress`, `head`.
 
+pub(crate) mod at_rest;
+mod clock;
 mod commit;
 mod core;
 mod deliver;
 mod head;
 mod overlay;
-mod record;
+mod still;
 mod tables;
 mod target;
 #[cfg(test)]
 mod tests;
 
 pub(super) use self::core::OutboxOptions;
+pub(super) use clock::Clock;
 pub(super) use deliver::jittered;
+pub(crate) use still::Held;
+pub(crate) use tables::MIGRATIONS;
 pub(super) use target::Target;
 
 use self::core::Core;
 use super::lines;
 use crate::error::{Error, Kind, Result};
 use crate::locks::{lock, read, write};
+use crate::series::record;
 use crate::series::{
     Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest,
-    Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport,
+    Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, TimeStream, WriteBatch, WriteReport,
+    pieces::{Piece, PieceStream, Wanted},
 };
+use crate::units::Span;
 use head::Waiting;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -156,7 +166,41 @@ impl SeriesEngine for Outbox {
         Ok(Box::new(overlay::Overlay::new(stored, &frames, range, fields, budget)))
     }
 
+    /// Windows in which rows wait come as rows; the server may sum up the others.
+    fn scan_pieces(
+        &self,
+        key: &SeriesKey,
+        range: TimeRange,
+        fields: Option<&[String]>,
+        wanted: Wanted,
+        budget: &Budget,
+    ) -> Result<PieceStream> {
+        let engine = self.core.target.engine();
+        let Some((first, last)) = read(&self.core.head).span_of(key, range) else {
+            return engine.scan_pieces(key, range, fields, wanted, budget);
+        };
+        let rows = |range| -> Result<PieceStream> {
+            Ok(Box::new(self.scan(key, range, fields, budget)?.map(|f| f.map(Piece::Rows))))
+        };
+        let Some(windows) = wanted.windows else { return rows(range) };
+        let from = windows.start_of(first).clamp(range.start, range.end);
+        let to = windows.end_of(last).clamp(from, range.end);
+        let before = TimeRange { start: range.start, end: from };
+        let after = TimeRange { start: to, end: range.end };
+        let before = engine.scan_pieces(key, before, fields, wanted.clone(), budget)?;
+        let waiting = rows(TimeRange { start: from, end: to })?;
+        Ok(Box::new(before.chain(waiting).chain(engine.scan_pieces(key, after, fields, wanted, budget)?)))
+    }
+
+    fn times(&self, key: &SeriesKey, range: TimeRange, budget: &Budget) -> Result<TimeStream> {
+        if read(&self.core.head).span_of(key, range).is_none() {
+            return self.core.target.engine().times(key, range, budget);
+        }
+        Ok(Box::new(self.scan(key, range, None, budget)?.map(|frame| frame.map(|f| f.times))))
+    }
+
     fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+        let _deleting = self.core.still.deleting()?;
         self.core.flush(deliver::FLUSH_MAX)?;
         let report = self.core.target.engine().delete(selector, range)?;
         self.core.types.forget_all();
@@ -188,6 +232,17 @@ impl SeriesEngine for Outbox {
         let waiting = read(&self.core.head).of_selector(selector);
         let waiting = self.fetch(waiting)?;
         Ok(overlay::list(self.core.target.engine().list(selector)?, &waiting))
+    }
+
+    /// Waits for nothing: what is delivered between the two looks counts twice, but rows are a guess.
+    fn choose(&self, selector: &Selector, budget: &Budget) -> Result<Vec<SeriesInfo>> {
+        let waiting = read(&self.core.head).of_selector(selector);
+        let waiting = self.fetch(waiting)?;
+        Ok(overlay::list(self.core.target.engine().choose(selector, budget)?, &waiting))
+    }
+
+    fn retentions(&self) -> Result<BTreeMap<String, Option<Span>>> {
+        self.core.target.engine().retentions()
     }
 
     fn capabilities(&self) -> Capabilities {

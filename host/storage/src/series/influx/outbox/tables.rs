@@ -1,16 +1,13 @@
 //! The tables of the outbox: what waits, and what the server refused.
 
-use super::record::{self, Part};
 use crate::error::Result;
+use crate::series::record::{self, Part};
 use crate::series::{Selector, SeriesKey, TimeRange};
 use crate::sqlite::Migration;
 use rusqlite::{Connection, OptionalExtension};
 
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    name: "outbox",
-    sql: include_str!("../../../../../../migrations/outbox/0001_outbox.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration::new(1, "outbox", include_str!("../../../../../../migrations/outbox/0001_outbox.sql"))];
 
 /// A record as it is stored.
 #[derive(Debug)]

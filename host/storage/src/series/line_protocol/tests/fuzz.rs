@@ -1,6 +1,6 @@
 //! Bodies that nobody would send.
 
-use super::{NOW, line_of, stored};
+use super::{NOW, decimals, line_of, stored};
 use crate::series::line_protocol::{Mapping, Precision, parse_typed, read_body};
 use crate::series::{SeriesKey, Value};
 use crate::testing::fuzz::{mutated, run};
@@ -56,10 +56,17 @@ fn lines() {
             _ => mutated(random, whole.as_bytes(), other.as_bytes()),
         };
         let precision = *random.pick(&[Precision::Ns, Precision::Us, Precision::Ms, Precision::S]).unwrap();
-        let mapping = Mapping { place: crate::series::kinds::typed_key, typed: true, rows_max: u64::MAX };
+        let shown = String::from_utf8_lossy(&bytes);
+        let scales = decimals();
+        let exact = Mapping { scales: Some(&scales), ..Mapping::typed(u64::MAX) };
+        let read = |quick| read_body("b", &bytes, precision, NOW, &exact, quick);
+        match (read(true), read(false)) {
+            (Ok(a), Ok(b)) => assert_eq!(stored(&a), stored(&b), "{shown:?}"),
+            (a, b) => assert_eq!(a.is_err(), b.is_err(), "{shown:?}"),
+        }
+        let mapping = Mapping::typed(u64::MAX);
         let quick = read_body("b", &bytes, precision, NOW, &mapping, true);
         let slow = read_body("b", &bytes, precision, NOW, &mapping, false);
-        let shown = String::from_utf8_lossy(&bytes);
         match (&quick, &slow) {
             (Ok(a), Ok(b)) => assert_eq!(stored(a), stored(b), "{shown:?}"),
             (Err(a), Err(b)) => assert_eq!((a.kind(), a.message()), (b.kind(), b.message()), "{shown:?}"),

@@ -3,14 +3,19 @@
 use super::super::ast::Function;
 use super::{Accumulator, Fold, better};
 use crate::error::Result;
-use crate::series::pieces::{FieldSummary, Summary, Total};
+use crate::series::pieces::{FieldSummary, Part, Summary, Total};
 
-/// Can it be had of summaries? A deviation and a quantile need every value.
-pub(in crate::series::query) fn can_sum_up(function: Function) -> bool {
+/// The parts of summaries of which it can be had; `None`: a deviation and a quantile need every value.
+pub(in crate::series::query) fn parts_of(function: Function) -> Option<&'static [Part]> {
     match function {
-        Function::First | Function::Last | Function::Min | Function::Max => true,
-        Function::Sum | Function::Mean | Function::Count => true,
-        Function::Stddev | Function::Quantile => false,
+        Function::First => Some(&[Part::First]),
+        Function::Last => Some(&[Part::Last]),
+        Function::Min => Some(&[Part::Least]),
+        Function::Max => Some(&[Part::Greatest]),
+        Function::Sum => Some(&[Part::Sum]),
+        Function::Mean => Some(&[Part::Sum, Part::Count]),
+        Function::Count => Some(&[Part::Count]),
+        Function::Stddev | Function::Quantile => None,
     }
 }
 
@@ -33,20 +38,21 @@ impl Accumulator {
         let state = &mut self.state;
         match self.spec.function {
             Function::First => {
-                if state.count == 0 {
-                    state.picked = Some(field.first.clone());
+                if state.count == 0 && field.first.is_some() {
+                    state.picked.clone_from(&field.first);
                     state.count = 1;
                 }
             }
             Function::Last => {
-                state.picked = Some(field.last.clone());
-                state.count = 1;
+                if field.last.is_some() {
+                    state.picked.clone_from(&field.last);
+                    state.count = 1;
+                }
             }
             Function::Count => state.count += field.count,
             Function::Min | Function::Max => {
                 let least = self.spec.function == Function::Min;
-                if let Some((min, max)) = &field.extremes {
-                    let found = if least { min } else { max }.clone();
+                if let Some(found) = if least { &field.least } else { &field.greatest }.clone() {
                     state.count += 1;
                     state.picked = Some(match state.picked.take() {
                         Some(before) => better(before, found, least),
@@ -59,10 +65,14 @@ impl Accumulator {
                 match field.sum {
                     Total::Float(sum) => state.sum += sum,
                     Total::Whole(sum) => state.whole += sum,
+                    Total::Decimal(sum, scale) => {
+                        state.whole += sum;
+                        state.scale = scale;
+                    }
                     Total::None => {}
                 }
             }
-            // Asked for with `can_sum_up`.
+            // Not asked for: see `parts_of`.
             Function::Stddev | Function::Quantile => {}
         }
     }

@@ -1,11 +1,12 @@
 //! Outages, a full outbox, what the server refuses, damage; and servers that answer badly.
 
 use super::super::deliver::Pumped;
-use super::super::{read, record, tables};
+use super::super::{read, tables};
 use super::*;
 use crate::series::Values;
 use crate::series::influx::fake_server::{FakeServer, Reply};
 use crate::series::influx::lines::REQUEST_LINES_MAX;
+use crate::series::record;
 
 fn integers(key: &SeriesKey, time: i64) -> WriteBatch {
     let columns = vec![Column::new("v", Values::Integer(vec![1]))];

@@ -1,5 +1,6 @@
 //! The outbox before a real InfluxDB. Needs `SHIPHOLD_INFLUXD`; run by the `influxd` step of the tests.
 
+use super::super::clock::ByHand;
 use super::*;
 use crate::series::influx::fake_server::engine;
 use crate::series::{Values, conformance};
@@ -16,6 +17,8 @@ fn influxd_conforms_behind_an_outbox() {
     let (server, dir) = (Influxd::start(), tempfile::tempdir().unwrap());
     let outbox = before(&server, dir.path());
     conformance::run(&outbox);
+    let outbox = Arc::new(outbox);
+    conformance::run_decimals(outbox.clone());
     outbox.seal().unwrap();
     let stats = outbox.stats().unwrap();
     assert_eq!((stats.outbox_records, stats.outbox_refused), (0, 0));
@@ -109,4 +112,30 @@ fn a_delete_takes_what_is_not_delivered_yet() {
         outbox.write(batch(&key("m"), &[round], 2.0)).unwrap();
         assert_eq!(rows(&outbox, &key("m")).unwrap().len(), 1);
     }
+}
+
+#[test]
+fn an_hour_without_the_server_is_there_after_it() {
+    use super::hour::{HOUR_S, TRIES_MAX, by_hand, drain, write_seconds};
+    let (mut server, dir, clock) = (Influxd::start(), tempfile::tempdir().unwrap(), ByHand::new());
+    let open = || {
+        let engine = engine(&server.url(), Influxd::ORG, Influxd::TOKEN, 20_000);
+        Outbox::open(Arc::new(engine), &dir.path().join("outbox.db"), by_hand(&clock)).unwrap()
+    };
+    let outbox = open();
+    outbox.write(batch(&key("m"), &[-1], 1.0)).unwrap();
+    outbox.seal().unwrap();
+    drop(outbox);
+    let outbox = open();
+    server.kill();
+    write_seconds(&outbox, &clock, 0..HOUR_S);
+    let tries = super::super::lock(&outbox.core.progress).failures;
+    assert!((100..=TRIES_MAX).contains(&tries), "{tries} tries in an hour");
+    server.restart();
+    drain(&outbox, &clock);
+    assert_eq!((outbox.stats().unwrap().outbox_records, outbox.stats().unwrap().outbox_refused), (0, 0));
+    drop(outbox);
+    let direct = engine(&server.url(), Influxd::ORG, Influxd::TOKEN, 20_000);
+    let found = rows(&direct, &key("m")).unwrap();
+    assert_eq!(found.iter().map(|(t, _)| *t).collect::<Vec<_>>(), (-1..HOUR_S).collect::<Vec<_>>());
 }

@@ -2,8 +2,10 @@
 
 mod crash;
 mod faults;
+mod hour;
 mod influxd;
 mod overlay;
+mod still;
 
 use super::{Outbox, OutboxOptions, Target, target::Delivery};
 use crate::error::{Error, Kind, Result};
@@ -122,6 +124,7 @@ pub(super) fn options() -> OutboxOptions {
         bytes_max: 64 << 20,
         batch_wait: Duration::ZERO,
         manual: true,
+        clock: super::Clock::default(),
     }
 }
 

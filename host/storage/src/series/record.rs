@@ -5,19 +5,19 @@ use crate::series::{Column, FieldType, Frame, SeriesKey, Values};
 use std::sync::Arc;
 
 /// Rows of one part of a record.
-pub(super) const PART_ROWS_MAX: usize = 8_192;
+pub(crate) const PART_ROWS_MAX: usize = 8_192;
 /// Bytes of values after which a record is closed; one part more may follow.
-pub(super) const RECORD_BYTES_MAX: usize = 1 << 20;
+pub(crate) const RECORD_BYTES_MAX: usize = 1 << 20;
 /// The format of what is written.
 const VERSION: u8 = 1;
 /// Bytes of the checksum at the end.
 const CHECKSUM_BYTES: usize = 8;
 
 /// The rows of a record for one series, in the order in which they were written.
-pub(super) type Part = (Arc<SeriesKey>, Arc<Frame>);
+pub(crate) type Part = (Arc<SeriesKey>, Arc<Frame>);
 
 /// Cuts a batch into the parts of records: only the rows that are kept and have a value. Gives the number of rows, too.
-pub(super) fn cut(series: Vec<(SeriesKey, Frame)>, refused: &[Option<Vec<bool>>]) -> (Vec<Vec<Part>>, u64) {
+pub(crate) fn cut(series: Vec<(SeriesKey, Frame)>, refused: &[Option<Vec<bool>>]) -> (Vec<Vec<Part>>, u64) {
     let (mut records, mut open, mut bytes, mut total) = (Vec::new(), Vec::new(), 0, 0);
     for (at, (key, frame)) in series.into_iter().enumerate() {
         let refused = refused.get(at).and_then(Option::as_deref);
@@ -49,7 +49,7 @@ pub(super) fn cut(series: Vec<(SeriesKey, Frame)>, refused: &[Option<Vec<bool>>]
 }
 
 /// Some rows of a frame.
-pub(super) fn chosen(frame: &Frame, rows: &[usize]) -> Frame {
+pub(crate) fn chosen(frame: &Frame, rows: &[usize]) -> Frame {
     fn pick<T: Clone>(from: &[T], rows: &[usize]) -> Vec<T> {
         rows.iter().filter_map(|row| from.get(*row).cloned()).collect()
     }
@@ -60,7 +60,7 @@ pub(super) fn chosen(frame: &Frame, rows: &[usize]) -> Frame {
             name: c.name.clone(),
             values: match &c.values {
                 Values::Float(v) => Values::Float(pick(v, rows)),
-                Values::Integer(v) => Values::Integer(pick(v, rows)),
+                Values::Integer(v) | Values::Decimal(v, _) => Values::Integer(pick(v, rows)),
                 Values::Unsigned(v) => Values::Unsigned(pick(v, rows)),
                 Values::Boolean(v) => Values::Boolean(pick(v, rows)),
                 Values::String(v) => Values::String(pick(v, rows)),
@@ -90,7 +90,7 @@ fn put_bits(out: &mut Vec<u8>, bits: &[bool]) {
 }
 
 /// The bytes of a record.
-pub(super) fn encode(parts: &[Part]) -> Result<Vec<u8>> {
+pub(crate) fn encode(parts: &[Part]) -> Result<Vec<u8>> {
     let about: usize = parts.iter().map(|(_, f)| f.size_bytes() + 256).sum();
     let mut out = Vec::with_capacity(about);
     out.push(VERSION);
@@ -119,7 +119,7 @@ fn put_column(out: &mut Vec<u8>, column: &Column) -> Result<()> {
     put_text(out, &column.name)?;
     out.push(match column.values.field_type() {
         FieldType::Float => 0,
-        FieldType::Integer => 1,
+        FieldType::Integer | FieldType::Decimal(_) => 1,
         FieldType::Unsigned => 2,
         FieldType::Boolean => 3,
         FieldType::String => 4,
@@ -130,7 +130,9 @@ fn put_column(out: &mut Vec<u8>, column: &Column) -> Result<()> {
     }
     match &column.values {
         Values::Float(v) => v.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
-        Values::Integer(v) => v.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
+        Values::Integer(v) | Values::Decimal(v, _) => {
+            v.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes()))
+        }
         Values::Unsigned(v) => v.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
         Values::Boolean(v) => put_bits(out, v),
         Values::String(v) => {
@@ -176,7 +178,7 @@ impl<'a> Input<'a> {
 }
 
 /// Reads a record; damage of any kind is [`crate::Kind::Corrupt`].
-pub(super) fn decode(record: &[u8]) -> Result<Vec<Part>> {
+pub(crate) fn decode(record: &[u8]) -> Result<Vec<Part>> {
     let split = record.len().checked_sub(CHECKSUM_BYTES).and_then(|at| record.split_at_checked(at));
     let (body, checksum) = split.ok_or_else(|| Error::corrupt("it is too short"))?;
     if blake3::hash(body).as_bytes().get(..CHECKSUM_BYTES) != Some(checksum) {

@@ -1,4 +1,4 @@
-//! The part of JSON Schema (draft 2020-12) that plugin configurations use: `type`, `properties`, `required`,
+//! The part of JSON Schema (draft 2020-12) that configurations of plugins and settings use: `type`, `properties`, `required`,
 //! `additionalProperties: false`, `enum`, `const`, `minimum`, `maximum`, `minLength`, `maxLength`, `items`, `minItems`,
 //! `maxItems`, `uniqueItems`. A schema with another keyword is refused, so that no rule is silently left out.
 
@@ -9,6 +9,7 @@ const DEPTH_MAX: usize = 32;
 
 /// Keywords that describe and do not check.
 const NOTES: [&str; 7] = ["description", "title", "default", "examples", "$schema", "$id", "$comment"];
+const TYPES: [&str; 7] = ["object", "array", "string", "boolean", "null", "number", "integer"];
 const RULES: [&str; 14] = [
     "type",
     "properties",
@@ -35,6 +36,67 @@ pub fn validate(schema: &Value, value: &Value) -> Vec<String> {
     out
 }
 
+/// What of a schema this host does not know or cannot make sense of, wherever it stands in it.
+pub fn problems(schema: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    look(schema, "", 0, &mut out);
+    out
+}
+
+fn look(schema: &Value, at: &str, depth: usize, out: &mut Vec<String>) {
+    let mut say = |text: String| out.push(if at.is_empty() { text } else { format!("{at}: {text}") });
+    if depth > DEPTH_MAX {
+        return say(format!("is nested more than {DEPTH_MAX} deep"));
+    }
+    let rules = match schema {
+        Value::Bool(true) => return,
+        Value::Object(rules) => rules,
+        _ => return say("is no object".into()),
+    };
+    for (key, rule) in rules {
+        let whole = || rule.as_u64().is_some();
+        let sound = match key.as_str() {
+            note if NOTES.contains(&note) => true,
+            "type" => match rule {
+                Value::Array(types) => types.iter().all(|t| t.as_str().is_some_and(|t| TYPES.contains(&t))),
+                one => one.as_str().is_some_and(|t| TYPES.contains(&t)),
+            },
+            "enum" => rule.is_array(),
+            "const" => true,
+            "required" => rule.as_array().is_some_and(|names| names.iter().all(Value::is_string)),
+            "additionalProperties" | "uniqueItems" => rule.is_boolean(),
+            "minimum" | "maximum" => rule.is_number(),
+            "minLength" | "maxLength" | "minItems" | "maxItems" => whole(),
+            "properties" => match rule.as_object() {
+                Some(of) => {
+                    let below = |name: &str| if at.is_empty() { name.into() } else { format!("{at}.{name}") };
+                    let mut found = Vec::new();
+                    of.iter().for_each(|(name, inner)| look(inner, &below(name), depth + 1, &mut found));
+                    out.append(&mut found);
+                    continue;
+                }
+                None => false,
+            },
+            "items" => {
+                let mut found = Vec::new();
+                look(rule, &format!("{at}[]"), depth + 1, &mut found);
+                out.append(&mut found);
+                continue;
+            }
+            _ => {
+                out.push(format!(
+                    "{at}{}this host does not know the keyword `{key}`",
+                    if at.is_empty() { "" } else { ": " }
+                ));
+                continue;
+            }
+        };
+        if !sound {
+            out.push(format!("{at}{}`{key}` cannot be {rule}", if at.is_empty() { "" } else { ": " }));
+        }
+    }
+}
+
 fn walk(schema: &Value, value: &Value, at: &str, depth: usize, out: &mut Vec<String>) {
     let mut say = |text: String| out.push(if at.is_empty() { text } else { format!("{at}: {text}") });
     if depth > DEPTH_MAX {
@@ -43,12 +105,12 @@ fn walk(schema: &Value, value: &Value, at: &str, depth: usize, out: &mut Vec<Str
     let Some(rules) = schema.as_object() else {
         return match schema {
             Value::Bool(true) => {}
-            _ => say("the plugin's schema is no object".into()),
+            _ => say("the schema is no object".into()),
         };
     };
     for key in rules.keys() {
         if !NOTES.contains(&key.as_str()) && !RULES.contains(&key.as_str()) {
-            say(format!("the plugin's schema uses `{key}`, which this host does not know"));
+            say(format!("the schema uses `{key}`, which this host does not know"));
         }
     }
     if let Some(t) = rules.get("type") {
@@ -189,6 +251,28 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_is_looked_at_by_itself() {
+        let ok = json!({ "type": ["object", "null"], "title": "t", "required": ["a"], "properties": {
+            "a": { "type": "integer", "minimum": 0, "enum": [1, 2], "const": 1 }, "b": true,
+            "c": { "items": { "minLength": 1 }, "minItems": 0, "uniqueItems": true } }, "additionalProperties": false });
+        assert_eq!(problems(&ok), Vec::<String>::new());
+        for (bad, word) in [
+            (json!(1), "is no object"),
+            (json!({ "pattern": "x" }), "keyword `pattern`"),
+            (json!({ "type": "int" }), "`type` cannot be"),
+            (json!({ "type": ["string", 1] }), "`type` cannot be"),
+            (json!({ "properties": { "a": { "minimum": "1" } } }), "a: `minimum` cannot be"),
+            (json!({ "items": { "maxLength": -1 } }), "[]: `maxLength` cannot be"),
+            (json!({ "items": 7 }), "[]: is no object"),
+            (json!({ "required": [1] }), "`required` cannot be"),
+            (json!({ "properties": [] }), "`properties` cannot be"),
+        ] {
+            let said = problems(&bad).join("\n");
+            assert!(said.contains(word), "{bad}: {said}");
+        }
+    }
+
+    #[test]
     fn depth_is_bounded() {
         let mut schema = json!({});
         let mut value = json!(1);
@@ -197,5 +281,6 @@ mod tests {
             value = json!([value]);
         }
         assert!(validate(&schema, &value)[0].contains("nested"));
+        assert!(problems(&schema)[0].contains("nested"));
     }
 }

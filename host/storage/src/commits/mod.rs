@@ -1,0 +1,24 @@
+//! Units of work: skills, what they achieved, files, settings and rows of series, all or nothing for every reader.
+//!
+//! Objects of files are written first: without a row they are garbage. One transaction of the structured store then commits all the
+//! rest, with the rows of series as a record (`commit_rows`); these are applied to the series store, which is idempotent, and the record
+//! goes. From that transaction until the rows are applied the gate is closed ([`gate`]): a read that begins meanwhile waits, so that nobody
+//! sees one store after the commit and then another before it. What a crash leaves is applied when the stores are opened, before
+//! anybody reads.
+//!
+//! Isolation: commits are serial, in the order of their transactions; no caller writes to the series store while one of them is
+//! applied. A read of one store sees one instant; reads that follow each other never go back before a commit that one of them saw.
+
+mod apply;
+mod gate;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub(crate) use apply::{applied, aside, rows_of, set_aside, waiting};
+pub(crate) use gate::Gate;
+pub use gate::WAIT_MAX;
+pub use types::{
+    Commit, CommitFile, CommitFileDone, CommitPerformance, CommitRows, CommitSkill, CommitSkillDone,
+    Committed, ExpectSkill, FILES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEYS_KEPT, PARTS_MAX,
+};

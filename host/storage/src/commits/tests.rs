@@ -1,0 +1,274 @@
+//! Commits over all stores, cut off at every step, and read meanwhile.
+
+use super::*;
+use crate::caller::{Caller, Scope};
+use crate::error::Kind;
+use crate::layer::DataLayer;
+use crate::layer::tests::{layer_over, manifest};
+use crate::series::model_engine::ModelEngine;
+use crate::series::query::Query;
+use crate::series::{Budget, Selector};
+use crate::settings::{Expect, SettingWrite};
+use crate::skills::{NewVersion, Performance};
+use semver::Version;
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const OP: Caller = Caller::Operator;
+
+fn layer(dir: &std::path::Path) -> Arc<DataLayer> {
+    layer_over(&manifest(dir, "[files.models]\nkind = \"models\""), None).0
+}
+
+/// The n-th version of everything.
+fn commit(n: i64) -> Commit {
+    Commit {
+        idempotency_key: None,
+        skills: vec![CommitSkill {
+            skill: NewVersion {
+                name: "pullback".into(),
+                version: Some(Version::new(0, 0, n as u64)),
+                language: "python".into(),
+                code: format!("# {n}"),
+                ..NewVersion::default()
+            },
+            expect: ExpectSkill::Any,
+        }],
+        performance: vec![CommitPerformance {
+            skill: "pullback".into(),
+            version: None,
+            performance: Performance {
+                period_start: 0,
+                period_end: 1,
+                returns: n as f64,
+                sharpe: 1.0,
+                win_rate: 0.5,
+                max_drawdown: 0.1,
+                samples: 10,
+            },
+        }],
+        files: vec![CommitFile {
+            store: "models".into(),
+            path: "pullback/model.bin".into(),
+            text: Some(format!("weights {n}")),
+            base64: None,
+            media_type: None,
+            metadata: json!({ "n": n }),
+            expect: Expect::Any,
+        }],
+        settings: vec![SettingWrite {
+            namespace: "live".into(),
+            key: "version".into(),
+            value: Some(json!(n)),
+            expect: Expect::Any,
+        }],
+        series: vec![CommitRows {
+            bucket: None,
+            lines: format!("signal.pullback n={n}i 1000\nsignal.other n={n}i 1000"),
+            precision: crate::series::line_protocol::Precision::Ns,
+        }],
+    }
+}
+
+/// The newest `n` of the rows; 0 where there is none.
+fn latest(layer: &DataLayer) -> i64 {
+    let selector = Selector { measurement: Some("signal.pullback".into()), ..Selector::default() };
+    let rows = layer.series().latest(&OP, &selector, None, &Budget::default()).unwrap();
+    serde_json::to_value(rows).unwrap()[0]["fields"][0]["value"].as_i64().unwrap_or(0)
+}
+
+/// What each store says of the newest commit; 0 where there is none.
+fn seen(layer: &DataLayer) -> [i64; 5] {
+    let query: Query =
+        serde_json::from_value(json!({ "measurement": "signal.pullback", "start": 0, "end": 2000 })).unwrap();
+    let table = layer.series().query(&OP, &query, &Budget::default()).unwrap();
+    let latest = latest(layer);
+    assert_eq!(table.rows() as i64, i64::from(latest > 0));
+    [
+        latest,
+        layer.settings().get(&OP, "live", "version", None).map_or(0, |s| s.value.unwrap().as_i64().unwrap()),
+        layer.skills().get(&OP, "pullback", None).map_or(0, |s| s.version.patch as i64),
+        layer.files().stat(&OP, "models", "pullback/model.bin", None).map_or(0, |f| f.version as i64),
+        layer.skills().performance(&OP, "pullback").map_or(0, |p| p.len() as i64),
+    ]
+}
+
+#[test]
+fn everything_is_there_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = layer(dir.path());
+    let done = layer.commit(&OP, &commit(1)).unwrap();
+    assert_eq!((done.id, done.rows, done.replayed), (1, 2, false));
+    assert_eq!(done.skills[0].version, Version::new(0, 0, 1));
+    assert_eq!((done.files[0].version, done.settings[0].revision), (1, 1));
+    assert_eq!(seen(&layer), [1; 5]);
+    let bad: [fn(&mut Commit); 9] = [
+        |c| c.skills[0].skill.code = String::new(),
+        |c| c.skills[0].expect = ExpectSkill::Absent,
+        |c| c.skills[0].expect = ExpectSkill::Version(Version::new(9, 9, 9)),
+        |c| c.performance[0].performance.win_rate = 2.0,
+        |c| c.files[0].expect = Expect::Revision(7),
+        |c| c.files[0].path = "../x".into(),
+        |c| c.settings[0].expect = Expect::Absent,
+        |c| c.series[0].lines = "signal.pullback n=1i 1000\nsignal.pullback n=".into(),
+        // Another type than the one that is there: a plain write would drop this row and keep the others.
+        |c| c.series[0].lines = "signal.pullback n=\"text\" 1000\nsignal.other n=2i 1000".into(),
+    ];
+    for (i, spoil) in bad.into_iter().enumerate() {
+        let mut c = commit(2);
+        spoil(&mut c);
+        let refused = layer.commit(&OP, &c).unwrap_err();
+        assert!(matches!(refused.kind(), Kind::Invalid | Kind::Conflict), "{i}: {refused:?}");
+        assert_eq!(seen(&layer), [1; 5], "{i}");
+    }
+    assert_eq!(layer.files().stats("models").unwrap().versions, 1);
+    assert_eq!(layer.commit(&OP, &commit(2)).unwrap().id, 2);
+    assert_eq!(seen(&layer), [2; 5]);
+    assert_eq!(layer.files().stats("models").unwrap().versions, 2);
+    assert!(layer.audit().verify(&OP).unwrap().broken.is_none());
+    assert!(layer.verify(&OP, &mut |_| ()).unwrap().ok);
+    let reader = Caller::Token { id: 1, name: "r".into(), scope: Scope::Read };
+    assert_eq!(layer.commit(&reader, &commit(3)).unwrap_err().kind(), Kind::Denied);
+}
+
+#[test]
+fn a_key_makes_a_request_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = layer(dir.path());
+    let keyed = |n, key: &str| Commit { idempotency_key: Some(key.into()), ..commit(n) };
+    let first = layer.commit(&OP, &keyed(1, "k1")).unwrap();
+    let again = layer.commit(&OP, &keyed(1, "k1")).unwrap();
+    assert_eq!(again, Committed { replayed: true, ..first });
+    assert_eq!(layer.commit(&OP, &keyed(2, "k1")).unwrap_err().kind(), Kind::Conflict);
+    let other = Caller::Token { id: 1, name: "w".into(), scope: Scope::Write };
+    assert_eq!(layer.commit(&other, &keyed(2, "k1")).unwrap().id, 2, "keys of others are others");
+    // Eight at once with one key: one makes it, all get its answer.
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let layer = layer.clone();
+            let c = keyed(3, "k3");
+            std::thread::spawn(move || layer.commit(&OP, &c).unwrap())
+        })
+        .collect();
+    let done: Vec<Committed> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+    assert!(done.iter().all(|d| d.id == 3));
+    assert_eq!(done.iter().filter(|d| !d.replayed).count(), 1);
+    assert_eq!(seen(&layer), [3; 5]);
+    for bad in ["", "a b", "ä", &"x".repeat(IDEMPOTENCY_KEY_BYTES_MAX + 1)] {
+        assert_eq!(layer.commit(&OP, &keyed(4, bad)).unwrap_err().kind(), Kind::Invalid);
+    }
+    assert!(layer.commit(&OP, &keyed(4, &"x".repeat(IDEMPOTENCY_KEY_BYTES_MAX))).is_ok());
+}
+
+#[test]
+fn bounds_hold_at_their_edges() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = layer(dir.path());
+    assert_eq!(layer.commit(&OP, &Commit::default()).unwrap_err().kind(), Kind::Invalid);
+    let settings = |n: usize| Commit {
+        settings: (0..n)
+            .map(|i| SettingWrite {
+                namespace: "live".into(),
+                key: format!("k{i}"),
+                value: Some(json!(i)),
+                expect: Expect::Any,
+            })
+            .collect(),
+        ..Commit::default()
+    };
+    assert!(layer.commit(&OP, &settings(PARTS_MAX)).is_ok());
+    assert_eq!(layer.commit(&OP, &settings(PARTS_MAX + 1)).unwrap_err().kind(), Kind::Limit);
+    let files = |n: usize| Commit {
+        files: (0..n).map(|i| CommitFile { path: format!("f/{i}"), ..commit(1).files[0].clone() }).collect(),
+        ..Commit::default()
+    };
+    assert!(layer.commit(&OP, &files(FILES_MAX)).is_ok());
+    assert_eq!(layer.commit(&OP, &files(FILES_MAX + 1)).unwrap_err().kind(), Kind::Limit);
+    for (text, base64) in [(None, None), (Some("x"), Some("eA==")), (None, Some("?"))] {
+        let mut c = files(1);
+        c.files[0].text = text.map(str::to_string);
+        c.files[0].base64 = base64.map(str::to_string);
+        assert_eq!(layer.commit(&OP, &c).unwrap_err().kind(), Kind::Invalid);
+    }
+}
+
+#[test]
+fn a_reader_never_goes_back_before_a_commit_that_it_saw() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = layer(dir.path());
+    layer.commit(&OP, &commit(1)).unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..3)
+        .map(|turn| {
+            let (layer, over) = (layer.clone(), over.clone());
+            std::thread::spawn(move || {
+                let mut looks = 0_u64;
+                while !over.load(Ordering::SeqCst) {
+                    // Each store once, in another order each time: later looks are never older.
+                    let mut order = [0, 1, 2, 3, 4];
+                    order.rotate_left((looks as usize + turn) % 5);
+                    let mut newest = 0;
+                    for store in order {
+                        let now = match store {
+                            0 => latest(&layer),
+                            1 => layer
+                                .settings()
+                                .get(&OP, "live", "version", None)
+                                .unwrap()
+                                .value
+                                .unwrap()
+                                .as_i64()
+                                .unwrap(),
+                            2 => layer.skills().get(&OP, "pullback", None).unwrap().version.patch as i64,
+                            3 => {
+                                layer.files().stat(&OP, "models", "pullback/model.bin", None).unwrap().version
+                                    as i64
+                            }
+                            _ => layer.skills().performance(&OP, "pullback").unwrap().len() as i64,
+                        };
+                        assert!(now >= newest, "store {store} says {now} after {newest} was seen");
+                        newest = now;
+                    }
+                    looks += 1;
+                }
+                looks
+            })
+        })
+        .collect();
+    for n in 2..60 {
+        layer.commit(&OP, &commit(n)).unwrap();
+    }
+    over.store(true, Ordering::SeqCst);
+    let looks: u64 = readers.into_iter().map(|r| r.join().unwrap()).sum();
+    assert!(looks > 50, "{looks}");
+    assert_eq!(seen(&layer), [59; 5]);
+}
+
+#[test]
+fn what_could_not_be_applied_is_applied_before_anybody_reads_or_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let m = manifest(dir.path(), "[files.models]\nkind = \"models\"");
+    let engine = Arc::new(ModelEngine::default());
+    let (layer, _) = layer_over(&m, Some(engine.clone()));
+    layer.commit(&OP, &commit(1)).unwrap();
+    engine.fail_writes(true);
+    let done = layer.commit(&OP, &commit(2)).unwrap();
+    assert_eq!(done.rows, 2, "it is durable");
+    // Nobody sees one half of it.
+    let refused = layer.series().latest(&OP, &Selector::default(), None, &Budget::default()).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unavailable);
+    assert!(refused.message().contains("commit 2"), "{refused:?}");
+    let lines = b"signal.pullback n=7i 1000";
+    let write =
+        || layer.series().write_lines(&OP, "market", lines, crate::series::line_protocol::Precision::Ns);
+    assert_eq!(write().unwrap_err().kind(), Kind::Unavailable);
+    assert!(layer.commit(&OP, &commit(3)).is_err());
+    engine.fail_writes(false);
+    assert_eq!(seen(&layer), [2; 5]);
+    // What is written after it stays: it is not applied twice.
+    write().unwrap();
+    drop(layer);
+    let (layer, _) = layer_over(&m, Some(engine));
+    assert_eq!(seen(&layer), [7, 2, 2, 2, 2]);
+}
