@@ -16,6 +16,7 @@ mod growth;
 #[path = "../machine.rs"]
 mod machine;
 mod peers;
+mod rest;
 #[path = "../run.rs"]
 mod run;
 mod scale;
@@ -27,9 +28,13 @@ use run::Run;
 use table::Table;
 
 fn main() {
+    if rest::opened_for_another() {
+        return;
+    }
     run::groups(&[
         ("series", engine::run),
         ("series-scale", scale::run),
+        ("series-rest", rest::run),
         ("series-peers", peers::run),
         ("series-growth", growth::run),
     ]);

@@ -11,7 +11,9 @@ pub use migrate::Migration;
 pub use pool::Pinned;
 
 use crate::error::{Error, Kind, Result};
+use crate::locks::lock;
 use pool::Readers;
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -29,8 +31,8 @@ pub const READ_MAX: Duration = Duration::from_secs(5);
 pub const READER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection.
 const STATEMENTS_KEPT: usize = 128;
-/// Bytes to which the WAL file is cut back after a checkpoint.
-const WAL_KEPT_BYTES: i64 = 4 << 20;
+/// Bytes to which the WAL file is cut back after a checkpoint, where nothing else is asked for.
+const WAL_KEPT_BYTES: u64 = 4 << 20;
 
 /// How much a commit waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,9 @@ pub struct Options {
     pub auto_vacuum_incremental: bool,
     /// Page cache of each connection.
     pub cache_bytes: u64,
+    /// Bytes to which the WAL file is cut back after a checkpoint. Room that is there already is written twice as fast as
+    /// room that is new: a file of many writes keeps what it needs again.
+    pub wal_kept_bytes: u64,
     /// The longest that one read may take.
     pub read_max: Duration,
 }
@@ -68,6 +73,7 @@ impl Default for Options {
             page_size: 4096,
             auto_vacuum_incremental: true,
             cache_bytes: 8 << 20,
+            wal_kept_bytes: WAL_KEPT_BYTES,
             read_max: READ_MAX,
         }
     }
@@ -80,6 +86,8 @@ pub struct Database {
     writer: Mutex<Connection>,
     readers: Readers,
     guard: OnceLock<Guard>,
+    /// Held while the WAL is moved into the file.
+    moving: Mutex<()>,
 }
 
 impl std::fmt::Debug for Database {
@@ -110,6 +118,7 @@ impl Database {
             writer: Mutex::new(writer),
             readers,
             guard: OnceLock::new(),
+            moving: Mutex::new(()),
         })
     }
 
@@ -163,8 +172,29 @@ impl Database {
         connect(&self.path, &self.options, false)
     }
 
+    /// From now on `watch` is told after each commit how many pages the WAL has, and has to see to it that they are moved:
+    /// SQLite does it no more.
+    pub fn watch_wal(&self, watch: impl Fn(u32) + Send + 'static) -> Result<()> {
+        let told = move |_: &mut Wal, pages| {
+            watch(u32::try_from(pages).unwrap_or(0));
+            Ok(())
+        };
+        Ok(self.lock().wal_hook(Some(told))?)
+    }
+
+    /// Moves the WAL into the file: most of it while others write on, and then, while they wait, what came meanwhile. The
+    /// next write begins the WAL anew, unless a read keeps it.
+    pub fn move_wal(&self) -> Result<()> {
+        let _moving = lock(&self.moving);
+        let passive = |c: &Connection| c.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        passive(&self.connection()?)?;
+        passive(&self.lock())?;
+        Ok(())
+    }
+
     /// Moves the WAL into the file and cuts it to nothing.
     pub fn checkpoint(&self) -> Result<()> {
+        let _moving = lock(&self.moving);
         let busy: i64 = self.lock().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if busy != 0 {
             tracing::debug!(path = %self.path.display(), "a reader kept the WAL from being cut");
@@ -232,7 +262,8 @@ fn connect(path: &Path, options: &Options, write: bool) -> Result<Connection> {
     connection
         .execute_batch(&format!(
             "PRAGMA synchronous={synchronous};PRAGMA foreign_keys=ON;PRAGMA trusted_schema=OFF;PRAGMA recursive_triggers=ON;PRAGMA mmap_size=0;\
-             PRAGMA journal_size_limit={WAL_KEPT_BYTES};PRAGMA temp_store=MEMORY;PRAGMA cache_size=-{};PRAGMA query_only={};",
+             PRAGMA journal_size_limit={};PRAGMA temp_store=MEMORY;PRAGMA cache_size=-{};PRAGMA query_only={};",
+            options.wal_kept_bytes,
             options.cache_bytes / 1024,
             if write { "OFF" } else { "ON" }
         ))

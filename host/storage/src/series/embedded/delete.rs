@@ -2,10 +2,9 @@
 //! after the call began stays.
 
 use super::catalog::Series;
-use super::chunk::{Chunk, Wanted};
+use super::chunk::Chunk;
 use super::core::Core;
 use super::merge::{Merge, Source};
-use super::run::Run;
 use super::store::{Cutter, Writing};
 use super::{lock, tables};
 use crate::error::{Kind, Result};
@@ -55,7 +54,7 @@ impl Core {
                     self.gauges.chunk_came(&chunk);
                     state.add_chunk(chunk);
                 }
-                state.latest = None;
+                state.set_latest(None);
                 drop(state);
                 gone.iter().for_each(|c| self.gauges.chunk_went(c));
                 self.retire(gone);
@@ -110,10 +109,10 @@ impl Core {
             return Ok(0);
         }
         if chunk.min >= range.start && chunk.max < range.end {
-            return Ok(u64::from(chunk.rows));
+            return Ok(u64::from(chunk.rows()));
         }
-        let mut run: Run = match self.read_chunk(chunk, &series.measurement.types(), Wanted::ALL) {
-            Ok(run) => run,
+        let (mut run, _held) = match self.read_chunk(chunk, &series.measurement.types()) {
+            Ok(read) => read,
             Err(e) if e.kind() == Kind::Corrupt => {
                 self.quarantine(series, chunk, &e);
                 return Ok(0);
@@ -124,7 +123,7 @@ impl Core {
         let keep: Vec<bool> = run.times.iter().map(|t| !range.contains(*t)).collect();
         run.keep(&keep);
         let left = run.len();
-        let mut cutter = Cutter::new(series.id, Some(chunk.version), left, self.chunk_rows);
+        let mut cutter = Cutter::new(self, series.id, Some(chunk.version), left);
         cutter.push(run, writing)?;
         cutter.end(writing)?;
         Ok((before - left) as u64)

@@ -1,34 +1,32 @@
 //! The start: the file, the catalogue, what is known of chunks, and the head out of the log.
 
 use super::EngineOptions;
-use super::bounds::CHUNK_ROWS_MAX;
-use super::cache::Cache;
-use super::catalog::Series;
+use super::bounds::{CHUNK_RAW_BYTES_MAX, CHUNK_ROWS_MAX};
+use super::catalog::{ById, Series};
 use super::commit::Commit;
 use super::compact::Pass;
 use super::core::{Core, Gauges};
 use super::crew::Crew;
+use super::memory::Memory;
 use super::record::{self, Section};
 use super::tables::{self, CHUNK_COLUMNS, MIGRATIONS};
+use super::wal::{self, Ear, WalLength};
 use crate::error::{Error, Result};
 use crate::manifest;
 use crate::sqlite::{Database, Options};
 use rusqlite::OptionalExtension;
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 /// Pages of the series file. Records and chunks are long: large pages need fewer writes.
 pub(super) const PAGE_BYTES: u32 = 16 << 10;
-/// Pages of the WAL after which a commit moves them into the file.
-const CHECKPOINT_PAGES: u32 = 2_048;
+/// The part of the memory that a chunk's values may take: a quarter of what is decoded at once.
+const CHUNK_PART: u64 = 8;
 /// Page cache of each connection; records and chunks pass through it once.
 const CACHE_BYTES: u64 = 2 << 20;
 
-type ById = HashMap<i64, Arc<Series>>;
-
-pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOptions) -> Result<Core> {
+pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOptions) -> Result<(Core, Ear)> {
     let database = Options {
         vfs: options.vfs.clone(),
         readers: options.readers,
@@ -36,20 +34,18 @@ pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOpt
         page_size: PAGE_BYTES,
         auto_vacuum_incremental: true,
         cache_bytes: CACHE_BYTES,
+        wal_kept_bytes: wal::KEPT_BYTES,
         ..Options::default()
     };
     let db = Database::open(path, database, MIGRATIONS)?;
-    db.write(|tx| {
-        let mut set = tx.prepare(&format!("PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}"))?;
-        set.query([])?.next()?;
-        Ok(())
-    })?;
+    let (wal, ear) = WalLength::watch(&db)?;
     give_up_unowned(&db)?;
     let (catalog, by_id) = tables::load_catalog(&*db.pin()?)?;
     let core = Core {
         db,
         head_max: config.head_max.0.max(1),
         chunk_rows: usize::try_from(config.chunk_rows).unwrap_or(CHUNK_ROWS_MAX).clamp(1, CHUNK_ROWS_MAX / 2),
+        chunk_bytes: (config.memory_max.0 / CHUNK_PART).clamp(1, CHUNK_RAW_BYTES_MAX as u64),
         seal_after: config.seal_after,
         compact_every: config.compact_every,
         series_max: options.series_max,
@@ -62,15 +58,16 @@ pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOpt
         next_chunk: AtomicI64::new(1),
         gauges: Gauges::default(),
         bell: super::seal::Bell::default(),
+        wal,
         crew: Crew::new()?,
-        cache: Cache::new(config.cache_max.0),
+        memory: Memory::new(config.memory_max.0, config.cache_max.0),
     };
     let damaged = load_chunks(&core, &by_id)? + replay(&core, &by_id)?;
     core.gauges.quarantined.add(damaged);
     if damaged == 0 {
         forget_empty(&core)?;
     }
-    Ok(core)
+    Ok((core, ear))
 }
 
 /// Data that was written ahead of a transaction that never came, or whose chunk was replaced.
@@ -109,7 +106,7 @@ fn load_chunks(core: &Core, by_id: &ById) -> Result<u64> {
         match tables::chunk_of_row(row)? {
             Ok(chunk) => {
                 last = last.max(chunk.id).max(chunk.version);
-                let Some(series) = by_id.get(&chunk.series) else {
+                let Some(series) = by_id.get(chunk.series) else {
                     tracing::error!(
                         "chunk {} belongs to series {}, which is not in the catalogue",
                         chunk.id,
@@ -122,8 +119,7 @@ fn load_chunks(core: &Core, by_id: &ById) -> Result<u64> {
                 series.state().add_chunk(Arc::new(chunk));
             }
             Err((series, id)) => {
-                let name =
-                    by_id.get(&series).map_or_else(|| format!("series {series}"), |s| s.key.to_string());
+                let name = by_id.name(series);
                 tracing::error!(
                     "the row of chunk {id} of {name} is damaged and left out; run `shiphold verify`"
                 );
@@ -138,7 +134,6 @@ fn load_chunks(core: &Core, by_id: &ById) -> Result<u64> {
 
 /// Rebuilds the heads; gives the number of records that are set aside.
 fn replay(core: &Core, by_id: &ById) -> Result<u64> {
-    let mut commit = super::lock(&core.commit);
     let mut seq = i64::MIN;
     loop {
         let next: Option<(i64, Result<Vec<u8>>)> = core.db.read(|c| {
@@ -152,16 +147,24 @@ fn replay(core: &Core, by_id: &ById) -> Result<u64> {
         })?;
         let Some((at, body)) = next else { break };
         seq = at;
-        commit.next_seq = commit.next_seq.max(at.saturating_add(1));
         let body = body?;
         let size = body.len() as u64;
+        // More than there is room for, which was less when it was written.
+        let head = core.gauges.head_bytes.get();
+        if head > 0 && head.saturating_add(size.saturating_mul(2)) > core.memory.written_max() {
+            let _structure = super::lock(&core.structure);
+            core.seal_now()?;
+        }
+        let mut commit = super::lock(&core.commit);
+        commit.next_seq = commit.next_seq.max(at.saturating_add(1));
         match record::decode(&body).and_then(|sections| check(&sections, by_id).map(|()| sections)) {
             Ok(sections) => {
                 commit.log_bytes += size;
                 core.gauges.log_bytes.add(size);
                 for Section { series, run } in sections {
-                    if let Some(series) = by_id.get(&series) {
-                        core.put_into_head(&mut commit, series, run);
+                    if let Some(series) = by_id.get(series) {
+                        let change = core.put_into_head(&mut commit, series, run, u64::MAX);
+                        core.memory.wrote(change.before.1, change.after.1);
                     }
                 }
             }
@@ -188,7 +191,7 @@ fn replay(core: &Core, by_id: &ById) -> Result<u64> {
 /// Every series and field of a record is in the catalogue, with that type.
 pub(super) fn check(sections: &[Section], by_id: &ById) -> Result<()> {
     for section in sections {
-        let series = by_id.get(&section.series);
+        let series = by_id.get(section.series);
         let series = series
             .ok_or_else(|| Error::corrupt(format!("it names the unknown series {}", section.series)))?;
         let fields = series.measurement.fields();
@@ -196,7 +199,8 @@ pub(super) fn check(sections: &[Section], by_id: &ById) -> Result<()> {
             if fields.name(lane.field).map(|f| f.1) != Some(lane.field_type()) {
                 return Err(Error::corrupt(format!(
                     "its field number {} of {} is of another type",
-                    lane.field, series.key
+                    lane.field,
+                    series.key()
                 )));
             }
         }
@@ -218,6 +222,6 @@ fn forget_empty(core: &Core) -> Result<()> {
         }
         Ok(())
     })?;
-    empty.iter().for_each(|s| catalog.remove_series(&s.key));
+    empty.iter().for_each(|s| catalog.remove_series(s));
     Ok(())
 }

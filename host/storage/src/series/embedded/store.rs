@@ -1,7 +1,6 @@
 //! Chunks on their way into the file: rows are cut into chunks, encoded, and their data written ahead in
 //! bounded transactions; the rows that own them come last, in one.
 
-use super::bounds::CHUNK_RAW_BYTES_MAX;
 use super::chunk::{self, Chunk, Sealed};
 use super::core::Core;
 use super::run::Run;
@@ -51,7 +50,7 @@ impl<'a> Writing<'a> {
 
     fn write_ahead(&mut self) -> Result<()> {
         let waiting = &self.waiting;
-        self.core.db.write(|tx| {
+        self.core.store(|tx| {
             for sealed in waiting {
                 tables::insert_sealed(tx, sealed)?;
                 tables::disown(tx, sealed.chunk.id)?;
@@ -69,7 +68,7 @@ impl<'a> Writing<'a> {
         f: impl FnOnce(&Transaction<'_>) -> Result<()>,
     ) -> Result<Vec<Arc<Chunk>>> {
         let (ahead, waiting) = (&self.ahead, &self.waiting);
-        self.core.db.write(|tx| {
+        self.core.store(|tx| {
             for (chunk, stats) in ahead {
                 tables::own(tx, chunk.id)?;
                 tables::insert_chunk(tx, chunk, stats)?;
@@ -101,14 +100,16 @@ pub(super) struct Cutter {
     series: i64,
     version: Option<i64>,
     rows_each: usize,
+    bytes_max: u64,
     pending: Run,
 }
 
 impl Cutter {
     /// `rows`: an upper bound of the rows that come. `version: None`: each chunk's own id.
-    pub(super) fn new(series: i64, version: Option<i64>, rows: usize, chunk_rows: usize) -> Self {
-        let chunks = rows.div_ceil(chunk_rows).max(1);
-        Self { series, version, rows_each: rows.div_ceil(chunks).max(1), pending: Run::default() }
+    pub(super) fn new(core: &Core, series: i64, version: Option<i64>, rows: usize) -> Self {
+        let chunks = rows.div_ceil(core.chunk_rows).max(1);
+        let rows_each = rows.div_ceil(chunks).max(1);
+        Self { series, version, rows_each, bytes_max: core.chunk_bytes, pending: Run::default() }
     }
 
     pub(super) fn push(&mut self, run: Run, to: &mut Writing<'_>) -> Result<()> {
@@ -118,10 +119,8 @@ impl Cutter {
             self.write(to)?;
             self.pending = rest;
         }
-        // Long strings fill a chunk before its rows do.
-        while self.pending.lanes.iter().any(|l| matches!(l.values, crate::series::Values::String(_)))
-            && self.pending.size_bytes() > CHUNK_RAW_BYTES_MAX
-        {
+        // Long strings and many fields fill a chunk before its rows do.
+        while self.pending.size_bytes() as u64 > self.bytes_max {
             let half = self.pending.len() / 2;
             if half == 0 {
                 break;

@@ -1,15 +1,15 @@
 //! The tables of the series file: what a start reads, and the statements that change them.
 
-use super::catalog::{Catalog, Measurement, Series, State};
-use super::chunk::{Chunk, Sealed};
+use super::catalog::{ById, Catalog, Measurement, Series, State};
+use super::chunk::{Chunk, Rows, Sealed};
 use super::codec::{type_code, type_of_code};
+use super::tags::Tags;
 use crate::error::{Error, Result};
 use crate::series::{FieldType, SeriesKey};
 use crate::sqlite::Migration;
 use rusqlite::{Connection, Row};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 pub(super) const MIGRATIONS: &[Migration] = &[Migration {
     number: 1,
@@ -38,7 +38,7 @@ fn fields_of_bits(bits: &[u8]) -> Vec<u32> {
 }
 
 /// Reads the catalogue; series by id too.
-pub(super) fn load_catalog(c: &Connection) -> Result<(Catalog, HashMap<i64, Arc<Series>>)> {
+pub(super) fn load_catalog(c: &Connection) -> Result<(Catalog, ById)> {
     let mut catalog = Catalog::new();
     let mut measurements = HashMap::new();
     let mut found = c.prepare("SELECT id, bucket, name FROM measurement")?;
@@ -64,7 +64,7 @@ pub(super) fn load_catalog(c: &Connection) -> Result<(Catalog, HashMap<i64, Arc<
         }
         measurement.add_field(row.get(2)?, type_of_code(row.get(3)?).map_err(|_| damaged("has no type"))?);
     }
-    let mut by_id = HashMap::new();
+    let mut by_id = Vec::new();
     let mut found = c.prepare("SELECT id, measurement, tags, fields FROM series")?;
     let mut rows = found.query([])?;
     while let Some(row) = rows.next()? {
@@ -78,11 +78,12 @@ pub(super) fn load_catalog(c: &Connection) -> Result<(Catalog, HashMap<i64, Arc<
         let mut fields = fields_of_bits(&row.get::<_, Vec<u8>>(3)?);
         let known = measurement.fields().list.len();
         fields.retain(|f| (*f as usize) < known);
-        let series = Arc::new(Series::new(id, key, measurement, State { fields, ..State::default() }));
-        by_id.insert(id, series.clone());
+        let state = State::stored(measurement.share_set(&fields));
+        let series = Arc::new(Series::new(id, Tags::pack(&key.tags), measurement, state));
+        by_id.push(series.clone());
         catalog.add_series(series)?;
     }
-    Ok((catalog, by_id))
+    Ok((catalog, ById::new(by_id)))
 }
 
 pub(super) const CHUNK_COLUMNS: &str =
@@ -91,21 +92,12 @@ pub(super) const CHUNK_COLUMNS: &str =
 /// A row of `chunk`; an error where its checksum does not match.
 pub(super) fn chunk_of_row(row: &Row<'_>) -> Result<Result<Chunk, (i64, i64)>> {
     let (series, id) = (row.get(0)?, row.get(1)?);
-    let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
-    let chunk = Chunk {
-        series,
-        id,
-        version: row.get(2)?,
-        rows: match row.get(3) {
-            Ok(rows) => rows,
-            Err(_) => return Ok(Err((series, id))),
-        },
-        min: row.get(4)?,
-        max: row.get(5)?,
-        bytes: number(6)?,
-        raw_bytes: number(7)?,
-        bad: AtomicBool::new(false),
-    };
+    let (rows, bytes): (i64, i64) = (row.get(3)?, row.get(6)?);
+    let rows = u32::try_from(rows).ok().and_then(Rows::new);
+    let (Some(rows), Ok(bytes)) = (rows, u32::try_from(bytes)) else { return Ok(Err((series, id))) };
+    let (version, min, max) = (row.get(2)?, row.get(4)?, row.get(5)?);
+    let raw_bytes = row.get::<_, i64>(7)?.cast_unsigned();
+    let chunk = Chunk { series, id, version, min, max, raw_bytes, bytes, rows };
     Ok(if chunk.checksum() == row.get::<_, i64>(8)? { Ok(chunk) } else { Err((series, id)) })
 }
 
@@ -128,8 +120,8 @@ pub(super) fn insert_field(
 }
 
 pub(super) fn put_series(c: &Connection, series: &Series, fields: &[u32]) -> Result<()> {
-    let tags = serde_json::to_string(&series.key.tags)
-        .map_err(|e| Error::internal(format!("the tags of `{}`: {e}", series.key)))?;
+    let tags = serde_json::to_string(&series.key().tags)
+        .map_err(|e| Error::internal(format!("the tags of `{}`: {e}", series.key())))?;
     c.prepare_cached("INSERT OR REPLACE INTO series(id, measurement, tags, fields) VALUES (?1, ?2, ?3, ?4)")?
         .execute((series.id, series.measurement.id, tags, field_bits(fields)))?;
     Ok(())
@@ -169,10 +161,10 @@ pub(super) fn insert_chunk(c: &Connection, chunk: &Chunk, stats: &[u8]) -> Resul
         chunk.series,
         chunk.id,
         chunk.version,
-        chunk.rows,
+        chunk.rows(),
         chunk.min,
         chunk.max,
-        chunk.bytes.cast_signed(),
+        chunk.bytes,
         chunk.raw_bytes.cast_signed(),
         chunk.checksum(),
         stats,
