@@ -127,6 +127,12 @@ fn series(layer: &DataLayer, t: &mut Text) -> Result<()> {
             s.memory_waits,
         ),
         ("shiphold_series_decoded_bytes", "gauge", "Bytes that queries and merges hold.", s.decoded_bytes),
+        (
+            "shiphold_series_pinned_bytes",
+            "gauge",
+            "Bytes of sealed rows that queries hold as they found them in memory.",
+            s.pinned_bytes,
+        ),
         ("shiphold_series_cache_bytes", "gauge", "Bytes of decoded chunks in memory.", s.cache_bytes),
         ("shiphold_series_cache_hits_total", "counter", "Chunks that a read found decoded.", s.cache_hits),
         (

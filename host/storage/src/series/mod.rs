@@ -101,6 +101,8 @@ pub struct EngineStats {
     pub memory_waits: u64,
     /// Bytes of rows that queries and merges hold.
     pub decoded_bytes: u64,
+    /// Bytes of sealed rows that queries hold, as they found them in memory.
+    pub pinned_bytes: u64,
     /// Bytes of decoded chunks that are kept in memory.
     pub cache_bytes: u64,
     /// Chunks that a read found there, and that it did not, since the start.

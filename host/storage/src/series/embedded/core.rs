@@ -213,6 +213,7 @@ impl Core {
             memory_peak: memory.peak,
             memory_waits: memory.waits,
             decoded_bytes: memory.decoded,
+            pinned_bytes: memory.pinned,
             cache_bytes: memory.cached,
             cache_hits: self.memory.cache.hits(),
             cache_misses: self.memory.cache.misses(),

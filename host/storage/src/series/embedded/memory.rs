@@ -1,9 +1,11 @@
 //! The memory that rows take, in one budget: `series.embedded.memory_max`.
 //!
-//! One half is of what is written: batches on their way and the head. Sealing empties it, and writers wait for that. The
-//! other half is of what is decoded: for a moment, kept by scans and merges, and the cache, which gives way to both.
-//! Whoever decodes waits for room; what does not fit is kept in part and decoded again for the rest. A scan may hold
-//! rows of the head that were sealed meanwhile: they count until it ends, and the others have so much less.
+//! One half is of what is written: batches on their way and the head. Sealing empties it, and writers wait for that. A scan
+//! may hold rows of the head that were sealed meanwhile: they count here until it ends.
+//!
+//! The other half is of what is decoded: for a moment, kept by scans and merges, and the cache, which gives way to both.
+//! Whoever decodes waits for room; what does not fit is kept in part and decoded again for the rest. Half of it is only
+//! for those that decode for a moment: they wait for nothing else and soon give it back, so that everybody goes on.
 //!
 //! Nothing but the cache is locked by whoever holds the parts.
 
@@ -19,11 +21,12 @@ use std::time::{Duration, Instant};
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at the deadline of who waits, and at what scans have let go.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// The part of the decoding half in which large pieces are kept. Beside them are the small ones, which always are; what is
-/// left is for those that decode for a moment, who wait for nothing else and so soon give it back.
-const KEPT_PART: u64 = 4;
-/// The part of it that one may decode at once.
+/// The part of the decoding half that one may decode at once.
 const AT_ONCE_PART: u64 = 2;
+/// The part of it in which chunks are kept whole, and as much again for pieces of those that do not fit.
+const KEPT_PART: u64 = 4;
+/// A piece is this part of what is left for pieces, at most.
+const PIECE_PART: u64 = 4;
 
 /// Bytes of each part.
 #[derive(Debug, Default)]
@@ -34,7 +37,7 @@ struct Parts {
     decoded: u64,
     /// Of `decoded`: what scans and merges go on holding.
     kept: u64,
-    /// Sealed rows of the head that a scan holds.
+    /// Rows of the head that were sealed, and that a scan holds.
     pinned: Vec<(Weak<Run>, u64)>,
     pinned_bytes: u64,
     peak: u64,
@@ -60,8 +63,9 @@ pub(super) struct Counted {
     pub sum: u64,
     /// The most that it was.
     pub peak: u64,
-    /// Decoded, with what scans hold of the head after it was sealed.
     pub decoded: u64,
+    /// What scans hold of the head after it was sealed.
+    pub pinned: u64,
     pub cached: u64,
     /// How often somebody had to wait for room.
     pub waits: u64,
@@ -98,7 +102,8 @@ impl Memory {
     pub(super) fn try_write(self: &Arc<Self>, bytes: u64) -> Option<Room> {
         let mut parts = lock(&self.parts);
         parts.let_go();
-        let fits = parts.written.saturating_add(bytes) <= self.written_max && self.make_room(&parts, bytes);
+        let taken = (parts.written + parts.pinned_bytes).saturating_add(bytes);
+        let fits = taken <= self.written_max && self.make_room(&parts, bytes);
         fits.then(|| {
             parts.written += bytes;
             self.note_peak(&mut parts);
@@ -140,7 +145,6 @@ impl Memory {
         let mut parts = lock(&self.parts);
         let mut waited = false;
         loop {
-            parts.let_go();
             if self.fits(&parts, bytes) {
                 return Ok(self.take(parts, bytes, false));
             }
@@ -168,16 +172,18 @@ impl Memory {
         self.take(parts, bytes, false)
     }
 
-    /// Bytes that could be kept now.
-    pub(super) fn keepable(&self) -> u64 {
-        (self.decoded_max / KEPT_PART).saturating_sub(lock(&self.parts).kept)
+    /// Bytes of a piece that is to be kept, beside so many others of the same merge.
+    pub(super) fn piece(&self, others: usize) -> u64 {
+        let quarter = self.decoded_max / KEPT_PART;
+        let left = (2 * quarter).saturating_sub(lock(&self.parts).kept);
+        (left / PIECE_PART).min(quarter / (others as u64 + 1))
     }
 
     /// Puts a decoded chunk into the cache, as far as the others leave room.
     pub(super) fn cache(&self, chunk: i64, fields: Option<&[u32]>, run: &Arc<Run>) {
         let mut parts = lock(&self.parts);
         let room = (self.written_max + self.decoded_max).saturating_sub(parts.sum());
-        let room = room.min(self.decoded_max.saturating_sub(parts.decoded + parts.pinned_bytes));
+        let room = room.min(self.decoded_max.saturating_sub(parts.decoded));
         self.cache.put(chunk, fields, run, room);
         self.note_peak(&mut parts);
     }
@@ -190,7 +196,8 @@ impl Memory {
             max: self.written_max + self.decoded_max,
             sum: parts.sum() + cached,
             peak: parts.peak,
-            decoded: parts.decoded + parts.pinned_bytes,
+            decoded: parts.decoded,
+            pinned: parts.pinned_bytes,
             cached,
             waits: parts.waits,
         }
@@ -198,8 +205,7 @@ impl Memory {
 
     /// Is there room for so many bytes more that are decoded?
     fn fits(&self, parts: &Parts, bytes: u64) -> bool {
-        let others = parts.decoded + parts.pinned_bytes;
-        others.saturating_add(bytes) <= self.decoded_max && self.make_room(parts, bytes)
+        parts.decoded.saturating_add(bytes) <= self.decoded_max && self.make_room(parts, bytes)
     }
 
     /// Lets the cache give way; false: the others take too much.
@@ -271,7 +277,7 @@ impl Held {
         may
     }
 
-    /// A part of it stays: so little that there is always room.
+    /// A piece of it stays, for which there is always room.
     pub(super) fn keep_anyway(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         let mut parts = lock(&self.memory.parts);
@@ -321,7 +327,8 @@ mod tests {
         drop(decode(250).unwrap());
         assert!(decode(251).is_err());
         held.keep_anyway(100);
-        assert_eq!(memory.keepable(), 150);
+        // Of the second quarter, which the first one lends its rest.
+        assert_eq!((memory.piece(0), memory.piece(4)), (100, 50));
         drop(all);
         assert!(memory.try_keep(151).is_none() && memory.try_keep(150).is_some());
         let counted = memory.counted();
@@ -357,14 +364,16 @@ mod tests {
         let (held, free) = (run(500), run(500));
         memory.wrote(0, 8_000);
         memory.sealed(vec![held.clone(), free]);
-        assert_eq!((memory.counted().sum, memory.counted().decoded), (4_000, 4_000));
-        let budget = Budget { deadline: Some(Instant::now()), ..Budget::default() };
-        let other = memory.decode(1_001, &budget).unwrap();
-        assert!(memory.decode(5_000, &budget).is_err(), "less than that is left");
+        let counted = memory.counted();
+        assert_eq!((counted.sum, counted.pinned, counted.decoded), (4_000, 4_000, 0));
+        assert!(memory.try_write(6_001).is_none() && memory.try_write(6_000).is_some());
+        // Whoever reads goes on.
+        let all = [memory.decode(5_000, &Budget::default()), memory.decode(5_000, &Budget::default())];
+        assert!(all.iter().all(Result::is_ok));
         drop(held);
-        drop(memory.decode(5_000, &budget).unwrap());
-        drop(other);
-        assert_eq!(memory.counted().sum, 0);
+        assert!(memory.try_write(10_000).is_some());
+        drop(all);
+        assert_eq!((memory.counted().sum, memory.counted().pinned), (0, 0));
     }
 
     #[test]

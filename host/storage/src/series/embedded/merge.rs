@@ -121,12 +121,29 @@ pub(super) struct Merge {
     active: Vec<Active>,
     strict: bool,
     rows_held_max: usize,
+    /// Chunks that lie over each other at one time, at most.
+    at_once: usize,
     /// The chunk that comes next, being decoded while the rows of the present one are used.
     ahead: Option<(i64, Decoding, Held)>,
     /// Chunks that were decoded.
     decoded: u64,
     /// Takes chunks from the cache, and puts them there.
     cached: bool,
+}
+
+/// Chunks that hold rows of one time, at most.
+fn overlapping_max(sources: &[Source]) -> usize {
+    let chunks = || sources.iter().filter(|s| matches!(s.origin, Origin::Chunk(_)));
+    // At the same time those that begin come first.
+    let begins = chunks().map(|s| (s.min, false));
+    let mut ends: Vec<(i64, bool)> = begins.chain(chunks().map(|s| (s.max, true))).collect();
+    ends.sort_unstable();
+    let (mut now, mut most) = (0, 0);
+    for (_, ended) in ends {
+        now = if ended { now - 1 } else { now + 1 };
+        most = most.max(now);
+    }
+    most
 }
 
 impl Merge {
@@ -143,6 +160,7 @@ impl Merge {
         }
         sources.retain(|s| s.rows > 0 && s.max >= range.start && s.min < range.end);
         sources.sort_by_key(|s| (std::cmp::Reverse(s.min), std::cmp::Reverse(s.age)));
+        let at_once = overlapping_max(&sources);
         Self {
             series: series.clone(),
             types: series.measurement.types(),
@@ -152,6 +170,7 @@ impl Merge {
             active: Vec::new(),
             strict: false,
             rows_held_max: MERGE_ROWS_MAX,
+            at_once,
             ahead: None,
             decoded: 0,
             cached: false,
@@ -392,8 +411,8 @@ impl Merge {
             return Ok(());
         }
         let row_bytes = (bytes / run.len().max(1) as u64).max(1);
-        let fit = usize::try_from(core.memory.keepable() / row_bytes).unwrap_or(usize::MAX);
-        let part = fit.min(if few { rows } else { share }).max(MERGE_ROWS_EACH_MIN).min(rows);
+        let fit = usize::try_from(core.memory.piece(self.at_once) / row_bytes).unwrap_or(usize::MAX);
+        let part = fit.min(if few { rows } else { share }).max(1).min(rows);
         let next = if part < rows { run.times.get(pos + part).copied() } else { None };
         let first = run.slice(pos, pos + part, self.fields.as_deref());
         let bytes = first.size_bytes() as u64;

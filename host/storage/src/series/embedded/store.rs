@@ -139,6 +139,19 @@ impl Cutter {
     fn write(&mut self, to: &mut Writing<'_>) -> Result<()> {
         let mut run = std::mem::take(&mut self.pending);
         run.tidy();
-        if run.is_empty() { Ok(()) } else { to.add(self.series, self.version, &run) }
+        self.cut(run, to)
+    }
+
+    /// One chunk, or several of as many bytes as one may have.
+    fn cut(&self, mut run: Run, to: &mut Writing<'_>) -> Result<()> {
+        if run.is_empty() {
+            return Ok(());
+        }
+        if run.len() == 1 || run.size_bytes() as u64 <= self.bytes_max {
+            return to.add(self.series, self.version, &run);
+        }
+        let rest = run.split_off(run.len() / 2);
+        self.cut(run, to)?;
+        self.cut(rest, to)
     }
 }

@@ -168,9 +168,11 @@ fn what_a_scan_holds_of_the_head_counts_until_it_ends() {
     engine.write(ramp(&key("m"), 0..10_000, 0.0)).unwrap();
     let scan = engine.scan(&key("m"), TimeRange::ALL, None, &Budget::default()).unwrap();
     engine.seal().unwrap();
-    assert_eq!(engine.stats().unwrap().decoded_bytes, 160_000);
+    let stats = engine.stats().unwrap();
+    assert_eq!((stats.head_bytes, stats.pinned_bytes, stats.memory_bytes), (0, 160_000, 160_000));
     assert_eq!(scan.map(|f| f.unwrap().len()).sum::<usize>(), 10_000);
-    assert_eq!(engine.stats().unwrap().decoded_bytes, 0);
+    let stats = engine.stats().unwrap();
+    assert_eq!((stats.pinned_bytes, stats.memory_bytes), (0, 0));
 }
 
 #[test]
