@@ -3,19 +3,14 @@
 use std::ops::Deref;
 
 /// As a `Vec`, without an allocation for one item.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum Few<T> {
+    #[default]
     None,
     One(T),
     /// Boxed, so that the others are small.
     #[expect(clippy::box_collection, reason = "a list of two words in each series")]
     Many(Box<Vec<T>>),
-}
-
-impl<T> Default for Few<T> {
-    fn default() -> Self {
-        Self::None
-    }
 }
 
 impl<T> Deref for Few<T> {
