@@ -18,6 +18,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(6, "skill index", "0006_skill_index.sql"),
     migration!(7, "revisions of series", "0007_revisions.sql"),
     migration!(8, "rollups", "0008_rollups.sql"),
+    migration!(11, "skill documents", "0011_skill_documents.sql"),
 ];
 
 /// Nanoseconds since the Unix epoch, by the wall clock.
