@@ -6,6 +6,7 @@ mod support;
 
 mod backup;
 mod bad_input;
+mod discovery;
 mod flux;
 mod history;
 mod ingest;
