@@ -17,6 +17,8 @@ const WRITERS: usize = 8;
 /// Bytes of the log, and of what one commit adds to it.
 const LOG_MAX: u64 = 4 << 20;
 const COMMIT_MAX: u64 = 1 << 20;
+/// Entries of 30 kB: several times what the log may have.
+const NOTES: u32 = 600;
 
 /// `SHIPHOLD_SOAK_SECONDS`, else 3.
 fn seconds() -> u64 {
@@ -205,15 +207,14 @@ fn a_reader_that_stalls_does_not_let_the_log_grow_for_ever() {
             }
             stalls
         });
-        let end = Instant::now() + Duration::from_secs(seconds().max(2));
-        while Instant::now() < end {
+        for _ in 0..NOTES {
             note();
             highest = highest.max(log());
         }
         over.store(true, Ordering::SeqCst);
         stalls = stalling.join().unwrap();
     });
-    assert!(stalls >= 3, "{stalls}");
+    assert!(stalls >= 2, "{stalls}");
     assert!(highest <= LOG_MAX + COMMIT_MAX, "the log had {highest} bytes");
     let written = std::fs::metadata(&path).unwrap().len();
     assert!(written > 2 * LOG_MAX, "{written} bytes are too few to tell");
