@@ -111,26 +111,13 @@ impl FileStores {
         content: &mut dyn Read,
         options: PutOptions,
     ) -> Result<FileVersion> {
-        self.may_put(caller, store, path)?;
+        let NewObject { tmp, new, .. } = self.object(caller, store, path, content, options, Expect::Any)?;
         let s = self.store(store)?;
-        (self.writable)()?;
-        let (media_type, metadata) = options.checked(&format!("{store}/{path}"))?;
-        let (tmp, hash, size) = Tmp::write(s.disk.as_ref(), tmp_name(), (store, path), content, &s.config)?;
-        let new = FileVersion {
-            store: store.into(),
-            path: path.into(),
-            version: 0,
-            blake3: Some(hash.clone()),
-            size,
-            created_at: now_ns(),
-            created_by: caller.actor(),
-            media_type,
-            metadata,
-        };
         let mut usage = s.usage();
         // Before the move: a put that is refused leaves no object behind.
         let after = self.db.read(|c| rows::admit(c, &new, &s.config, *usage))?;
-        tmp.publish(&hash).map_err(|e| Error::io(format!("storing `{store}/{path}`"), e))?;
+        let hash = new.blake3.as_deref().unwrap_or_default();
+        tmp.publish(hash).map_err(|e| Error::io(format!("storing `{store}/{path}`"), e))?;
         // If this fails, the object stays as garbage for `gc`. It must not be removed here: the commit may be on the disk
         // although it failed, and come back with the next start.
         let stored = self.db.write(|tx| rows::insert(tx, caller, new))?;
