@@ -41,9 +41,10 @@ impl Units {
             return Ok(());
         }
         let _one = lock(&self.settling);
+        let mut all = true;
         for id in commits::waiting(&self.db)? {
             let applied = match commits::rows_of(&self.db, id) {
-                Ok(Some(batch)) => engine.write(batch).map(|report| self.end(id, &report)),
+                Ok(Some(batch)) => engine.write(batch).map(|report| all &= self.end(id, &report)),
                 Ok(None) => Ok(()),
                 Err(e) if e.kind() == Kind::Corrupt => commits::set_aside(&self.db, id, e.message()),
                 Err(e) => Err(e),
@@ -56,14 +57,19 @@ impl Units {
                 .hint("reads and writes of series wait for them; free the disk, or see the host's log")
             })?;
         }
-        self.left.store(false, Ordering::SeqCst);
+        // What could not be noted is applied once more before anybody writes over it.
+        self.left.store(!all, Ordering::SeqCst);
         Ok(())
     }
 
     /// Applies the rows of one commit.
     pub(super) fn apply(&self, engine: &dyn SeriesEngine, batch: WriteBatch, id: i64) {
         match engine.write(batch) {
-            Ok(report) => self.end(id, &report),
+            Ok(report) => {
+                if !self.end(id, &report) {
+                    self.left.store(true, Ordering::SeqCst);
+                }
+            }
             Err(e) => {
                 tracing::error!(commit = id, error = %e, "the rows of a commit are durable and could not be applied; it is tried again");
                 self.left.store(true, Ordering::SeqCst);
@@ -71,7 +77,8 @@ impl Units {
         }
     }
 
-    fn end(&self, id: i64, report: &WriteReport) {
+    /// Notes that the rows of a commit are applied; `false`: that could not be noted.
+    fn end(&self, id: i64, report: &WriteReport) -> bool {
         let ended = match report.dropped {
             0 => commits::applied(&self.db, id),
             n => commits::set_aside(
@@ -80,11 +87,11 @@ impl Units {
                 &format!("{n} rows have fields of other types than those that are there"),
             ),
         };
-        if let Err(e) = ended {
+        if let Err(e) = &ended {
             // Applied once more it changes nothing, as long as nobody writes before it is.
             tracing::error!(commit = id, error = %e, "the rows of a commit are applied, which could not be noted");
-            self.left.store(true, Ordering::SeqCst);
         }
+        ended.is_ok()
     }
 }
 
