@@ -18,6 +18,7 @@ mod growth;
 mod machine;
 mod ours;
 mod peers;
+mod rest;
 #[path = "../run.rs"]
 mod run;
 mod scale;
@@ -30,9 +31,13 @@ use run::Run;
 use table::Table;
 
 fn main() {
+    if rest::opened_for_another() {
+        return;
+    }
     run::groups(&[
         ("series", engine::run),
         ("series-scale", scale::run),
+        ("series-rest", rest::run),
         ("series-peers", peers::run),
         ("series-growth", growth::run),
     ]);

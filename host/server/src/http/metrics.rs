@@ -117,6 +117,22 @@ fn series(layer: &DataLayer, t: &mut Text) -> Result<()> {
             "Records that InfluxDB refused for good: set aside.",
             s.outbox_refused,
         ),
+        ("shiphold_series_memory_max", "gauge", "Bytes that rows may take in memory.", s.memory_max),
+        ("shiphold_series_memory_bytes", "gauge", "Bytes that they take.", s.memory_bytes),
+        ("shiphold_series_memory_peak", "gauge", "The most that they took since the start.", s.memory_peak),
+        (
+            "shiphold_series_memory_waits_total",
+            "counter",
+            "Writers and queries that waited for memory.",
+            s.memory_waits,
+        ),
+        ("shiphold_series_decoded_bytes", "gauge", "Bytes that queries and merges hold.", s.decoded_bytes),
+        (
+            "shiphold_series_pinned_bytes",
+            "gauge",
+            "Bytes of sealed rows that queries hold as they found them in memory.",
+            s.pinned_bytes,
+        ),
         ("shiphold_series_cache_bytes", "gauge", "Bytes of decoded chunks in memory.", s.cache_bytes),
         ("shiphold_series_cache_hits_total", "counter", "Chunks that a read found decoded.", s.cache_hits),
         (

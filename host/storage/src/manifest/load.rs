@@ -241,13 +241,24 @@ fn read_series(s: &Section<'_, '_>, secrets: &BTreeMap<String, SecretSource>) ->
         s.problem("bucket", NAME_RULE);
     }
     let e = s.section("embedded");
+    let memory_max = e.size("memory_max", ByteSize::mib(256), ByteSize::mib(16)..=ByteSize::gib(64));
     let embedded = Embedded {
-        head_max: e.size("head_max", ByteSize::mib(64), ByteSize::mib(1)..=ByteSize::gib(16)),
+        memory_max,
+        head_max: e.size("head_max", ByteSize(memory_max.0 / 4), ByteSize::mib(1)..=ByteSize::gib(16)),
         chunk_rows: to_u32(e.number("chunk_rows", 65_536, 1_024..=1_048_576)),
         seal_after: e.time("seal_after", Span::from_secs(300), Span::from_millis(100)..=DAY),
         compact_every: e.time("compact_every", Span::from_secs(600), Span::default()..=DAY),
-        cache_max: e.size("cache_max", ByteSize::mib(32), ByteSize(0)..=ByteSize::gib(16)),
+        cache_max: e.size("cache_max", ByteSize(memory_max.0 / 8), ByteSize(0)..=ByteSize::gib(16)),
     };
+    // Else writers would wait before anything is sealed; and what is decoded has a half.
+    let parts =
+        [("head_max", embedded.head_max, 4, "a quarter"), ("cache_max", embedded.cache_max, 2, "half")];
+    for (key, part, of, name) in parts {
+        let most = ByteSize(memory_max.0 / of);
+        if part > most {
+            e.problem(key, format!("is more than {most}, {name} of `memory_max`; raise that or lower this"));
+        }
+    }
     e.finish();
     let i = s.section("influxdb2");
     let influxdb2 = match engine {

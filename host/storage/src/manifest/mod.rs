@@ -151,7 +151,9 @@ pub struct Revision {
 /// `[series.embedded]`
 #[derive(Debug, Clone, Serialize)]
 pub struct Embedded {
-    /// `head_max` (default 64 MiB): rows in memory before they are sealed into chunks.
+    /// `memory_max` (default 256 MiB, 16 MiB..=64 GiB): what rows may take in memory, written, decoded and cached.
+    pub memory_max: ByteSize,
+    /// `head_max` (default and most: a quarter of `memory_max`): rows in memory before they are sealed into chunks.
     pub head_max: ByteSize,
     /// `chunk_rows` (default 65536, 1024..=1048576): rows of a full chunk.
     pub chunk_rows: u32,
@@ -159,7 +161,7 @@ pub struct Embedded {
     pub seal_after: Span,
     /// `compact_every` (default 10 min): background compaction; `0 s` turns it off.
     pub compact_every: Span,
-    /// `cache_max` (default 32 MiB): decoded chunks kept in memory; `0 B` keeps none.
+    /// `cache_max` (default an eighth of `memory_max`, at most half): decoded chunks kept in memory; `0 B` keeps none.
     pub cache_max: ByteSize,
 }
 

@@ -136,8 +136,12 @@ fn bounds_hold_at_their_edges() {
         assert_eq!(found.is_empty(), ok, "{rows}: {found:?}");
     }
     for (cache, ok) in [("0 B", true), ("16 GiB", true), ("17 GiB", false)] {
-        let found = problems(&format!("[series.embedded]\ncache_max = \"{cache}\""));
+        let found = problems(&format!("[series.embedded]\nmemory_max = \"64 GiB\"\ncache_max = \"{cache}\""));
         assert_eq!(found.is_empty(), ok, "{cache}: {found:?}");
+    }
+    for (memory, ok) in [("15 MiB", false), ("16 MiB", true), ("64 GiB", true), ("65 GiB", false)] {
+        let found = problems(&format!("[series.embedded]\nmemory_max = \"{memory}\""));
+        assert_eq!(found.is_empty(), ok, "{memory}: {found:?}");
     }
     for (share, ok) in [("0 %", false), ("1 %", true), ("100%", true), ("101 %", false), ("20", false)] {
         let found = problems(&format!("[safety]\nmax_drop_share = \"{share}\""));
@@ -230,6 +234,25 @@ fn the_address_of_influxdb_is_one() {
         }
     }
     one(&over_influx("").replace("org = \"o\"", "org = \"\""), 7, "series.influxdb2.org", "is empty");
+}
+
+#[test]
+fn the_parts_of_the_memory_fit_into_it() {
+    let of = |text: &str| {
+        let text = format!("[host]\ndata = \"x\"\n[series.embedded]\n{text}");
+        Manifest::parse(&text, Path::new("/nowhere/shiphold.toml")).unwrap().series.embedded
+    };
+    let (usual, small) = (of(""), of("memory_max = \"16 MiB\""));
+    assert_eq!((usual.memory_max, usual.head_max), (ByteSize::mib(256), ByteSize::mib(64)));
+    assert_eq!(usual.cache_max, ByteSize::mib(32));
+    assert_eq!((small.head_max, small.cache_max), (ByteSize::mib(4), ByteSize::mib(2)));
+    for (key, most, more, part) in
+        [("head_max", "8 MiB", "9 MiB", "a quarter"), ("cache_max", "16 MiB", "17 MiB", "half")]
+    {
+        of(&format!("memory_max = \"32 MiB\"\n{key} = \"{most}\""));
+        let over = format!("[series.embedded]\nmemory_max = \"32 MiB\"\n{key} = \"{more}\"");
+        one(&over, 3, &format!("series.embedded.{key}"), part);
+    }
 }
 
 #[test]

@@ -103,6 +103,16 @@ pub struct EngineStats {
     pub outbox_oldest_s: u64,
     /// What InfluxDB refused for good and is set aside.
     pub outbox_refused: u64,
+    /// `memory_max`; what of it is in use, and the most that was since the start.
+    pub memory_max: u64,
+    pub memory_bytes: u64,
+    pub memory_peak: u64,
+    /// How often a writer or a query waited for room in it.
+    pub memory_waits: u64,
+    /// Bytes of rows that queries and merges hold.
+    pub decoded_bytes: u64,
+    /// Bytes of sealed rows that queries hold, as they found them in memory.
+    pub pinned_bytes: u64,
     /// Bytes of decoded chunks that are kept in memory.
     pub cache_bytes: u64,
     /// Chunks that a read found there, and that it did not, since the start.

@@ -14,7 +14,9 @@ pub use pool::Pinned;
 pub use writer::{GROUP_MEMBERS_MAX, GROUP_OPEN_MAX, Tx, WriterGuard, Written};
 
 use crate::error::{Error, Kind, Result};
+use crate::locks::lock;
 use pool::Readers;
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -35,8 +37,8 @@ pub const READER_WAIT_MAX: Duration = Duration::from_secs(5);
 const STATEMENTS_KEPT: usize = 128;
 /// [`Options::log_bytes_max`] unless it is chosen.
 pub const LOG_BYTES_MAX: u64 = 64 << 20;
-/// Bytes to which the WAL file is cut back after a checkpoint.
-const WAL_KEPT_BYTES: i64 = 4 << 20;
+/// [`Options::wal_kept_bytes`] unless it is chosen.
+const WAL_KEPT_BYTES: u64 = 4 << 20;
 
 /// How much a commit waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,9 @@ pub struct Options {
     pub auto_vacuum_incremental: bool,
     /// Page cache of each connection.
     pub cache_bytes: u64,
+    /// Bytes to which the WAL file is cut back after a checkpoint. Room that is there already is written twice as fast as
+    /// room that is new: a file of many writes keeps what it needs again.
+    pub wal_kept_bytes: u64,
     /// The longest that one read may take.
     pub read_max: Duration,
     /// Bytes of the WAL after which a commit waits for the readers that keep it from being moved into the file.
@@ -76,6 +81,7 @@ impl Default for Options {
             page_size: 4096,
             auto_vacuum_incremental: true,
             cache_bytes: 8 << 20,
+            wal_kept_bytes: WAL_KEPT_BYTES,
             read_max: READ_MAX,
             log_bytes_max: LOG_BYTES_MAX,
         }
@@ -90,6 +96,8 @@ pub struct Database {
     readers: Readers,
     guard: OnceLock<Guard>,
     gate: OnceLock<Guard>,
+    /// Held while the WAL is moved into the file.
+    moving: Mutex<()>,
 }
 
 impl std::fmt::Debug for Database {
@@ -116,6 +124,7 @@ impl Database {
             readers,
             guard: OnceLock::new(),
             gate: OnceLock::new(),
+            moving: Mutex::new(()),
         })
     }
 
@@ -183,8 +192,29 @@ impl Database {
         connect(&self.path, &self.options, false)
     }
 
+    /// From now on `watch` is told after each commit how many pages the WAL has, and has to see to it that they are moved:
+    /// SQLite does it no more.
+    pub fn watch_wal(&self, watch: impl Fn(u32) + Send + 'static) -> Result<()> {
+        let told = move |_: &mut Wal, pages: i32| {
+            watch(u32::try_from(pages).unwrap_or(0));
+            Ok(())
+        };
+        self.writer.watch_log(told)
+    }
+
+    /// Moves the WAL into the file: most of it while others write on, and then, while they wait, what came meanwhile. The
+    /// next write begins the WAL anew, unless a read keeps it.
+    pub fn move_wal(&self) -> Result<()> {
+        let _moving = lock(&self.moving);
+        let passive = |c: &Connection| c.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        passive(&self.connection()?)?;
+        passive(&self.writer.alone())?;
+        Ok(())
+    }
+
     /// Moves the WAL into the file and cuts it to nothing.
     pub fn checkpoint(&self) -> Result<()> {
+        let _moving = lock(&self.moving);
         let busy: i64 =
             self.writer.alone().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if busy != 0 {
@@ -262,7 +292,8 @@ fn connect(path: &Path, options: &Options, write: bool) -> Result<Connection> {
     connection
         .execute_batch(&format!(
             "PRAGMA synchronous={synchronous};PRAGMA foreign_keys=ON;PRAGMA trusted_schema=OFF;PRAGMA recursive_triggers=ON;PRAGMA mmap_size=0;\
-             PRAGMA journal_size_limit={WAL_KEPT_BYTES};PRAGMA temp_store=MEMORY;PRAGMA cache_size=-{};PRAGMA query_only={};",
+             PRAGMA journal_size_limit={};PRAGMA temp_store=MEMORY;PRAGMA cache_size=-{};PRAGMA query_only={};",
+            options.wal_kept_bytes,
             options.cache_bytes / 1024,
             if write { "OFF" } else { "ON" }
         ))

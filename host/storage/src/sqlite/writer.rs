@@ -9,6 +9,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::locks::lock;
 use rusqlite::Connection;
+use rusqlite::hooks::Wal;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
@@ -115,6 +116,14 @@ impl Writer {
         let mut seat = lock(&self.seat);
         self.commit(&mut seat);
         WriterGuard { seat }
+    }
+
+    /// After each commit `told` is given the pages that the log has; SQLite moves none of them by itself any more.
+    pub(super) fn watch_log<F>(&self, told: F) -> Result<()>
+    where
+        F: FnMut(&mut Wal, i32) -> rusqlite::Result<()> + Send + 'static,
+    {
+        Ok(lock(&self.seat).connection.wal_hook(Some(told))?)
     }
 
     /// [`super::Database::write_always`].

@@ -13,6 +13,7 @@ use std::path::Path;
 
 fn open(vfs: &str, synchronous: Synchronous) -> Result<EmbeddedEngine> {
     let config = Embedded {
+        memory_max: ByteSize::mib(64),
         head_max: ByteSize::mib(1),
         chunk_rows: 1024,
         seal_after: Span::from_secs(3600),

@@ -138,6 +138,7 @@ fn shown(what: &impl std::fmt::Debug, chars: usize) -> String {
 fn settings() -> manifest::Embedded {
     // So little that a few rows make many chunks, and that sealing happens in the middle.
     manifest::Embedded {
+        memory_max: ByteSize::mib(16),
         head_max: ByteSize::kib(8),
         chunk_rows: 16,
         seal_after: Span::from_secs(300),

@@ -37,6 +37,13 @@ impl Kept {
             self.bytes -= entry.bytes;
         }
     }
+    /// What was used longest ago goes.
+    fn shrink_to(&mut self, bytes: u64) {
+        while self.bytes > bytes {
+            let Some(oldest) = self.order.first_key_value().map(|(_, id)| *id) else { break };
+            self.remove(oldest);
+        }
+    }
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
@@ -83,22 +90,25 @@ impl Cache {
         Some(entry.run.clone())
     }
 
-    pub(super) fn put(&self, chunk: i64, fields: Option<&[u32]>, run: &Arc<Run>) {
+    /// Keeps it, in at most `room` bytes together with the others.
+    pub(super) fn put(&self, chunk: i64, fields: Option<&[u32]>, run: &Arc<Run>, room: u64) {
         let bytes = run.size_bytes() as u64 + ENTRY_BYTES;
-        if bytes > self.bytes_max {
-            return;
-        }
+        let Some(others) = self.bytes_max.min(room).checked_sub(bytes) else { return };
         let mut kept = lock(&self.kept);
         kept.remove(chunk);
-        while kept.bytes + bytes > self.bytes_max {
-            let Some(oldest) = kept.order.first_key_value().map(|(_, id)| *id) else { break };
-            kept.remove(oldest);
-        }
+        kept.shrink_to(others);
         let used = kept.tick();
         kept.bytes += bytes;
         kept.order.insert(used, chunk);
         kept.chunks
             .insert(chunk, Entry { run: run.clone(), fields: fields.map(<[u32]>::to_vec), bytes, used });
+    }
+
+    /// Gives up what is more than so many bytes.
+    pub(super) fn shrink_to(&self, bytes: u64) {
+        if self.bytes_max > 0 {
+            lock(&self.kept).shrink_to(bytes);
+        }
     }
 
     /// Of a chunk that was replaced or found damaged.
@@ -132,16 +142,16 @@ mod tests {
         let each = 800 + ENTRY_BYTES;
         let cache = Cache::new(3 * each);
         for id in 1..=3 {
-            cache.put(id, None, &run(100));
+            cache.put(id, None, &run(100), u64::MAX);
         }
         assert_eq!(cache.bytes(), 3 * each, "exactly full");
         assert!(cache.get(1, None).is_some());
-        cache.put(4, None, &run(100));
+        cache.put(4, None, &run(100), u64::MAX);
         assert!(cache.get(2, None).is_none(), "it was used longest ago");
         assert!([1, 3, 4].iter().all(|id| cache.get(*id, None).is_some()));
-        cache.put(5, None, &run((3 * each as i64 - ENTRY_BYTES as i64) / 8 + 1));
+        cache.put(5, None, &run((3 * each as i64 - ENTRY_BYTES as i64) / 8 + 1), u64::MAX);
         assert!(cache.get(5, None).is_none(), "larger than all of it");
-        cache.put(4, None, &run(100));
+        cache.put(4, None, &run(100), u64::MAX);
         assert_eq!(cache.bytes(), 3 * each, "put twice, kept once");
         cache.forget(4);
         cache.forget(4);
@@ -149,15 +159,23 @@ mod tests {
         assert_eq!((cache.bytes(), cache.hits(), cache.misses()), (2 * each, 4, 3));
         assert!(cache.is_for(3 * each / 2) && !cache.is_for(3 * each / 2 + 1));
         assert!(!Cache::new(0).is_for(0));
+        cache.put(6, None, &run(100), each - 1);
+        assert!(cache.get(6, None).is_none() && cache.bytes() == 2 * each, "there is no room");
+        cache.put(6, None, &run(100), each);
+        assert!(cache.get(6, None).is_some() && cache.bytes() == each, "it takes the place of the others");
+        cache.shrink_to(each);
+        assert_eq!(cache.bytes(), each);
+        cache.shrink_to(each - 1);
+        assert_eq!(cache.bytes(), 0);
     }
 
     #[test]
     fn what_has_fewer_fields_does_not_serve() {
         let cache = Cache::new(1 << 20);
-        cache.put(1, Some(&[1, 3]), &run(1));
+        cache.put(1, Some(&[1, 3]), &run(1), u64::MAX);
         assert!(cache.get(1, Some(&[3])).is_some() && cache.get(1, Some(&[])).is_some());
         assert!(cache.get(1, Some(&[2])).is_none() && cache.get(1, None).is_none());
-        cache.put(1, None, &run(1));
+        cache.put(1, None, &run(1), u64::MAX);
         assert!(cache.get(1, Some(&[2])).is_some());
     }
 }

@@ -11,7 +11,7 @@ use super::run::{Lane, Run};
 use super::statistics;
 use crate::error::{Error, Result};
 use crate::series::FieldType;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const KIND: u8 = b'C';
 const VERSION: u8 = 1;
@@ -25,22 +25,46 @@ pub(super) struct Chunk {
     pub series: i64,
     /// Where chunks overlap, the greater version wins.
     pub version: i64,
-    pub rows: u32,
     pub min: i64,
     pub max: i64,
-    /// Of the body, and of the values in memory.
-    pub bytes: u64,
+    /// Of the values in memory.
     pub raw_bytes: u64,
-    /// Found damaged; left out from then on.
-    pub bad: AtomicBool,
+    /// Of the body: SQLite has none of 2 GiB.
+    pub bytes: u32,
+    pub rows: Rows,
+}
+
+/// The number of rows, and whether the chunk was found damaged, which is left out from then on: in one word, because
+/// there are very many chunks.
+#[derive(Debug)]
+pub(super) struct Rows(AtomicU32);
+
+const BAD: u32 = 1 << 31;
+
+impl Rows {
+    /// `None`: no chunk has so many.
+    pub(super) fn new(rows: u32) -> Option<Self> {
+        (rows < BAD).then(|| Self(AtomicU32::new(rows)))
+    }
 }
 
 impl Chunk {
     pub(super) fn is_bad(&self) -> bool {
-        self.bad.load(Ordering::Relaxed)
+        self.rows.0.load(Ordering::Relaxed) & BAD != 0
+    }
+    /// False: it was already.
+    pub(super) fn mark_bad(&self) -> bool {
+        self.rows.0.fetch_or(BAD, Ordering::Relaxed) & BAD == 0
+    }
+    pub(super) fn rows(&self) -> u32 {
+        self.rows.0.load(Ordering::Relaxed) & !BAD
     }
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         self.min <= other.max && other.min <= self.max
+    }
+    /// Bytes that decoding it takes: what is stored, and the values.
+    pub(super) fn decoding_bytes(&self) -> u64 {
+        self.raw_bytes.saturating_add(u64::from(self.bytes))
     }
     /// Guards the columns of its row in the database.
     pub(super) fn checksum(&self) -> i64 {
@@ -48,10 +72,10 @@ impl Chunk {
             self.series,
             self.id,
             self.version,
-            i64::from(self.rows),
+            i64::from(self.rows()),
             self.min,
             self.max,
-            self.bytes.cast_signed(),
+            i64::from(self.bytes),
             self.raw_bytes.cast_signed(),
         ])
     }
@@ -86,16 +110,16 @@ pub(super) fn seal(series: i64, id: i64, version: i64, run: &Run) -> Result<Seal
         body.extend_from_slice(&column);
     }
     let body = bytes::close(body);
+    let rows = u32::try_from(run.len()).ok().and_then(Rows::new);
     let chunk = Chunk {
         id,
         series,
         version,
-        rows: u32::try_from(run.len()).map_err(|_| Error::internal("a chunk has too many rows"))?,
         min,
         max,
-        bytes: body.len() as u64,
         raw_bytes: run.size_bytes() as u64,
-        bad: AtomicBool::new(false),
+        bytes: u32::try_from(body.len()).map_err(|_| Error::internal("a chunk is too large"))?,
+        rows: rows.ok_or_else(|| Error::internal("a chunk has too many rows"))?,
     };
     Ok(Sealed { chunk, stats: statistics::encode(&statistics::of_run(run))?, body })
 }
@@ -132,7 +156,7 @@ pub(super) fn begin(
     let rows = input.len()?;
     let (min, max) = (input.i64()?, input.i64()?);
     if rows > CHUNK_ROWS_MAX
-        || rows != usize::try_from(chunk.rows).unwrap_or(0)
+        || rows != usize::try_from(chunk.rows()).unwrap_or(0)
         || min != chunk.min
         || max != chunk.max
     {

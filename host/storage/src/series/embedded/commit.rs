@@ -4,7 +4,8 @@
 use super::bounds;
 use super::catalog::{Series, State};
 use super::core::Core;
-use super::prepare::{self, Prepared, Staged};
+use super::memory::Room;
+use super::prepare::{self, JOIN_ROWS_MAX, Prepared, Space, Staged};
 use super::run::{Run, merge};
 use super::{lock, read, tables, write};
 use crate::error::{Error, Result};
@@ -16,8 +17,6 @@ use std::time::Instant;
 const GROUP_BYTES_MAX: usize = 16 << 20;
 /// Rows of a run in the head that grows in place.
 const RUN_ROWS_MAX: usize = 8_192;
-/// Rows up to which two runs are merged rather than kept apart.
-const JOIN_ROWS_MAX: usize = 1_024;
 
 /// What only the committing thread changes.
 #[derive(Debug)]
@@ -36,7 +35,12 @@ pub(super) struct Commit {
 pub(super) struct Job {
     work: Work,
     slot: Slot,
+    room: Room,
+    space: Space,
 }
+
+/// A batch that is about to be committed, with its place in memory.
+type Ready = (Prepared, Slot, Room, Space);
 
 type Slot = Arc<Mutex<Option<Result<WriteReport>>>>;
 
@@ -59,14 +63,24 @@ impl Work {
 impl Core {
     pub(super) fn write(&self, batch: WriteBatch) -> Result<WriteReport> {
         bounds::check(&batch)?;
-        self.wait_for_room()?;
         let known = prepare::resolve_known(&read(&self.catalog), &batch);
+        let mut space = prepare::space(&batch, known.as_deref());
+        let mut room = self.wait_for_room(space.head.saturating_add(space.record))?;
         let work = match known {
-            Some(resolved) => Work::Ready(prepare::build(batch, resolved, WriteReport::default())?),
+            Some(resolved) => {
+                let prepared = prepare::build(batch, resolved, WriteReport::default())?;
+                // Frames of one series with different columns fill each other up.
+                if prepared.values_bytes() > space.head {
+                    space.head = prepared.values_bytes();
+                    drop(room);
+                    room = self.wait_for_room(space.head.saturating_add(space.record))?;
+                }
+                Work::Ready(prepared)
+            }
             None => Work::Raw(batch),
         };
         let slot = Slot::default();
-        lock(&self.queue).push_back(Job { work, slot: slot.clone() });
+        lock(&self.queue).push_back(Job { work, slot: slot.clone(), room, space });
         let mut commit = lock(&self.commit);
         loop {
             // Another thread may have committed it meanwhile.
@@ -101,7 +115,7 @@ impl Core {
     fn lead(&self, commit: &mut Commit, jobs: Vec<Job>) {
         let mut staged = Staged::default();
         let mut ready = Vec::with_capacity(jobs.len());
-        for Job { work, slot } in jobs {
+        for Job { work, slot, room, space } in jobs {
             let prepared = match work {
                 Work::Ready(p) => {
                     staged.keep_fields(&p);
@@ -111,7 +125,7 @@ impl Core {
             };
             match prepared {
                 Ok(p) if p.parts.is_empty() => answer(&slot, Ok(p.report)),
-                Ok(p) => ready.push((p, slot)),
+                Ok(p) => ready.push((p, slot, room, space)),
                 Err(e) => answer(&slot, Err(e)),
             }
         }
@@ -119,13 +133,13 @@ impl Core {
             return;
         }
         match self.commit_group(commit, &mut staged, &ready) {
-            Ok(()) => ready.into_iter().for_each(|(p, slot)| self.apply(commit, p, &slot)),
-            Err(e) if ready.len() == 1 => ready.iter().for_each(|(_, slot)| answer(slot, Err(again(&e)))),
+            Ok(()) => ready.into_iter().for_each(|one| self.apply(commit, one)),
+            Err(e) if ready.len() == 1 => ready.iter().for_each(|(_, slot, ..)| answer(slot, Err(again(&e)))),
             // One of them may be what the disk has no room for.
             Err(_) => {
                 for one in ready {
                     match self.commit_group(commit, &mut staged, std::slice::from_ref(&one)) {
-                        Ok(()) => self.apply(commit, one.0, &one.1),
+                        Ok(()) => self.apply(commit, one),
                         Err(e) => answer(&one.1, Err(e)),
                     }
                 }
@@ -134,15 +148,10 @@ impl Core {
     }
 
     /// One transaction: what is new in the catalogue, and a log row for each batch.
-    fn commit_group(
-        &self,
-        commit: &mut Commit,
-        staged: &mut Staged,
-        group: &[(Prepared, Slot)],
-    ) -> Result<()> {
-        self.db.write(|tx| {
+    fn commit_group(&self, commit: &mut Commit, staged: &mut Staged, group: &[Ready]) -> Result<()> {
+        self.store(|tx| {
             staged.store(tx)?;
-            for ((prepared, _), seq) in group.iter().zip(commit.next_seq..) {
+            for ((prepared, ..), seq) in group.iter().zip(commit.next_seq..) {
                 tables::insert_log(tx, seq, &prepared.record)?;
             }
             Ok(())
@@ -155,30 +164,45 @@ impl Core {
         Ok(())
     }
 
-    fn apply(&self, commit: &mut Commit, prepared: Prepared, slot: &Slot) {
+    fn apply(&self, commit: &mut Commit, (prepared, slot, room, space): Ready) {
         let record = prepared.record.len() as u64;
         commit.log_bytes += record;
         self.gauges.log_bytes.add(record);
         self.gauges.rows_written.add(prepared.report.written);
+        // What may be filled up beside the values themselves.
+        let mut spare = space.head.saturating_sub(prepared.values_bytes());
+        let mut head = Change::default();
         for (series, run) in prepared.parts {
-            self.put_into_head(commit, &series, run);
+            let own = run.size_bytes() as u64;
+            let change = self.put_into_head(commit, &series, run, own + spare);
+            spare = spare.saturating_sub(change.after.1.saturating_sub(change.before.1 + own));
+            head.add(change);
         }
-        answer(slot, Ok(prepared.report));
+        room.used(head.before.1, head.after.1);
+        self.bell.room_came();
+        answer(&slot, Ok(prepared.report));
     }
 
-    /// Also used when the log is read at a start.
-    pub(super) fn put_into_head(&self, commit: &mut Commit, series: &Arc<Series>, run: Run) {
+    /// Also used when the log is read at a start. The head grows by `bytes_max` at most, if that is enough for the run.
+    pub(super) fn put_into_head(
+        &self,
+        commit: &mut Commit,
+        series: &Arc<Series>,
+        run: Run,
+        bytes_max: u64,
+    ) -> Change {
         commit.head_since.get_or_insert_with(Instant::now);
         let mut state = series.state();
         if !std::mem::replace(&mut state.dirty, true) {
             commit.dirty.push(series.clone());
         }
         state.note_latest(&run);
-        let (before, after) = absorb(&mut state, run);
-        self.gauges.head_rows.add(after.0);
-        self.gauges.head_rows.sub(before.0);
-        self.gauges.head_bytes.add(after.1);
-        self.gauges.head_bytes.sub(before.1);
+        let change = absorb(&mut state, run, bytes_max);
+        self.gauges.head_rows.add(change.after.0);
+        self.gauges.head_rows.sub(change.before.0);
+        self.gauges.head_bytes.add(change.after.1);
+        self.gauges.head_bytes.sub(change.before.1);
+        change
     }
 }
 
@@ -195,29 +219,41 @@ fn again(e: &Error) -> Error {
     }
 }
 
-/// Adds a run to the head; gives rows and bytes of what it touched, before and after.
-fn absorb(state: &mut State, run: Run) -> ((u64, u64), (u64, u64)) {
+/// Rows and bytes of what a batch touches in the head.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Change {
+    pub before: (u64, u64),
+    pub after: (u64, u64),
+}
+
+impl Change {
+    fn add(&mut self, other: Self) {
+        let sum = |a: (u64, u64), b: (u64, u64)| (a.0 + b.0, a.1 + b.1);
+        (self.before, self.after) = (sum(self.before, other.before), sum(self.after, other.after));
+    }
+}
+
+/// Adds a run to the head.
+fn absorb(state: &mut State, run: Run, bytes_max: u64) -> Change {
     let size = |r: &Run| (r.len() as u64, r.size_bytes() as u64);
-    let Some(last) = state.head.last_mut() else {
-        let after = size(&run);
-        state.head.push(Arc::new(run));
-        return ((0, 0), after);
+    let more = Change { before: (0, 0), after: size(&run) };
+    let Some(last) = state.head().last_mut() else {
+        state.head().push(Arc::new(run));
+        return more;
     };
     let rows = last.len() + run.len();
     if rows <= RUN_ROWS_MAX && last.max() < run.min() && last.same_shape(&run) {
         // In place, unless a scan reads it.
         if let Some(last) = Arc::get_mut(last) {
-            let more = size(&run);
             last.append(run);
-            return ((0, 0), more);
+            return more;
         }
     }
-    if rows <= JOIN_ROWS_MAX {
-        let before = size(last);
+    let before = size(last);
+    if rows <= JOIN_ROWS_MAX && last.merged_bytes_max(&run) as u64 <= before.1.saturating_add(bytes_max) {
         *last = Arc::new(merge(Run::clone(last), run));
-        return (before, size(last));
+        return Change { before, after: size(last) };
     }
-    let after = size(&run);
-    state.head.push(Arc::new(run));
-    ((0, 0), after)
+    state.head().push(Arc::new(run));
+    more
 }

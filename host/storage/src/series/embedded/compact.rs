@@ -1,14 +1,13 @@
 //! Compaction: overlapping chunks are merged, small neighbours joined; the swap is one transaction. Running
 //! it again does nothing more.
 
-use super::bounds::CHUNK_RAW_BYTES_MAX;
 use super::catalog::Series;
 use super::chunk::Chunk;
 use super::core::Core;
 use super::join::Joins;
 use super::{lock, read};
 use crate::error::Result;
-use crate::series::{CompactReport, Selector, SeriesKey};
+use crate::series::{CompactReport, Selector};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +27,7 @@ const PASSES_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Pass {
     /// The last series that was looked at; `None`: no pass goes on.
-    after: Option<SeriesKey>,
+    after: Option<Arc<Series>>,
     running: bool,
     ended: Instant,
 }
@@ -104,7 +103,7 @@ impl Core {
         let begin = Instant::now();
         let mut joins = Joins::new(self);
         while begin.elapsed() < STEP_MAX {
-            let next = read(&self.catalog).after(pass.after.as_ref());
+            let next = read(&self.catalog).after(pass.after.as_deref());
             let Some(series) = next else {
                 joins.flush()?;
                 // Room that the log will need again is kept.
@@ -117,8 +116,8 @@ impl Core {
                 }
                 return Ok(());
             };
-            pass.after = Some(series.key.clone());
             self.compact_series(&series, false, &mut joins)?;
+            pass.after = Some(series);
         }
         joins.flush()
     }
@@ -145,7 +144,8 @@ impl Core {
     /// Joins what there is to join of a series; false: there is nothing.
     fn compact_series(&self, series: &Arc<Series>, all: bool, joins: &mut Joins<'_>) -> Result<bool> {
         let chunks: Vec<Arc<Chunk>> = series.state().chunks.iter().filter(|c| !c.is_bad()).cloned().collect();
-        let groups = if chunks.len() < 2 { Vec::new() } else { plan(chunks, self.chunk_rows, all) };
+        let groups =
+            if chunks.len() < 2 { Vec::new() } else { plan(chunks, self.chunk_rows, self.chunk_bytes, all) };
         let any = !groups.is_empty();
         groups.into_iter().try_for_each(|group| joins.add(series, group))?;
         Ok(any)
@@ -153,7 +153,7 @@ impl Core {
 }
 
 /// Which chunks to merge with each other. `all`: whatever makes fewer of them.
-fn plan(mut chunks: Vec<Arc<Chunk>>, chunk_rows: usize, all: bool) -> Vec<Vec<Arc<Chunk>>> {
+fn plan(mut chunks: Vec<Arc<Chunk>>, chunk_rows: usize, chunk_bytes: u64, all: bool) -> Vec<Vec<Arc<Chunk>>> {
     chunks.sort_by_key(|c| (c.min, c.version));
     // Chunks that overlap, directly or through others, belong together.
     let mut clusters: Vec<Vec<Arc<Chunk>>> = Vec::new();
@@ -166,12 +166,12 @@ fn plan(mut chunks: Vec<Arc<Chunk>>, chunk_rows: usize, all: bool) -> Vec<Vec<Ar
         }
         until = until.max(max);
     }
-    let rows = |c: &[Arc<Chunk>]| c.iter().map(|c| c.rows as usize).sum::<usize>();
+    let rows = |c: &[Arc<Chunk>]| c.iter().map(|c| c.rows() as usize).sum::<usize>();
     let bytes = |c: &[Arc<Chunk>]| c.iter().map(|c| c.raw_bytes).sum::<u64>();
     let mut groups: Vec<Vec<Arc<Chunk>>> = Vec::new();
     for cluster in clusters {
         let fits = groups.last().is_some_and(|g| {
-            rows(g) + rows(&cluster) <= chunk_rows && bytes(g) + bytes(&cluster) <= CHUNK_RAW_BYTES_MAX as u64
+            rows(g) + rows(&cluster) <= chunk_rows && bytes(g) + bytes(&cluster) <= chunk_bytes
         });
         match groups.last_mut().filter(|_| fits) {
             Some(group) => group.extend(cluster),
@@ -180,7 +180,7 @@ fn plan(mut chunks: Vec<Arc<Chunk>>, chunk_rows: usize, all: bool) -> Vec<Vec<Ar
     }
     groups.retain(|group| {
         let overlap = group.windows(2).any(|w| matches!(w, [a, b] if a.overlaps(b)));
-        let largest = group.iter().map(|c| c.rows as usize).max().unwrap_or(0);
+        let largest = group.iter().map(|c| c.rows() as usize).max().unwrap_or(0);
         let pays = all || group.len() >= JOIN_COUNT || largest * 2 <= rows(group);
         group.len() > 1 && (overlap || pays)
     });

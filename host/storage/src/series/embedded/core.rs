@@ -1,16 +1,17 @@
 //! What the parts of the engine share: the file, the catalogue, the locks, the counters.
 
-use super::cache::Cache;
 use super::catalog::{Catalog, Series};
 use super::chunk::{self, Chunk, Decoding, Wanted};
 use super::commit::{Commit, Job};
 use super::compact::Pass;
 use super::crew::Crew;
+use super::memory::{Held, Memory};
 use super::run::Run;
 use super::seal::Bell;
+use super::wal::WalLength;
 use super::{lock, read, tables};
 use crate::error::{Error, Kind, Result};
-use crate::series::{EngineStats, FieldType, Selector, SeriesInfo};
+use crate::series::{Budget, EngineStats, FieldType, Selector, SeriesInfo};
 use crate::sqlite::Database;
 use crate::units::Span;
 use std::collections::VecDeque;
@@ -55,16 +56,16 @@ pub(super) struct Gauges {
 impl Gauges {
     pub(super) fn chunk_came(&self, chunk: &Chunk) {
         self.chunks.add(1);
-        self.chunk_rows.add(u64::from(chunk.rows));
-        self.chunk_bytes.add(chunk.bytes);
+        self.chunk_rows.add(u64::from(chunk.rows()));
+        self.chunk_bytes.add(u64::from(chunk.bytes));
     }
     pub(super) fn chunk_went(&self, chunk: &Chunk) {
         self.chunks.sub(1);
-        self.chunk_bytes.sub(chunk.bytes);
+        self.chunk_bytes.sub(u64::from(chunk.bytes));
         if chunk.is_bad() {
             self.quarantined.sub(1);
         } else {
-            self.chunk_rows.sub(u64::from(chunk.rows));
+            self.chunk_rows.sub(u64::from(chunk.rows()));
         }
     }
 }
@@ -74,6 +75,8 @@ pub(super) struct Core {
     pub db: Database,
     pub head_max: u64,
     pub chunk_rows: usize,
+    /// Bytes in memory of one chunk's values: a chunk must fit, decoded, beside others.
+    pub chunk_bytes: u64,
     pub seal_after: Span,
     pub compact_every: Span,
     pub series_max: u64,
@@ -91,8 +94,9 @@ pub(super) struct Core {
     pub next_chunk: AtomicI64,
     pub gauges: Gauges,
     pub bell: Bell,
+    pub wal: WalLength,
     pub crew: Crew,
-    pub cache: Cache,
+    pub memory: Arc<Memory>,
 }
 
 impl Core {
@@ -100,17 +104,13 @@ impl Core {
         self.next_chunk.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Reads and decodes a chunk. [`Kind::Corrupt`] says that it is damaged.
-    pub(super) fn read_chunk(
-        &self,
-        chunk: &Chunk,
-        types: &[Option<FieldType>],
-        wanted: Wanted<'_>,
-    ) -> Result<Run> {
-        self.begin_chunk(chunk, types, wanted)?.finish()
+    /// Reads and decodes a whole chunk, once there is room for it. [`Kind::Corrupt`] says that it is damaged.
+    pub(super) fn read_chunk(&self, chunk: &Chunk, types: &[Option<FieldType>]) -> Result<(Run, Held)> {
+        let held = self.memory.decode(chunk.decoding_bytes(), &Budget::default())?;
+        Ok((self.begin_chunk(chunk, types, Wanted::ALL)?.finish()?, held))
     }
 
-    /// [`Core::read_chunk`], whose decoding goes on until its rows are needed.
+    /// Reads a chunk and begins to decode it, for whoever has room for it.
     pub(super) fn begin_chunk(
         &self,
         chunk: &Chunk,
@@ -134,23 +134,23 @@ impl Core {
 
     /// Leaves a damaged chunk out from here on, and says so once.
     pub(super) fn quarantine(&self, series: &Series, chunk: &Chunk, why: &Error) {
-        if chunk.bad.swap(true, Ordering::Relaxed) {
+        if !chunk.mark_bad() {
             return;
         }
         tracing::error!(
             "chunk {} of {} is damaged and left out: {why}; run `shiphold verify` and restore the newest backup",
             chunk.id,
-            series.key
+            series.key()
         );
-        self.cache.forget(chunk.id);
+        self.memory.cache.forget(chunk.id);
         self.gauges.quarantined.add(1);
-        self.gauges.chunk_rows.sub(u64::from(chunk.rows));
-        series.state().latest = None;
+        self.gauges.chunk_rows.sub(u64::from(chunk.rows()));
+        series.state().set_latest(None);
     }
 
     /// Takes chunks that were replaced.
     pub(super) fn retire(&self, chunks: impl IntoIterator<Item = Arc<Chunk>>) {
-        lock(&self.retired).extend(chunks.into_iter().inspect(|c| self.cache.forget(c.id)));
+        lock(&self.retired).extend(chunks.into_iter().inspect(|c| self.memory.cache.forget(c.id)));
     }
 
     /// Gives up the data of retired chunks that no scan holds.
@@ -196,7 +196,7 @@ impl Core {
     }
 
     pub(super) fn stats(&self) -> EngineStats {
-        let g = &self.gauges;
+        let (g, memory) = (&self.gauges, self.memory.counted());
         EngineStats {
             series: read(&self.catalog).len() as u64,
             rows: g.chunk_rows.get() + g.head_rows.get(),
@@ -208,9 +208,15 @@ impl Core {
             log_bytes: g.log_bytes.get(),
             commits: g.commits.get(),
             rows_written: g.rows_written.get(),
-            cache_bytes: self.cache.bytes(),
-            cache_hits: self.cache.hits(),
-            cache_misses: self.cache.misses(),
+            memory_max: memory.max,
+            memory_bytes: memory.sum,
+            memory_peak: memory.peak,
+            memory_waits: memory.waits,
+            decoded_bytes: memory.decoded,
+            pinned_bytes: memory.pinned,
+            cache_bytes: memory.cached,
+            cache_hits: self.memory.cache.hits(),
+            cache_misses: self.memory.cache.misses(),
             ..EngineStats::default()
         }
     }
@@ -225,10 +231,10 @@ fn info(series: &Series) -> Option<SeriesInfo> {
         return None;
     }
     let chunks = || state.chunks.iter().filter(|c| !c.is_bad());
-    let rows =
-        chunks().map(|c| u64::from(c.rows)).sum::<u64>() + state.runs().map(|r| r.len() as u64).sum::<u64>();
+    let rows = chunks().map(|c| u64::from(c.rows())).sum::<u64>()
+        + state.runs().map(|r| r.len() as u64).sum::<u64>();
     let min = chunks().map(|c| c.min).chain(state.runs().filter_map(|r| r.min())).min();
     let max = chunks().map(|c| c.max).chain(state.runs().filter_map(|r| r.max())).max();
     let fields = state.fields.iter().filter_map(|f| names.name(*f)).map(|(n, t)| (n.to_owned(), t)).collect();
-    Some(SeriesInfo { key: series.key.clone(), fields, rows, min_time: min, max_time: max })
+    Some(SeriesInfo { key: series.key(), fields, rows, min_time: min, max_time: max })
 }

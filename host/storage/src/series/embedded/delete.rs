@@ -2,10 +2,9 @@
 //! after the call began stays. A field whose last value goes is no longer one of its series.
 
 use super::catalog::Series;
-use super::chunk::{Chunk, Wanted};
+use super::chunk::Chunk;
 use super::core::Core;
 use super::merge::{Merge, Source};
-use super::run::Run;
 use super::store::{Cutter, Writing};
 use super::{lock, statistics, tables};
 use crate::error::{Kind, Result};
@@ -61,6 +60,8 @@ impl Core {
             })?;
             let mut came = came.into_iter().peekable();
             for Change { series, gone, fields } in changes {
+                // The locks of fields come before those of series.
+                let fields = fields.map(|fields| series.measurement.share_set(&fields));
                 let mut state = series.state();
                 fields.into_iter().for_each(|fields| state.fields = fields);
                 state.chunks.retain(|c| !gone.iter().any(|g| g.id == c.id));
@@ -68,7 +69,7 @@ impl Core {
                     self.gauges.chunk_came(&chunk);
                     state.add_chunk(chunk);
                 }
-                state.latest = None;
+                state.set_latest(None);
                 drop(state);
                 gone.iter().for_each(|c| self.gauges.chunk_went(c));
                 self.retire(gone);
@@ -152,10 +153,10 @@ impl Core {
             return Ok(0);
         }
         if chunk.min >= range.start && chunk.max < range.end {
-            return Ok(u64::from(chunk.rows));
+            return Ok(u64::from(chunk.rows()));
         }
-        let mut run: Run = match self.read_chunk(chunk, &series.measurement.types(), Wanted::ALL) {
-            Ok(run) => run,
+        let (mut run, _held) = match self.read_chunk(chunk, &series.measurement.types()) {
+            Ok(read) => read,
             Err(e) if e.kind() == Kind::Corrupt => {
                 self.quarantine(series, chunk, &e);
                 return Ok(0);
@@ -166,7 +167,7 @@ impl Core {
         let keep: Vec<bool> = run.times.iter().map(|t| !range.contains(*t)).collect();
         run.keep(&keep);
         let left = run.len();
-        let mut cutter = Cutter::new(series.id, Some(chunk.version), left, self.chunk_rows);
+        let mut cutter = Cutter::new(self, series.id, Some(chunk.version), left);
         cutter.push(run, writing)?;
         cutter.end(writing)?;
         Ok((before - left) as u64)

@@ -41,7 +41,7 @@ impl<'a> Joins<'a> {
     pub(super) fn add(&mut self, series: &Arc<Series>, group: Vec<Arc<Chunk>>) -> Result<()> {
         match self.merge(series, group) {
             Err(e) if e.kind() == Kind::Corrupt => {
-                tracing::warn!("{} is not compacted: {e}", series.key);
+                tracing::warn!("{} is not compacted: {e}", series.key());
             }
             other => other?,
         }
@@ -54,7 +54,7 @@ impl<'a> Joins<'a> {
         let sources: Vec<Source> = group.iter().map(|c| Source::chunk(c.clone())).collect();
         let rows = sources.iter().map(Source::rows).sum();
         let mut writing = Writing::new(self.core);
-        let mut cutter = Cutter::new(series.id, version, rows, self.core.chunk_rows);
+        let mut cutter = Cutter::new(self.core, series.id, version, rows);
         let mut merge = Merge::new(series, sources, None, TimeRange::ALL).strict();
         while let Some(run) = merge.next(self.core, &Budget::default())? {
             cutter.push(run, &mut writing)?;

@@ -23,7 +23,7 @@ impl Core {
         let mut types = series.measurement.types();
         loop {
             let mut state = series.state();
-            if state.latest.is_none() {
+            if state.latest().is_none() {
                 match self.find_latest(&types, &mut state)? {
                     None => {}
                     Some((chunk, why)) => {
@@ -38,7 +38,7 @@ impl Core {
                     }
                 }
             }
-            let latest = state.latest.clone().unwrap_or_default();
+            let latest = state.latest().map(<[Last]>::to_vec).unwrap_or_default();
             drop(state);
             if latest.is_empty() {
                 return Ok(None);
@@ -48,7 +48,7 @@ impl Core {
                 let (name, _) = names.name(l.field)?;
                 Some(LatestField { name: name.to_owned(), time: l.time, value: l.value })
             });
-            return Ok(Some(Latest { key: series.key.clone(), fields: fields.collect() }));
+            return Ok(Some(Latest { key: series.key(), fields: fields.collect() }));
         }
     }
 
@@ -58,7 +58,7 @@ impl Core {
         types: &[Option<FieldType>],
         state: &mut State,
     ) -> Result<Option<(Arc<Chunk>, crate::Error)>> {
-        let mut latest: Vec<Last> = Vec::new();
+        let mut latest: Box<[Last]> = Box::default();
         let chunks = state.chunks.iter().filter(|c| !c.is_bad());
         for chunk in chunks {
             match self.chunk_latest(types, chunk) {
@@ -67,7 +67,7 @@ impl Core {
                 Err(e) => return Err(e),
             }
         }
-        state.latest = Some(latest);
+        state.set_latest(Some(latest));
         for run in state.runs().cloned().collect::<Vec<_>>() {
             state.note_latest(&run);
         }
@@ -78,7 +78,11 @@ impl Core {
         let stats = match self.sound_stats(chunk, types)? {
             Some(stats) => stats,
             // Replaced meanwhile in the file, or damaged: the values themselves tell.
-            None => statistics::of_run(&self.read_chunk(chunk, types, Wanted::ALL)?),
+            None => {
+                // Who waited here would hold the series' lock.
+                let _held = self.memory.decode_at_once(chunk.decoding_bytes());
+                statistics::of_run(&self.begin_chunk(chunk, types, Wanted::ALL)?.finish()?)
+            }
         };
         Ok(stats.into_iter().map(|s| Last { field: s.field, time: s.last_time, value: s.last }).collect())
     }

@@ -7,6 +7,7 @@ use super::cache::Cache;
 use super::catalog::Series;
 use super::chunk::{Chunk, Decoding, Wanted};
 use super::core::Core;
+use super::memory::Held;
 use super::run::{Run, merge_all};
 use super::statistics::FieldStats;
 use crate::error::{Kind, Result};
@@ -38,7 +39,7 @@ enum Origin {
 
 impl Source {
     pub(super) fn chunk(chunk: Arc<Chunk>) -> Self {
-        let rows = usize::try_from(chunk.rows).unwrap_or(usize::MAX);
+        let rows = usize::try_from(chunk.rows()).unwrap_or(usize::MAX);
         Self { min: chunk.min, max: chunk.max, rows, age: 0, origin: Origin::Chunk(chunk) }
     }
     pub(super) fn run(run: Arc<Run>) -> Self {
@@ -59,6 +60,8 @@ struct Active {
     end: usize,
     /// The first time that is not in the buffer, if it holds the source in part.
     next: Option<i64>,
+    /// Room for the buffer; none for rows of the head, which count there.
+    held: Option<Held>,
 }
 
 #[derive(Debug)]
@@ -118,12 +121,29 @@ pub(super) struct Merge {
     active: Vec<Active>,
     strict: bool,
     rows_held_max: usize,
+    /// Chunks that lie over each other at one time, at most.
+    at_once: usize,
     /// The chunk that comes next, being decoded while the rows of the present one are used.
-    ahead: Option<(i64, Decoding)>,
+    ahead: Option<(i64, Decoding, Held)>,
     /// Chunks that were decoded.
     decoded: u64,
     /// Takes chunks from the cache, and puts them there.
     cached: bool,
+}
+
+/// Chunks that hold rows of one time, at most.
+fn overlapping_max(sources: &[Source]) -> usize {
+    let chunks = || sources.iter().filter(|s| matches!(s.origin, Origin::Chunk(_)));
+    // At the same time those that begin come first.
+    let begins = chunks().map(|s| (s.min, false));
+    let mut ends: Vec<(i64, bool)> = begins.chain(chunks().map(|s| (s.max, true))).collect();
+    ends.sort_unstable();
+    let (mut now, mut most) = (0, 0);
+    for (_, ended) in ends {
+        now = if ended { now - 1 } else { now + 1 };
+        most = most.max(now);
+    }
+    most
 }
 
 impl Merge {
@@ -140,6 +160,7 @@ impl Merge {
         }
         sources.retain(|s| s.rows > 0 && s.max >= range.start && s.min < range.end);
         sources.sort_by_key(|s| (std::cmp::Reverse(s.min), std::cmp::Reverse(s.age)));
+        let at_once = overlapping_max(&sources);
         Self {
             series: series.clone(),
             types: series.measurement.types(),
@@ -149,6 +170,7 @@ impl Merge {
             active: Vec::new(),
             strict: false,
             rows_held_max: MERGE_ROWS_MAX,
+            at_once,
             ahead: None,
             decoded: 0,
             cached: false,
@@ -272,29 +294,43 @@ impl Merge {
         }))
     }
 
-    fn rows_of(&mut self, core: &Core, chunk: &Chunk, within: &Within) -> Result<Buffer> {
+    /// The rows of a chunk, and the room that they were decoded in.
+    fn rows_of(
+        &mut self,
+        core: &Core,
+        chunk: &Chunk,
+        budget: &Budget,
+        within: &Within,
+    ) -> Result<(Buffer, Option<Held>)> {
         if self.cached {
-            if let Some(run) = core.cache.get(chunk.id, self.fields.as_deref()) {
-                return Ok(Buffer::Shared(run));
+            if let Some(run) = core.memory.cache.get(chunk.id, self.fields.as_deref()) {
+                return Ok((Buffer::Shared(run), None));
             }
         }
-        let run = self.decode(core, chunk, within)?;
+        let (run, held) = self.decode(core, chunk, budget, within)?;
         // What is cut is not all of it.
         if !self.cached || self.range.end <= chunk.max {
-            return Ok(Buffer::Own(run));
+            return Ok((Buffer::Own(run), Some(held)));
         }
         let run = Arc::new(run);
-        core.cache.put(chunk.id, self.fields.as_deref(), &run);
-        Ok(Buffer::Shared(run))
+        core.memory.cache(chunk.id, self.fields.as_deref(), &run);
+        Ok((Buffer::Shared(run), Some(held)))
     }
 
-    fn decode(&mut self, core: &Core, chunk: &Chunk, within: &Within) -> Result<Run> {
+    fn decode(
+        &mut self,
+        core: &Core,
+        chunk: &Chunk,
+        budget: &Budget,
+        within: &Within,
+    ) -> Result<(Run, Held)> {
         let wanted = Wanted { fields: self.fields.as_deref(), before: self.range.end };
-        let now = match self.ahead.take() {
-            Some((id, decoding)) if id == chunk.id => decoding,
+        let (now, held) = match self.ahead.take() {
+            Some((id, decoding, held)) if id == chunk.id => (decoding, held),
             other => {
                 self.ahead = other;
-                core.begin_chunk(chunk, &self.types, wanted)?
+                let held = core.memory.decode(chunk.decoding_bytes(), budget)?;
+                (core.begin_chunk(chunk, &self.types, wanted)?, held)
             }
         };
         let run = now.finish()?;
@@ -304,13 +340,17 @@ impl Merge {
             let mut to_come = self.waiting.iter().rev();
             let next = to_come.next().filter(|next| !self.stands_alone(next, to_come.next(), within));
             if let Some(Origin::Chunk(next)) = next.map(|s| &s.origin) {
-                if !next.is_bad() && next.raw_bytes <= LOOK_AHEAD_BYTES_MAX {
+                let small = !next.is_bad() && next.raw_bytes <= LOOK_AHEAD_BYTES_MAX;
+                // It is held for as long as the client thinks.
+                let room = if small { core.memory.try_keep(next.decoding_bytes()) } else { None };
+                if let Some(room) = room {
                     // What is wrong with it is said when its turn comes.
-                    self.ahead = core.begin_chunk(next, &self.types, wanted).ok().map(|d| (next.id, d));
+                    let begun = core.begin_chunk(next, &self.types, wanted).ok();
+                    self.ahead = begun.map(|decoding| (next.id, decoding, room));
                 }
             }
         }
-        Ok(run)
+        Ok((run, held))
     }
 
     fn activate(
@@ -321,37 +361,69 @@ impl Merge {
         budget: &Budget,
         within: &Within,
     ) -> Result<()> {
-        let held: usize = self.active.iter().map(|a| a.end - a.pos).sum();
-        let buffer = match &source.origin {
-            Origin::Run(run) => Buffer::Shared(run.clone()),
+        let (buffer, held) = match &source.origin {
+            Origin::Run(run) => (Buffer::Shared(run.clone()), None),
             Origin::Chunk(chunk) if chunk.is_bad() => return Ok(()),
-            Origin::Chunk(chunk) => match self.rows_of(core, chunk, within) {
+            Origin::Chunk(chunk) => match self.rows_of(core, chunk, budget, within) {
                 Ok(buffer) => {
-                    budget.count(|c| c.chunk(chunk.bytes));
+                    budget.count(|c| c.chunk(u64::from(chunk.bytes)));
                     buffer
                 }
                 Err(e) if e.kind() == Kind::Corrupt => {
                     core.quarantine(&self.series, chunk, &e);
                     return if self.strict { Err(e) } else { Ok(()) };
                 }
-                Err(e) => return Err(e.context(format!("chunk {} of {}", chunk.id, self.series.key))),
+                Err(e) => return Err(e.context(format!("chunk {} of {}", chunk.id, self.series.key()))),
             },
         };
-        let mut active = Active { source, buffer, pos: 0, end: 0, next: None };
+        let mut active = Active { source, buffer, pos: 0, end: 0, next: None, held: None };
         let times = &active.run().times;
-        let (pos, end) =
+        (active.pos, active.end) =
             (times.partition_point(|t| *t < from), times.partition_point(|t| *t < self.range.end));
-        (active.pos, active.end) = (pos, end);
-        let part = (self.rows_held_max / (self.active.len() + 1)).max(MERGE_ROWS_EACH_MIN);
-        if held + (end - pos) > self.rows_held_max && end - pos > part {
-            if let Buffer::Own(run) = &active.buffer {
-                active.next = run.times.get(pos + part).copied();
-                active.buffer = Buffer::Own(run.slice(pos, pos + part, None));
-                (active.pos, active.end) = (0, part);
-            }
+        if matches!(active.source.origin, Origin::Chunk(_)) {
+            self.keep(core, &mut active, held, budget)?;
         }
         let at = self.active.partition_point(|a| a.source.age < active.source.age);
         self.active.insert(at, active);
+        Ok(())
+    }
+
+    /// Keeps a decoded chunk whole if it fits beside the others, of this merge and of all; else its first rows, and the
+    /// chunk is decoded again for the rest. `held`: none for what the cache had.
+    fn keep(&self, core: &Core, active: &mut Active, held: Option<Held>, budget: &Budget) -> Result<()> {
+        let run = active.run();
+        let (pos, rows) = (active.pos, active.end - active.pos);
+        let others: usize = self.active.iter().map(|a| a.end - a.pos).sum();
+        let share = (self.rows_held_max / (self.active.len() + 1)).max(MERGE_ROWS_EACH_MIN);
+        let few = others + rows <= self.rows_held_max || rows <= share;
+        let bytes = run.size_bytes() as u64;
+        let mut held = held;
+        let whole = few
+            && match &mut held {
+                Some(held) => held.keep(bytes),
+                None => {
+                    held = core.memory.try_keep(bytes);
+                    held.is_some()
+                }
+            };
+        if whole {
+            active.held = held;
+            return Ok(());
+        }
+        let row_bytes = (bytes / run.len().max(1) as u64).max(1);
+        let fit = usize::try_from(core.memory.piece(self.at_once) / row_bytes).unwrap_or(usize::MAX);
+        let part = fit.min(if few { rows } else { share }).max(1).min(rows);
+        let next = if part < rows { run.times.get(pos + part).copied() } else { None };
+        let first = run.slice(pos, pos + part, self.fields.as_deref());
+        let bytes = first.size_bytes() as u64;
+        (active.buffer, active.pos, active.end, active.next) = (Buffer::Own(first), 0, part, next);
+        if held.is_none() {
+            held = Some(core.memory.decode(bytes, budget)?);
+        }
+        if let Some(held) = &mut held {
+            held.keep_anyway(bytes);
+        }
+        active.held = held;
         Ok(())
     }
 }

@@ -5,7 +5,8 @@
 //! a series may overlap (late data): the newer one wins per time and field, and compaction merges them.
 //!
 //! Locks are taken in this order: `pass`, `structure`, `commit`, `catalog`, a measurement's
-//! fields, a series' state. Nothing else is locked by whoever holds the cache or the queue of the decoding threads.
+//! fields, a series' state, the memory's parts, the cache. Nothing else is locked by whoever holds the queue of the
+//! decoding threads.
 
 pub mod bounds;
 mod bytes;
@@ -18,9 +19,11 @@ mod compact;
 mod core;
 mod crew;
 mod delete;
+mod few;
 mod guard;
 mod join;
 mod latest;
+mod memory;
 mod merge;
 mod open;
 mod prepare;
@@ -31,9 +34,11 @@ mod seal;
 mod statistics;
 mod store;
 mod tables;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod wal;
 
 pub(crate) use tables::MIGRATIONS;
 
@@ -69,20 +74,25 @@ impl Default for EngineOptions {
     }
 }
 
-/// The embedded engine over one file of its own. A thread of its own seals what is in memory.
+/// The embedded engine over one file of its own. Threads of its own seal what is in memory and move the WAL.
 #[derive(Debug)]
 pub struct EmbeddedEngine {
     core: Arc<Core>,
-    sealer: Mutex<Option<JoinHandle<()>>>,
+    /// The threads that seal and that move the WAL.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl EmbeddedEngine {
     /// Opens or creates the file and rebuilds what is in memory. A damaged log record is set aside, logged and
     /// counted in [`EngineStats::quarantined`].
     pub fn open(path: &Path, config: &manifest::Embedded, options: EngineOptions) -> Result<Self> {
-        let core = Arc::new(open::open(path, config, &options)?);
-        let sealer = seal::spawn(core.clone())?;
-        Ok(Self { core, sealer: Mutex::new(Some(sealer)) })
+        let (core, ear) = open::open(path, config, &options)?;
+        let core = Arc::new(core);
+        // From here on what is begun is ended, also where the second thread cannot be.
+        let engine = Self { core: core.clone(), threads: Mutex::default() };
+        lock(&engine.threads).push(seal::spawn(core.clone())?);
+        lock(&engine.threads).push(wal::spawn(core, ear)?);
+        Ok(engine)
     }
 
     /// The file underneath, for backups. Everything that was acknowledged is in it.
@@ -96,7 +106,7 @@ impl EmbeddedEngine {
         self.core.maintain()
     }
 
-    /// Refuses further writes, ends the sealing thread and moves the WAL into the file.
+    /// Refuses further writes, ends the threads and moves the WAL into the file.
     pub fn close(&self) -> Result<()> {
         self.stop();
         self.core.db.checkpoint()
@@ -104,9 +114,10 @@ impl EmbeddedEngine {
 
     fn stop(&self) {
         self.core.bell.stop();
-        if let Some(sealer) = lock(&self.sealer).take() {
-            if sealer.join().is_err() {
-                tracing::error!("the sealing thread of the series store panicked");
+        self.core.wal.stop();
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the series store panicked");
             }
         }
     }

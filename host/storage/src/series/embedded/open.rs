@@ -1,19 +1,21 @@
 //! The start: the file, the catalogue, what is known of chunks, and the head out of the log.
 
 use super::EngineOptions;
-use super::bounds::CHUNK_ROWS_MAX;
-use super::cache::Cache;
-use super::catalog::Series;
+use super::bounds::{CHUNK_RAW_BYTES_MAX, CHUNK_ROWS_MAX};
+use super::catalog::{ById, Series};
 use super::commit::Commit;
 use super::compact::Pass;
 use super::core::{Core, Gauges};
 use super::crew::Crew;
 use super::guard::{self, keep_above};
+use super::memory::Memory;
 use super::record::{self, Section};
 use super::tables::{self, CHUNK_COLUMNS, MIGRATIONS};
+use super::wal::{self, Ear, WalLength};
 use crate::error::{Error, Result};
 use crate::manifest;
 use crate::sqlite::{Database, Options};
+use rusqlite::Connection;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -21,14 +23,12 @@ use std::sync::{Arc, Mutex, RwLock};
 
 /// Pages of the series file. Records and chunks are long: large pages need fewer writes.
 pub(super) const PAGE_BYTES: u32 = 16 << 10;
-/// Pages of the WAL after which a commit moves them into the file.
-const CHECKPOINT_PAGES: u32 = 2_048;
+/// The part of the memory that a chunk's values may take: a quarter of what is decoded at once.
+const CHUNK_PART: u64 = 8;
 /// Page cache of each connection; records and chunks pass through it once.
 const CACHE_BYTES: u64 = 2 << 20;
 
-type ById = HashMap<i64, Arc<Series>>;
-
-pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOptions) -> Result<Core> {
+pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOptions) -> Result<(Core, Ear)> {
     let database = Options {
         vfs: options.vfs.clone(),
         readers: options.readers,
@@ -36,14 +36,12 @@ pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOpt
         page_size: PAGE_BYTES,
         auto_vacuum_incremental: true,
         cache_bytes: CACHE_BYTES,
+        wal_kept_bytes: wal::KEPT_BYTES,
+        log_bytes_max: wal::BYTES_MAX,
         ..Options::default()
     };
     let db = Database::open(path, database, MIGRATIONS)?;
-    db.write(|tx| {
-        let mut set = tx.prepare(&format!("PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}"))?;
-        set.query([])?.next()?;
-        Ok(())
-    })?;
+    let (wal, ear) = WalLength::watch(&db)?;
     give_up_unowned(&db)?;
     let (catalog, by_id) = tables::load_catalog(&*db.pin()?)?;
     let lost = catalog.damage.rows();
@@ -52,6 +50,7 @@ pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOpt
         db,
         head_max: config.head_max.0.max(1),
         chunk_rows: usize::try_from(config.chunk_rows).unwrap_or(CHUNK_ROWS_MAX).clamp(1, CHUNK_ROWS_MAX / 2),
+        chunk_bytes: (config.memory_max.0 / CHUNK_PART).clamp(1, CHUNK_RAW_BYTES_MAX as u64),
         seal_after: config.seal_after,
         compact_every: config.compact_every,
         series_max: options.series_max,
@@ -64,15 +63,16 @@ pub(super) fn open(path: &Path, config: &manifest::Embedded, options: &EngineOpt
         next_chunk: AtomicI64::new(1),
         gauges: Gauges::default(),
         bell: super::seal::Bell::default(),
+        wal,
         crew: Crew::new()?,
-        cache: Cache::new(config.cache_max.0),
+        memory: Memory::new(config.memory_max.0, config.cache_max.0),
     };
     let damaged = lost + load_chunks(&core, &by_id)? + replay(&core, &by_id)?;
     core.gauges.quarantined.add(damaged);
     if damaged == 0 {
         forget_empty(&core)?;
     }
-    Ok(core)
+    Ok((core, ear))
 }
 
 /// Data that was written ahead of a transaction that never came, or whose chunk was replaced.
@@ -112,7 +112,7 @@ fn load_chunks(core: &Core, by_id: &ById) -> Result<u64> {
         match tables::chunk_of_row(row) {
             Ok(chunk) => {
                 last = last.max(chunk.id).max(chunk.version);
-                let Some(series) = by_id.get(&chunk.series) else {
+                let Some(series) = by_id.get(chunk.series) else {
                     *orphans.entry(chunk.series).or_default() += 1;
                     damaged += 1;
                     continue;
@@ -121,8 +121,7 @@ fn load_chunks(core: &Core, by_id: &ById) -> Result<u64> {
                 series.state().add_chunk(Arc::new(chunk));
             }
             Err((series, id)) => {
-                let name =
-                    by_id.get(&series).map_or_else(|| format!("series {series}"), |s| s.key.to_string());
+                let name = by_id.name(series);
                 tracing::error!(
                     "the row of chunk {id} of {name} is damaged and left out; run `shiphold verify`"
                 );
@@ -141,16 +140,56 @@ fn load_chunks(core: &Core, by_id: &ById) -> Result<u64> {
     Ok(damaged)
 }
 
-/// Rebuilds the heads; gives the number of records that are set aside. They are met in the order of their place in the
-/// file, never looked up: in a damaged page a number may not be found again.
+/// Rebuilds the heads; gives the number of records that are set aside. Where the log is more than the memory has room for,
+/// which was larger when it was written, what was read is sealed in between.
 fn replay(core: &Core, by_id: &ById) -> Result<u64> {
+    let (mut after, mut may_seal) = (None, true);
+    while let Replayed::Full { through } = replay_some(core, by_id, after, may_seal)? {
+        after = Some(through);
+        let _structure = super::lock(&core.structure);
+        if let Err(e) = core.seal_now() {
+            tracing::warn!("the log is more than there is memory for, and cannot be sealed: {e}");
+            may_seal = false;
+        }
+    }
+    let aside: i64 =
+        core.db.read(|c| Ok(c.query_row("SELECT count(*) FROM quarantine", [], |r| r.get(0))?))?;
+    Ok(aside.cast_unsigned())
+}
+
+/// How far the log was read.
+enum Replayed {
+    All,
+    /// The head is to be sealed before the records after this one are read.
+    Full {
+        through: i64,
+    },
+}
+
+/// Reads the records after one, if it is given. They are met in the order of their place in the file, never looked up: in a
+/// damaged page a number may not be found again.
+fn replay_some(core: &Core, by_id: &ById, after: Option<i64>, may_seal: bool) -> Result<Replayed> {
     let mut commit = super::lock(&core.commit);
     let snapshot = core.db.pin()?;
+    // Sealing takes away all records up to a number: one that is out of its place may not have been read by then.
+    let may_seal = may_seal && in_order(&snapshot).unwrap_or(false);
     let mut select = snapshot.prepare("SELECT seq, checksum, body FROM log")?;
     let mut rows = select.query([])?;
+    let mut through = after;
     while let Some(row) = rows.next()? {
         let seq: i64 = row.get(0)?;
+        if after.is_some_and(|after| seq <= after) {
+            continue;
+        }
         let body = row.get_ref(2)?.as_bytes().unwrap_or_default();
+        let mut size = body.len() as u64;
+        let head = core.gauges.head_bytes.get();
+        // The record, and about as much for its values.
+        let full = head.saturating_add(size.saturating_mul(2)) > core.memory.written_max();
+        if let Some(through) = through.filter(|_| may_seal && full && head > 0) {
+            return Ok(Replayed::Full { through });
+        }
+        through = Some(seq);
         let found = sections_of(seq, row.get(1).ok(), body);
         if found.is_ok() {
             keep_above(&mut commit.next_seq, seq);
@@ -169,7 +208,6 @@ fn replay(core: &Core, by_id: &ById) -> Result<u64> {
             }
             Err(e) => problem = Some(e),
         }
-        let mut size = body.len() as u64;
         if let Some(e) = problem {
             tracing::error!(
                 "log record {seq} is damaged and set aside: {e}; run `shiphold verify` and restore the newest backup"
@@ -179,14 +217,28 @@ fn replay(core: &Core, by_id: &ById) -> Result<u64> {
         commit.log_bytes += size;
         core.gauges.log_bytes.add(size);
         for Section { series, run } in sound {
-            if let Some(series) = by_id.get(&series) {
-                core.put_into_head(&mut commit, series, run);
+            if let Some(series) = by_id.get(series) {
+                let change = core.put_into_head(&mut commit, series, run, u64::MAX);
+                core.memory.wrote(change.before.1, change.after.1);
             }
         }
     }
-    let aside: i64 =
-        core.db.read(|c| Ok(c.query_row("SELECT count(*) FROM quarantine", [], |r| r.get(0))?))?;
-    Ok(aside.cast_unsigned())
+    Ok(Replayed::All)
+}
+
+/// Do the numbers of the log ascend, as they do unless a page is damaged?
+fn in_order(c: &Connection) -> Result<bool> {
+    let mut select = c.prepare("SELECT seq FROM log")?;
+    let mut rows = select.query([])?;
+    let mut last = i64::MIN;
+    while let Some(row) = rows.next()? {
+        let seq = row.get(0)?;
+        if guard::ascends(&last, &seq).is_err() {
+            return Ok(false);
+        }
+        last = seq;
+    }
+    Ok(true)
 }
 
 /// What a record of the log holds, if it is whole and at its place.
@@ -225,7 +277,7 @@ fn set_aside(core: &Core, seq: i64, body: &[u8], sound: &[Section], why: &Error)
 /// Every series and field of a record is in the catalogue, with that type.
 pub(super) fn check(sections: &[Section], by_id: &ById) -> Result<()> {
     for section in sections {
-        let series = by_id.get(&section.series);
+        let series = by_id.get(section.series);
         let series = series.ok_or_else(|| {
             Error::corrupt(format!("it names series {}, which is not in the catalogue", section.series))
         })?;
@@ -234,7 +286,8 @@ pub(super) fn check(sections: &[Section], by_id: &ById) -> Result<()> {
             if !fields.fits(lane.field, lane.field_type()) {
                 return Err(Error::corrupt(format!(
                     "its field number {} of {} is of another type",
-                    lane.field, series.key
+                    lane.field,
+                    series.key()
                 )));
             }
         }
@@ -256,6 +309,6 @@ fn forget_empty(core: &Core) -> Result<()> {
         }
         Ok(())
     })?;
-    empty.iter().for_each(|s| catalog.remove_series(&s.key));
+    empty.iter().for_each(|s| catalog.remove_series(s));
     Ok(())
 }

@@ -5,11 +5,17 @@ use super::catalog::{Catalog, Measurement, Series, State};
 use super::record;
 use super::run::{Lane, Run, merge};
 use super::tables;
+use super::tags::Tags;
 use crate::error::{Error, Result};
 use crate::series::{FieldType, Frame, SeriesKey, TypeConflict, WriteBatch, WriteReport};
 use rusqlite::Connection;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// Rows up to which two runs of the head are merged rather than kept apart.
+pub(super) const JOIN_ROWS_MAX: usize = 1_024;
+/// Bytes of a batch for rows of the head that get lanes which they did not have.
+const FILLED_BYTES_MAX: u64 = 64 << 10;
 
 /// A batch that is ready to be committed.
 #[derive(Debug)]
@@ -18,6 +24,12 @@ pub(super) struct Prepared {
     pub parts: Vec<(Arc<Series>, Run)>,
     pub record: Vec<u8>,
     pub report: WriteReport,
+}
+
+impl Prepared {
+    pub(super) fn values_bytes(&self) -> u64 {
+        self.parts.iter().map(|(_, run)| run.size_bytes() as u64).sum()
+    }
 }
 
 /// A frame whose series is known, and the number of each of its columns (`None`: it holds no value).
@@ -54,6 +66,30 @@ pub(super) fn resolve_known(catalog: &Catalog, batch: &WriteBatch) -> Option<Vec
         all.push((series.clone(), numbers));
     }
     Some(all)
+}
+
+/// What a batch takes in memory until it is in the head, at most.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Space {
+    /// In the head.
+    pub head: u64,
+    pub record: u64,
+}
+
+/// `resolved`: as [`resolve_known`] says. A series that has more fields than its frame fills up their lanes.
+pub(super) fn space(batch: &WriteBatch, resolved: Option<&[Resolved]>) -> Space {
+    let mut space = Space { head: FILLED_BYTES_MAX, record: 0 };
+    for (at, (_, frame)) in batch.series.iter().enumerate() {
+        let series = resolved.and_then(|r| r.get(at)).map(|r| &r.0);
+        let lanes = series.map_or(0, |s| s.state().fields.len()).max(frame.columns.len());
+        let (rows, values) = (frame.len(), frame.size_bytes());
+        // More rows are a run of their own. Of those before them, mostly as many get a lane that they did not have.
+        let joined = if rows <= JOIN_ROWS_MAX { rows } else { 0 };
+        let filled = joined * (lanes + 8 * (lanes - frame.columns.len()) + 9 * lanes);
+        space.head = space.head.saturating_add((values + filled) as u64);
+        space.record = space.record.saturating_add((values + 64 * (1 + frame.columns.len())) as u64);
+    }
+    space
 }
 
 /// Runs and record of a batch whose names are resolved.
@@ -224,9 +260,7 @@ impl Staged {
             None => {
                 catalog.damage.refuse_series(measurement.id, key, &tables::tags_text(key)?)?;
                 let id = catalog.next_series + self.series.len() as i64;
-                // New, so it is known that there is no newest value yet.
-                let state = State { latest: Some(Vec::new()), ..State::default() };
-                let s = Arc::new(Series::new(id, key.clone(), measurement, state));
+                let s = Arc::new(Series::new(id, Tags::pack(&key.tags), measurement, State::fresh()));
                 self.series.insert(key.clone(), s.clone());
                 self.touched.insert(id, (s.clone(), Vec::new()));
                 s
@@ -234,7 +268,7 @@ impl Staged {
         };
         let known = match self.touched.get(&series.id) {
             Some((_, fields)) => fields.clone(),
-            None => series.state().fields.clone(),
+            None => series.state().fields.to_vec(),
         };
         let mut all = known.clone();
         all.extend(numbers.iter().flatten());
@@ -272,9 +306,9 @@ impl Staged {
     /// A batch that was resolved before it had its turn: a delete may have taken the last value of a field from a series since.
     pub(super) fn keep_fields(&mut self, batch: &Prepared) {
         for (series, run) in &batch.parts {
-            let lacks = |fields: &Vec<u32>| {
+            let lacks = |fields: &[u32]| {
                 let lacks = run.lanes.iter().any(|l| fields.binary_search(&l.field).is_err());
-                lacks.then(|| fields.clone())
+                lacks.then(|| fields.to_vec())
             };
             let short = match self.touched.get(&series.id) {
                 Some((_, fields)) => lacks(fields),
@@ -309,6 +343,8 @@ impl Staged {
             m.add_field(name, of);
         }
         for (series, fields) in self.touched.into_values() {
+            // The locks of fields come before those of series.
+            let fields = series.measurement.share_set(&fields);
             series.state().fields = fields;
         }
         for m in self.measurements.into_values() {

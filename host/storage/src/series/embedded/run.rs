@@ -31,6 +31,9 @@ macro_rules! with_values {
     };
 }
 
+/// A vector that must grow becomes longer by this part at least.
+const GROW_PART: usize = 8;
+
 /// The values of one field. `valid: None` means that every row has one.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Lane {
@@ -128,15 +131,27 @@ impl Run {
 
     /// Bytes of the values in memory, strings included.
     pub(super) fn size_bytes(&self) -> usize {
-        let lanes = self.lanes.iter().map(|l| {
-            l.valid.as_ref().map_or(0, Vec::len)
-                + match &l.values {
-                    Values::Boolean(v) => v.len(),
-                    Values::String(v) => v.iter().map(|s| s.len() + size_of::<String>()).sum(),
-                    other => other.len() * 8,
-                }
-        });
+        let lanes = self.lanes.iter().map(|l| l.valid.as_ref().map_or(0, Vec::len) + value_bytes(&l.values));
         self.times.len() * 8 + lanes.sum::<usize>()
+    }
+
+    /// [`Run::size_bytes`] of what a merge with another one makes, at most: a lane that one of them lacks is filled up.
+    pub(super) fn merged_bytes_max(&self, other: &Self) -> usize {
+        let rows = self.len() + other.len();
+        let lane_bytes = |a: &Lane, b: Option<&Lane>| {
+            let whole = a.valid.is_none() && b.is_some_and(|b| b.valid.is_none());
+            let filled = rows - a.values.len() - b.map_or(0, |b| b.values.len());
+            let each = match a.field_type() {
+                FieldType::Boolean => 1,
+                FieldType::String => size_of::<String>(),
+                _ => 8,
+            };
+            let values = value_bytes(&a.values) + b.map_or(0, |b| value_bytes(&b.values)) + filled * each;
+            values + if whole { 0 } else { rows }
+        };
+        let own = self.lanes.iter().map(|l| lane_bytes(l, other.lane(l.field)));
+        let others = other.lanes.iter().filter(|l| self.lane(l.field).is_none()).map(|l| lane_bytes(l, None));
+        rows * 8 + own.chain(others).sum::<usize>()
     }
 
     /// Drops lanes and rows that hold no value, validity that says nothing, and what stands where no value is.
@@ -239,7 +254,7 @@ impl Run {
             return;
         }
         let (n, m) = (self.len(), other.len());
-        self.times.append(&mut other.times);
+        extend(&mut self.times, &mut other.times);
         let mut later = other.lanes.into_iter().peekable();
         let mut lanes = Vec::with_capacity(self.lanes.len());
         let alone = |mut lane: Lane| {
@@ -260,11 +275,11 @@ impl Run {
                         valid.extend(new.valid.unwrap_or_else(|| vec![true; m]));
                     }
                     match (&mut lane.values, new.values) {
-                        (Values::Float(a), Values::Float(mut b)) => a.append(&mut b),
-                        (Values::Integer(a), Values::Integer(mut b)) => a.append(&mut b),
-                        (Values::Unsigned(a), Values::Unsigned(mut b)) => a.append(&mut b),
-                        (Values::Boolean(a), Values::Boolean(mut b)) => a.append(&mut b),
-                        (Values::String(a), Values::String(mut b)) => a.append(&mut b),
+                        (Values::Float(a), Values::Float(mut b)) => extend(a, &mut b),
+                        (Values::Integer(a), Values::Integer(mut b)) => extend(a, &mut b),
+                        (Values::Unsigned(a), Values::Unsigned(mut b)) => extend(a, &mut b),
+                        (Values::Boolean(a), Values::Boolean(mut b)) => extend(a, &mut b),
+                        (Values::String(a), Values::String(mut b)) => extend(a, &mut b),
                         _ => {}
                     }
                 }
@@ -275,6 +290,22 @@ impl Run {
         lanes.extend(later.map(alone));
         self.lanes = lanes;
     }
+}
+
+fn value_bytes(values: &Values) -> usize {
+    match values {
+        Values::Boolean(v) => v.len(),
+        Values::String(v) => v.iter().map(|s| s.len() + size_of::<String>()).sum(),
+        other => other.len() * 8,
+    }
+}
+
+/// Appends without doubling what is there: the head has very many of these, and room that is not used is not counted.
+fn extend<T>(to: &mut Vec<T>, more: &mut Vec<T>) {
+    if to.capacity() - to.len() < more.len() {
+        to.reserve_exact(more.len().max(to.len() / GROW_PART));
+    }
+    to.append(more);
 }
 
 /// Marks that a run has no row at a time.

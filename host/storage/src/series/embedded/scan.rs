@@ -64,7 +64,7 @@ fn begin(
         let names = series.measurement.fields();
         let named = |f: u32| names.name(f).map(|(n, t)| (f, n.to_owned(), t));
         match fields {
-            None => has.into_iter().filter_map(named).collect::<Vec<_>>(),
+            None => has.iter().copied().filter_map(named).collect::<Vec<_>>(),
             Some(asked) => {
                 let mut chosen: Vec<u32> = Vec::new();
                 for (number, _) in asked.iter().filter_map(|n| names.find(n)) {
@@ -90,7 +90,7 @@ fn begin(
         let out = |chunk: &&Arc<super::chunk::Chunk>| chunk.max < range.start || chunk.min >= range.end;
         c.skipped(state.chunks.iter().filter(|c| !c.is_bad()).filter(out).count());
     });
-    let merge = Merge::new(&series, sources(&series, range), numbers, range).through(&core.cache);
+    let merge = Merge::new(&series, sources(&series, range), numbers, range).through(&core.memory.cache);
     Ok(Some(Scan {
         core: core.clone(),
         merge,
@@ -123,7 +123,7 @@ impl Scan {
                     if fields.is_empty() && !self.columns.is_empty() {
                         continue;
                     }
-                    let rows = u64::from(chunk.rows);
+                    let rows = u64::from(chunk.rows());
                     self.count(rows)?;
                     return Ok(Some(Piece::Summary(Summary {
                         first: chunk.min,

@@ -1,9 +1,9 @@
 //! Sealing: what is in memory becomes chunks, and the log rows that stood for it go in the same transaction.
 
-use super::bounds::CHUNK_ROWS_MAX;
 use super::catalog::Series;
 use super::core::Core;
 use super::lock;
+use super::memory::Room;
 use super::merge::{Merge, Source};
 use super::store::{Cutter, Writing};
 use crate::error::{Error, Kind, Result};
@@ -30,6 +30,8 @@ pub(super) struct Bell {
 #[derive(Debug, Default)]
 struct BellState {
     wanted: bool,
+    /// A writer waits for memory: what there is is sealed, however little.
+    pressed: bool,
     stopped: bool,
     /// Why the last sealing failed.
     failed: Option<(Kind, String)>,
@@ -48,14 +50,19 @@ impl Bell {
     pub(super) fn is_stopped(&self) -> bool {
         lock(&self.state).stopped
     }
-    /// Waits for a ring; false: the engine closes.
-    fn wait(&self) -> bool {
+    /// Waits for a ring. `Some(true)`: a writer waits; `None`: the engine closes.
+    fn wait(&self) -> Option<bool> {
         let mut state = lock(&self.state);
         while !state.wanted && !state.stopped {
             state = self.rung.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.wanted = false;
-        !state.stopped
+        let pressed = std::mem::take(&mut state.pressed);
+        (!state.stopped).then_some(pressed)
+    }
+    /// Wakes writers that wait for what others took more of than they needed.
+    pub(super) fn room_came(&self) {
+        self.room.notify_all();
     }
     fn sealed(&self, result: &Result<()>) {
         lock(&self.state).failed = result.as_ref().err().map(|e| (e.kind(), e.message().to_owned()));
@@ -80,8 +87,8 @@ pub(super) fn spawn(core: Arc<Core>) -> Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name("series-sealer".into())
         .spawn(move || {
-            while core.bell.wait() {
-                if core.gauges.head_bytes.get() < core.head_max {
+            while let Some(pressed) = core.bell.wait() {
+                if core.gauges.head_bytes.get() < core.head_max && !pressed {
                     continue;
                 }
                 if let Err(e) = core.seal() {
@@ -94,26 +101,38 @@ pub(super) fn spawn(core: Arc<Core>) -> Result<JoinHandle<()>> {
 }
 
 impl Core {
-    /// Holds a writer back while sealing does not keep up.
-    pub(super) fn wait_for_room(&self) -> Result<()> {
-        let full = || self.gauges.head_bytes.get() > self.head_max.saturating_mul(HEAD_FACTOR);
+    /// Holds a writer back while sealing does not keep up; gives it room for so many bytes.
+    pub(super) fn wait_for_room(&self, bytes: u64) -> Result<Room> {
+        if bytes > self.memory.written_max() {
+            return Err(Error::limit(
+                format!("the memory that the batch needs ({bytes} bytes)"),
+                format!("{} bytes", self.memory.written_max()),
+                "write it in several batches, or raise `series.embedded.memory_max` in shiphold.toml",
+            ));
+        }
+        let mut waited = false;
         let end = Instant::now() + ROOM_WAIT_MAX;
         let mut state = lock(&self.bell.state);
         loop {
             if state.stopped {
                 return Err(Error::new(Kind::Busy, "the series store is closed"));
             }
-            if !full() {
-                return Ok(());
+            let full = self.gauges.head_bytes.get() > self.head_max.saturating_mul(HEAD_FACTOR);
+            let room = if full { None } else { self.memory.try_write(bytes) };
+            if let Some(room) = room {
+                return Ok(room);
             }
+            if !std::mem::replace(&mut waited, true) {
+                self.memory.note_wait();
+            }
+            state.pressed |= !full;
             if let Some((kind, why)) = &state.failed {
                 return Err(Error::new(*kind, format!("rows in memory cannot be sealed: {why}"))
                     .hint("free space on the disk that holds the data folder, then write again"));
             }
             if Instant::now() >= end {
-                return Err(
-                    Error::new(Kind::Busy, "sealing does not keep up with writing").hint("write again later")
-                );
+                return Err(Error::new(Kind::Busy, "sealing does not keep up with writing")
+                    .hint("write again later, or raise `series.embedded.memory_max` in shiphold.toml"));
             }
             state.wanted = true;
             self.bell.rung.notify_one();
@@ -160,8 +179,7 @@ impl Core {
         }
         for s in &series {
             let mut state = s.state();
-            let head = std::mem::take(&mut state.head);
-            state.frozen.extend(head);
+            state.freeze();
             state.dirty = false;
         }
         commit.head_since = None;
@@ -175,9 +193,10 @@ impl Core {
     fn seal_frozen(&self, frozen: &Frozen) -> Result<()> {
         let mut writing = Writing::new(self);
         for series in &frozen.series {
-            let sources: Vec<Source> = series.state().frozen.iter().map(|r| Source::run(r.clone())).collect();
+            let sources: Vec<Source> =
+                series.state().frozen().iter().map(|r| Source::run(r.clone())).collect();
             let rows = sources.iter().map(Source::rows).sum();
-            let mut cutter = Cutter::new(series.id, None, rows, self.chunk_rows.min(CHUNK_ROWS_MAX));
+            let mut cutter = Cutter::new(self, series.id, None, rows);
             let mut merge = Merge::new(series, sources, None, TimeRange::ALL).strict();
             while let Some(run) = merge.next(self, &Budget::default())? {
                 cutter.push(run, &mut writing)?;
@@ -192,10 +211,12 @@ impl Core {
         let mut chunks = chunks.into_iter().peekable();
         for series in &frozen.series {
             let mut state = series.state();
-            for run in state.frozen.drain(..) {
+            let runs = state.thaw();
+            for run in &runs {
                 self.gauges.head_rows.sub(run.len() as u64);
                 self.gauges.head_bytes.sub(run.size_bytes() as u64);
             }
+            self.memory.sealed(runs);
             while let Some(chunk) = chunks.next_if(|c| c.series == series.id) {
                 self.gauges.chunk_came(&chunk);
                 state.add_chunk(chunk);

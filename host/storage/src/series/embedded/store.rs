@@ -1,7 +1,6 @@
 //! Chunks on their way into the file: rows are cut into chunks, encoded, and their data written ahead in
 //! bounded transactions; the rows that own them come last, in one.
 
-use super::bounds::CHUNK_RAW_BYTES_MAX;
 use super::chunk::{self, Chunk, Sealed};
 use super::core::Core;
 use super::run::Run;
@@ -58,7 +57,7 @@ impl<'a> Writing<'a> {
 
     fn write_ahead(&mut self) -> Result<()> {
         let waiting = &self.waiting;
-        self.core.db.write(|tx| {
+        self.core.store(|tx| {
             for sealed in waiting {
                 tables::insert_sealed(tx, sealed)?;
                 tables::disown(tx, sealed.chunk.id)?;
@@ -73,7 +72,7 @@ impl<'a> Writing<'a> {
     /// One transaction: the chunks become owned, and what else `f` does. Gives the chunks, those written ahead first, else in order.
     pub(super) fn finish(mut self, f: impl FnOnce(&Tx<'_>) -> Result<()>) -> Result<Vec<Arc<Chunk>>> {
         let (ahead, waiting) = (&self.ahead, &self.waiting);
-        self.core.db.write(|tx| {
+        self.core.store(|tx| {
             for (chunk, stats) in ahead {
                 tables::own(tx, chunk.id)?;
                 tables::insert_chunk(tx, chunk, stats)?;
@@ -105,14 +104,16 @@ pub(super) struct Cutter {
     series: i64,
     version: Option<i64>,
     rows_each: usize,
+    bytes_max: u64,
     pending: Run,
 }
 
 impl Cutter {
     /// `rows`: an upper bound of the rows that come. `version: None`: each chunk's own id.
-    pub(super) fn new(series: i64, version: Option<i64>, rows: usize, chunk_rows: usize) -> Self {
-        let chunks = rows.div_ceil(chunk_rows).max(1);
-        Self { series, version, rows_each: rows.div_ceil(chunks).max(1), pending: Run::default() }
+    pub(super) fn new(core: &Core, series: i64, version: Option<i64>, rows: usize) -> Self {
+        let chunks = rows.div_ceil(core.chunk_rows).max(1);
+        let rows_each = rows.div_ceil(chunks).max(1);
+        Self { series, version, rows_each, bytes_max: core.chunk_bytes, pending: Run::default() }
     }
 
     pub(super) fn push(&mut self, run: Run, to: &mut Writing<'_>) -> Result<()> {
@@ -122,10 +123,8 @@ impl Cutter {
             self.write(to)?;
             self.pending = rest;
         }
-        // Long strings fill a chunk before its rows do.
-        while self.pending.lanes.iter().any(|l| matches!(l.values, crate::series::Values::String(_)))
-            && self.pending.size_bytes() > CHUNK_RAW_BYTES_MAX
-        {
+        // Long strings and many fields fill a chunk before its rows do.
+        while self.pending.size_bytes() as u64 > self.bytes_max {
             let half = self.pending.len() / 2;
             if half == 0 {
                 break;
@@ -144,6 +143,19 @@ impl Cutter {
     fn write(&mut self, to: &mut Writing<'_>) -> Result<()> {
         let mut run = std::mem::take(&mut self.pending);
         run.tidy();
-        if run.is_empty() { Ok(()) } else { to.add(self.series, self.version, &run) }
+        self.cut(run, to)
+    }
+
+    /// One chunk, or several of as many bytes as one may have.
+    fn cut(&self, mut run: Run, to: &mut Writing<'_>) -> Result<()> {
+        if run.is_empty() {
+            return Ok(());
+        }
+        if run.len() == 1 || run.size_bytes() as u64 <= self.bytes_max {
+            return to.add(self.series, self.version, &run);
+        }
+        let rest = run.split_off(run.len() / 2);
+        self.cut(run, to)?;
+        self.cut(rest, to)
     }
 }

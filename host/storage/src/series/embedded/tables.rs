@@ -1,17 +1,17 @@
 //! The tables of the series file: what a start reads, and the statements that change them.
 
 use super::bounds::FIELDS_MAX;
-use super::catalog::{Catalog, Measurement, Series, State};
-use super::chunk::{Chunk, Sealed};
+use super::catalog::{ById, Catalog, Measurement, Series, State};
+use super::chunk::{Chunk, Rows, Sealed};
 use super::codec::type_code;
 use super::guard::{self, Damage, Sink, keep_above};
+use super::tags::Tags;
 use crate::error::{Error, Result};
 use crate::series::{FieldType, SeriesKey};
 use crate::sqlite::Migration;
 use rusqlite::{Connection, Row};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration::new(1, "series", include_str!("../../../../../migrations/series/0001_series.sql")),
@@ -43,13 +43,11 @@ pub(super) fn fields_of_bits(bits: &[u8]) -> Vec<u32> {
     numbers.filter(|(set, _)| *set).map(|(_, n)| n).collect()
 }
 
-type ById = HashMap<i64, Arc<Series>>;
-
 /// Reads the catalogue; series by id too. Rows that are damaged are left out, and in the catalogue's `damage`.
 pub(super) fn load_catalog(c: &Connection) -> Result<(Catalog, ById)> {
     let mut loading = Loading { catalog: Catalog::new(), ..Loading::default() };
     let damage = guard::read(c, &mut loading)?;
-    loading.finish(damage)
+    Ok(loading.finish(damage))
 }
 
 #[derive(Default)]
@@ -59,7 +57,7 @@ struct Loading {
     fields: HashMap<i64, BTreeMap<u32, (String, FieldType)>>,
     /// The fields of each measurement that its series know of.
     widths: HashMap<i64, u32>,
-    by_id: ById,
+    series: Vec<Arc<Series>>,
 }
 
 impl Sink for Loading {
@@ -87,9 +85,10 @@ impl Sink for Loading {
         let last = fields.last().copied();
         last.map_or(Ok(()), check_number)?;
         let key = SeriesKey::new(&measurement.bucket, &measurement.name, tags)?;
-        let series = Arc::new(Series::new(id, key, measurement, State { fields, ..State::default() }));
+        let state = State::stored(measurement.share_set(&fields));
+        let series = Arc::new(Series::new(id, Tags::pack(&key.tags), measurement, state));
         self.catalog.add_series(series.clone())?;
-        self.by_id.insert(id, series);
+        self.series.push(series);
         let width = self.widths.entry(of).or_default();
         *width = (*width).max(last.map_or(0, |n| n + 1));
         Ok(())
@@ -98,7 +97,7 @@ impl Sink for Loading {
 
 impl Loading {
     /// A field whose row is damaged or gone keeps its number: chunks have it.
-    fn finish(mut self, damage: Damage) -> Result<(Catalog, ById)> {
+    fn finish(mut self, damage: Damage) -> (Catalog, ById) {
         for (id, measurement) in &self.measurements {
             let mut rows = self.fields.remove(id).unwrap_or_default();
             let known = rows.last_key_value().map_or(0, |(n, _)| n + 1);
@@ -118,7 +117,7 @@ impl Loading {
             suspect.series().into_iter().for_each(|id| keep_above(&mut self.catalog.next_series, id));
         }
         self.catalog.damage = damage;
-        Ok((self.catalog, self.by_id))
+        (self.catalog, ById::new(self.series))
     }
 }
 
@@ -137,22 +136,23 @@ pub(super) const CHUNK_COLUMNS: &str =
 /// A row of `chunk`; its series and its number where its checksum does not match.
 pub(super) fn chunk_of_row(row: &Row<'_>) -> Result<Chunk, (i64, i64)> {
     let number = |at| row.get::<_, i64>(at);
-    let read = || -> rusqlite::Result<(Chunk, i64)> {
+    let read = || -> rusqlite::Result<Option<(Chunk, i64)>> {
+        let (rows, bytes) = (u32::try_from(number(3)?).ok().and_then(Rows::new), u32::try_from(number(6)?));
+        let (Some(rows), Ok(bytes)) = (rows, bytes) else { return Ok(None) };
         let chunk = Chunk {
             series: number(0)?,
             id: number(1)?,
             version: number(2)?,
-            rows: row.get(3)?,
             min: number(4)?,
             max: number(5)?,
-            bytes: number(6)?.cast_unsigned(),
             raw_bytes: number(7)?.cast_unsigned(),
-            bad: AtomicBool::new(false),
+            bytes,
+            rows,
         };
-        Ok((chunk, number(8)?))
+        Ok(Some((chunk, number(8)?)))
     };
     match read() {
-        Ok((chunk, stored)) if chunk.checksum() == stored => Ok(chunk),
+        Ok(Some((chunk, stored))) if chunk.checksum() == stored => Ok(chunk),
         _ => Err((number(0).unwrap_or_default(), number(1).unwrap_or_default())),
     }
 }
@@ -184,7 +184,7 @@ pub(super) fn tags_text(key: &SeriesKey) -> Result<String> {
 }
 
 pub(super) fn put_series(c: &Connection, series: &Series, fields: &[u32]) -> Result<()> {
-    let (tags, fields) = (tags_text(&series.key)?, field_bits(fields));
+    let (tags, fields) = (tags_text(&series.key())?, field_bits(fields));
     let sum = guard::of_series(series.id, series.measurement.id, &tags, &fields);
     c.prepare_cached(
         "INSERT OR REPLACE INTO series(id, measurement, tags, fields, checksum) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -231,10 +231,10 @@ pub(super) fn insert_chunk(c: &Connection, chunk: &Chunk, stats: &[u8]) -> Resul
         chunk.series,
         chunk.id,
         chunk.version,
-        chunk.rows,
+        chunk.rows(),
         chunk.min,
         chunk.max,
-        chunk.bytes.cast_signed(),
+        chunk.bytes,
         chunk.raw_bytes.cast_signed(),
         chunk.checksum(),
         stats,

@@ -1,6 +1,7 @@
 //! Verifying: every log record and every chunk is read again, its checksum, its rows and its statistics
 //! compared. What goes away meanwhile is not a fault.
 
+use super::catalog::ById;
 use super::chunk::{self, Chunk, Wanted};
 use super::core::Core;
 use super::guard::{self, Sink, Suspect};
@@ -9,17 +10,14 @@ use super::{read, statistics};
 use crate::error::{Error, Kind, Result};
 use crate::series::{Budget, Fault, FieldType};
 use rusqlite::OptionalExtension;
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
 
 /// Rows of `chunk` that are read at once.
 const PAGE_ROWS: u32 = 256;
 
-type ById = HashMap<i64, Arc<super::catalog::Series>>;
-
 impl Core {
     pub(super) fn verify(&self, budget: &Budget) -> Result<Vec<Fault>> {
-        let by_id: ById = read(&self.catalog).all().map(|s| (s.id, s.clone())).collect();
+        let by_id = ById::new(read(&self.catalog).all().cloned().collect());
         let damage = guard::read(&*self.db.pin()?, &mut Checking::default())?;
         let lost: HashSet<i64> = damage.suspects().iter().filter_map(Suspect::series).collect();
         let mut faults = damage.faults();
@@ -53,7 +51,7 @@ impl Core {
                 // A series that came after the catalogue was read is not checked against it.
                 Ok(Some((body, checksum))) => super::open::sections_of(at, checksum, &body)
                     .and_then(|mut sections| {
-                        sections.retain(|s| by_id.contains_key(&s.series));
+                        sections.retain(|s| by_id.get(s.series).is_some());
                         super::open::check(&sections, by_id)
                     })
                     .err(),
@@ -99,11 +97,10 @@ impl Core {
                     return Ok(());
                 }
                 after = at;
-                let name =
-                    by_id.get(&after.0).map_or_else(|| format!("series {}", after.0), |s| s.key.to_string());
+                let name = by_id.name(after.0);
                 let problem = match chunk {
                     Ok(c) if lost.contains(&c.series) => None,
-                    Ok(c) => self.chunk_problem(&c, &stats, by_id)?,
+                    Ok(c) => self.chunk_problem(&c, &stats, by_id, budget)?,
                     Err(_) => Some(Error::corrupt("its row in the database does not match its checksum")),
                 };
                 faults.extend(problem.map(|e| fault(format!("chunk {} of {name}", after.1), &e)));
@@ -111,11 +108,18 @@ impl Core {
         }
     }
 
-    fn chunk_problem(&self, chunk: &Chunk, stats: &[u8], by_id: &ById) -> Result<Option<Error>> {
-        let Some(series) = by_id.get(&chunk.series) else {
+    fn chunk_problem(
+        &self,
+        chunk: &Chunk,
+        stats: &[u8],
+        by_id: &ById,
+        budget: &Budget,
+    ) -> Result<Option<Error>> {
+        let Some(series) = by_id.get(chunk.series) else {
             let still = self.stored_stats(chunk)?.is_some() && !self.knows(chunk.series);
             return Ok(still.then(|| Error::corrupt("its series is not in the catalogue")));
         };
+        let _held = self.memory.decode(chunk.decoding_bytes(), budget)?;
         let problem = match damage(self.fetch(chunk.id))? {
             Err(e) => Some(e),
             Ok(body) => {
@@ -123,7 +127,7 @@ impl Core {
                 chunk::begin(body, chunk, &series.measurement.types(), Wanted::ALL, &self.crew)
                     .and_then(chunk::Decoding::finish)
                     .and_then(|run| {
-                        if bytes != chunk.bytes || run.size_bytes() as u64 != chunk.raw_bytes {
+                        if bytes != u64::from(chunk.bytes) || run.size_bytes() as u64 != chunk.raw_bytes {
                             return Err(Error::corrupt("its sizes are not those of its row in the database"));
                         }
                         if statistics::encode(&statistics::of_run(&run))? != stats {

@@ -223,6 +223,7 @@ fn shuffled(random: &mut Random, text: &str, other: &str) -> String {
 
 fn sealed(dir: &std::path::Path) -> EmbeddedEngine {
     let config = crate::manifest::Embedded {
+        memory_max: ByteSize::mib(16),
         head_max: ByteSize::mib(1),
         chunk_rows: 2,
         seal_after: Span::from_secs(3_600),

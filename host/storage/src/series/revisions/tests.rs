@@ -26,6 +26,7 @@ fn recorder(engine: Arc<dyn SeriesEngine>) -> Arc<Recorder> {
 
 fn embedded(dir: &tempfile::TempDir) -> Arc<EmbeddedEngine> {
     let config = crate::manifest::Embedded {
+        memory_max: ByteSize::mib(64),
         head_max: ByteSize::mib(1),
         chunk_rows: 1024,
         seal_after: Span::from_secs(3_600),

@@ -5,6 +5,7 @@ mod damage;
 mod fixtures;
 mod flips;
 mod fuzz;
+mod memory;
 mod model;
 mod pieces;
 mod rules;
@@ -20,6 +21,7 @@ use std::path::Path;
 
 pub(super) fn config() -> manifest::Embedded {
     manifest::Embedded {
+        memory_max: ByteSize::mib(256),
         head_max: ByteSize::mib(64),
         chunk_rows: 1024,
         seal_after: Span::from_secs(300),
