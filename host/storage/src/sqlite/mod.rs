@@ -19,7 +19,7 @@ use pool::Readers;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use writer::Writer;
 
