@@ -15,7 +15,7 @@ const PROGRAMS: [Program; 2] = [
     Program {
         package: "shiphold-storage",
         name: "series",
-        groups: &["series", "series-scale", "series-peers", "series-growth"],
+        groups: &["series", "series-scale", "series-rest", "series-peers", "series-growth"],
     },
     Program { package: "shiphold", name: "shiphold", groups: &["http", "series-http", "plugins", "skills"] },
 ];
