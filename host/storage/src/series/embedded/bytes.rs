@@ -27,21 +27,23 @@ pub(super) fn close(mut out: Vec<u8>) -> Vec<u8> {
     out
 }
 
-/// The body of an envelope of this kind and version whose checksum is right.
-pub(super) fn open(bytes: &[u8], kind: u8, version: u8) -> Result<Input<'_>> {
+/// The version and body of an envelope of this kind whose checksum is right. Every version up to the newest is read.
+pub(super) fn open(bytes: &[u8], kind: u8, newest: u8) -> Result<(u8, Input<'_>)> {
     let (head, body) = bytes.split_at_checked(ENVELOPE_BYTES).ok_or_else(short)?;
-    match head {
-        [k, _, ..] if *k != kind => return Err(Error::corrupt("it is of another kind")),
-        [_, v, ..] if *v != version => {
-            return Err(Error::corrupt(format!("its format is version {v}, this binary reads {version}")));
-        }
-        _ => {}
+    let version = match head {
+        [k, v, ..] if *k == kind => *v,
+        _ => return Err(Error::corrupt("it is of another kind")),
+    };
+    if !(1..=newest).contains(&version) {
+        return Err(Error::corrupt(format!(
+            "its format is version {version}, this binary reads up to {newest}"
+        )));
     }
     let digest = blake3::hash(body);
     if head.iter().skip(2).ne(digest.as_bytes().iter().take(DIGEST_BYTES)) {
         return Err(Error::corrupt("its checksum does not match"));
     }
-    Ok(Input { rest: body })
+    Ok((version, Input { rest: body }))
 }
 
 /// A checksum that fits a SQLite integer.
@@ -67,6 +69,10 @@ pub(super) struct Input<'a> {
 impl<'a> Input<'a> {
     pub(super) fn of(rest: &'a [u8]) -> Self {
         Self { rest }
+    }
+    /// What was not read yet.
+    pub(super) fn rest(self) -> &'a [u8] {
+        self.rest
     }
     /// Where it stands in `whole`, of which it is the end.
     pub(super) fn place_in(&self, whole: &[u8]) -> usize {

@@ -14,7 +14,8 @@ use crate::series::FieldType;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const KIND: u8 = b'C';
-const VERSION: u8 = 1;
+/// Version 1 has no numbers that are narrowed; else it is the same.
+const VERSION: u8 = 2;
 /// Values from which on several threads decode a chunk: fewer are decoded before a thread has woken.
 const SHARED_VALUES_MIN: usize = 32 << 10;
 
@@ -152,7 +153,7 @@ pub(super) fn begin(
     wanted: Wanted<'_>,
     crew: &Crew,
 ) -> Result<Decoding> {
-    let mut input = bytes::open(&body, KIND, VERSION)?;
+    let (_, mut input) = bytes::open(&body, KIND, VERSION)?;
     let rows = input.len()?;
     let (min, max) = (input.i64()?, input.i64()?);
     if rows > CHUNK_ROWS_MAX

@@ -1,12 +1,14 @@
-//! How the values of one lane become bytes: numbers by `pco` (or as they are where that is shorter), booleans
-//! as bits, strings with a dictionary where they repeat.
+//! How the values of one lane become bytes: numbers by `pco` (narrowed first where they can be, as they are where that is
+//! shorter), booleans as bits, strings with a dictionary where they repeat.
 
 use super::bytes::{Input, Word, bits_len, get_bits, get_words, put_bits, put_len, put_words};
+use super::narrow::{Base, EXPONENT_MAX, Narrow, Offset};
 use super::run::Lane;
 use crate::error::{Error, Result};
 use crate::series::{FieldType, Values};
 use pco::data_types::Number;
-use pco::standalone::{simple_compress, simple_decompress_into};
+use pco::errors::PcoResult;
+use pco::standalone::{DecompressorItem, FileDecompressor, simple_compress};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,9 +16,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 const PCO_LEVEL: usize = 4;
 /// Distinct strings that a dictionary may hold.
 const DICTIONARY_MAX: usize = 1 << 16;
+/// Numbers that are decompressed at once, into a buffer that stays near the processor: batches of `pco`.
+const PIECE: usize = 8 * pco::FULL_BATCH_N;
 
 const RAW: u8 = 0;
 const PCO: u8 = 1;
+/// An exponent, the bytes of an offset, the least number, and the offsets by `pco`.
+const NARROW: u8 = 2;
+/// What stands before the offsets.
+const BASE_BYTES: usize = 10;
 const PLAIN: u8 = 0;
 const DICTIONARY: u8 = 1;
 const GAPS: u8 = 1;
@@ -46,16 +54,74 @@ pub(super) fn type_of_code(code: u8) -> Result<FieldType> {
 
 /// Numbers, with their encoding and length in front.
 pub(super) fn put_numbers<T: Number + Word>(out: &mut Vec<u8>, values: &[T]) -> Result<()> {
-    let packed = simple_compress(values, &pco::ChunkConfig::default().with_compression_level(PCO_LEVEL))
-        .map_err(|e| Error::internal(format!("a column cannot be compressed: {e}")))?;
-    if packed.len() < values.len() * 8 {
-        out.push(PCO);
-        put_len(out, packed.len())?;
-        out.extend_from_slice(&packed);
-    } else {
-        out.push(RAW);
-        put_len(out, values.len() * 8)?;
-        put_words(out, values);
+    let packed = pack(values)?;
+    if packed.len() >= values.len() * 8 {
+        return put_raw(out, values);
+    }
+    out.push(PCO);
+    put_len(out, packed.len())?;
+    out.extend_from_slice(&packed);
+    Ok(())
+}
+
+/// [`put_numbers`] of values, narrowed where they can be: one stream of whole numbers in place of two of a float's digits and
+/// of what they are off by.
+fn put_values<T: Number + Word + Narrow>(out: &mut Vec<u8>, values: &[T]) -> Result<()> {
+    let Some(near) = T::near(values) else { return put_numbers(out, values) };
+    let (width, packed) = match u16::try_from(near.span) {
+        Ok(_) => (u16::BYTES, pack(&near.offsets::<u16>())?),
+        Err(_) => (u32::BYTES, pack(&near.offsets::<u32>())?),
+    };
+    if BASE_BYTES + packed.len() >= values.len() * 8 {
+        return put_raw(out, values);
+    }
+    out.push(NARROW);
+    put_len(out, BASE_BYTES + packed.len())?;
+    out.extend_from_slice(&[near.base.exponent, width]);
+    out.extend_from_slice(&near.base.least.to_le_bytes());
+    out.extend_from_slice(&packed);
+    Ok(())
+}
+
+fn put_raw<T: Word>(out: &mut Vec<u8>, values: &[T]) -> Result<()> {
+    out.push(RAW);
+    put_len(out, values.len() * 8)?;
+    put_words(out, values);
+    Ok(())
+}
+
+fn pack<T: Number>(values: &[T]) -> Result<Vec<u8>> {
+    simple_compress(values, &pco::ChunkConfig::default().with_compression_level(PCO_LEVEL))
+        .map_err(|e| Error::internal(format!("a column cannot be compressed: {e}")))
+}
+
+/// Gives the first `take` of packed numbers in pieces.
+fn unpack<T: Number + Default>(bytes: &[u8], take: usize, mut give: impl FnMut(&[T])) -> Result<()> {
+    let mut done = 0;
+    let mut all = || -> PcoResult<()> {
+        let mut piece = [T::default(); PIECE];
+        let (file, mut rest) = FileDecompressor::new(bytes)?;
+        while done < take {
+            let DecompressorItem::Chunk(mut chunk) = file.chunk_decompressor::<T, _>(rest)? else { break };
+            loop {
+                let progress = chunk.read(&mut piece)?;
+                let some = piece.get(..progress.n_processed.min(take - done)).unwrap_or_default();
+                give(some);
+                done += some.len();
+                if progress.finished || some.is_empty() || done == take {
+                    break;
+                }
+            }
+            rest = chunk.into_src();
+        }
+        Ok(())
+    };
+    // Bytes that carry a forged checksum may trip an assertion of the codec.
+    catch_unwind(AssertUnwindSafe(&mut all))
+        .map_err(|_| Error::corrupt("a column cannot be decompressed"))?
+        .map_err(|e| Error::corrupt(format!("a column cannot be decompressed: {e}")))?;
+    if done < take {
+        return Err(Error::corrupt(format!("a column has {done} of {take} values")));
     }
     Ok(())
 }
@@ -69,7 +135,7 @@ pub(super) fn skip_numbers(input: &mut Input<'_>) -> Result<()> {
 }
 
 /// The first `take` of `count` numbers.
-pub(super) fn get_numbers<T: Number + Word>(
+pub(super) fn get_numbers<T: Number + Word + Narrow>(
     input: &mut Input<'_>,
     count: usize,
     take: usize,
@@ -77,24 +143,40 @@ pub(super) fn get_numbers<T: Number + Word>(
     let encoding = input.u8()?;
     let len = input.len()?;
     let bytes = input.take(len)?;
+    let mut out = Vec::with_capacity(take);
     match encoding {
-        RAW if len == count * 8 => Ok(get_words(bytes.get(..take * 8).unwrap_or(bytes))),
-        PCO => {
-            let mut out = vec![T::default(); take];
-            // Bytes that carry a forged checksum may trip an assertion of the codec.
-            let progress = catch_unwind(AssertUnwindSafe(|| simple_decompress_into(bytes, &mut out)))
-                .map_err(|_| Error::corrupt("a column cannot be decompressed"))?
-                .map_err(|e| Error::corrupt(format!("a column cannot be decompressed: {e}")))?;
-            if progress.n_processed != take {
-                return Err(Error::corrupt(format!(
-                    "a column has {} of {take} values",
-                    progress.n_processed
-                )));
+        RAW if len == count * 8 => return Ok(get_words(bytes.get(..take * 8).unwrap_or(bytes))),
+        PCO => unpack::<T>(bytes, take, |some| out.extend_from_slice(some))?,
+        NARROW => {
+            let mut input = Input::of(bytes);
+            let (exponent, width, least) = (input.u8()?, input.u8()?, input.i64()?);
+            let packed = input.rest();
+            if exponent > EXPONENT_MAX {
+                return Err(Error::corrupt(format!("a column has the exponent {exponent}")));
             }
-            Ok(out)
+            let base = Base { least, exponent };
+            match width {
+                u16::BYTES => widen::<u16, T>(packed, take, base, &mut out)?,
+                u32::BYTES => widen::<u32, T>(packed, take, base, &mut out)?,
+                _ => return Err(Error::corrupt(format!("a column has offsets of {width} bytes"))),
+            }
         }
-        _ => Err(Error::corrupt(format!("a column of {len} bytes has the unknown encoding {encoding}"))),
+        _ => {
+            return Err(Error::corrupt(format!(
+                "a column of {len} bytes has the unknown encoding {encoding}"
+            )));
+        }
     }
+    Ok(out)
+}
+
+fn widen<O: Number + Offset, T: Narrow>(
+    packed: &[u8],
+    take: usize,
+    base: Base,
+    out: &mut Vec<T>,
+) -> Result<()> {
+    unpack::<O>(packed, take, |some| T::widen(base, some.iter().copied(), out))
 }
 
 /// Values of one lane with its gaps; only valid values are kept.
@@ -104,9 +186,9 @@ pub(super) fn put_lane(out: &mut Vec<u8>, lane: &Lane) -> Result<()> {
         put_bits(out, valid);
     }
     match &lane.values {
-        Values::Float(v) => put_numbers(out, &dense(v, lane.valid.as_deref())),
-        Values::Integer(v) | Values::Decimal(v, _) => put_numbers(out, &dense(v, lane.valid.as_deref())),
-        Values::Unsigned(v) => put_numbers(out, &dense(v, lane.valid.as_deref())),
+        Values::Float(v) => put_values(out, &dense(v, lane.valid.as_deref())),
+        Values::Integer(v) | Values::Decimal(v, _) => put_values(out, &dense(v, lane.valid.as_deref())),
+        Values::Unsigned(v) => put_values(out, &dense(v, lane.valid.as_deref())),
         Values::Boolean(v) => {
             put_bits(out, &dense(v, lane.valid.as_deref()));
             Ok(())
@@ -121,11 +203,12 @@ pub(super) fn put_lane(out: &mut Vec<u8>, lane: &Lane) -> Result<()> {
     }
 }
 
-fn dense<'a, T: Copy>(values: &'a [T], valid: Option<&[bool]>) -> std::borrow::Cow<'a, [T]> {
+/// The values that are there.
+pub(super) fn dense<'a, T: Clone>(values: &'a [T], valid: Option<&[bool]>) -> std::borrow::Cow<'a, [T]> {
     match valid {
         None => values.into(),
         Some(valid) => {
-            values.iter().zip(valid).filter(|(_, k)| **k).map(|(v, _)| *v).collect::<Vec<_>>().into()
+            values.iter().zip(valid).filter(|(_, k)| **k).map(|(v, _)| v.clone()).collect::<Vec<_>>().into()
         }
     }
 }
@@ -168,7 +251,7 @@ pub(super) fn get_lane(
 }
 
 /// Puts values back to the rows that have one.
-fn spread<T: Default>(values: Vec<T>, valid: Option<&[bool]>) -> Vec<T> {
+pub(super) fn spread<T: Default>(values: Vec<T>, valid: Option<&[bool]>) -> Vec<T> {
     let Some(valid) = valid else { return values };
     let mut values = values.into_iter();
     valid.iter().map(|k| if *k { values.next().unwrap_or_default() } else { T::default() }).collect()

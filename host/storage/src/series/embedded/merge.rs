@@ -15,10 +15,10 @@ use crate::series::pieces::Within;
 use crate::series::{Budget, FieldType, TimeRange};
 use std::sync::Arc;
 
-/// The chunk of a merge after which the one that follows is decoded ahead.
-const LOOK_AHEAD_FROM: u64 = 2;
+/// Chunks that a merge has decoded when it begins to decode ahead the one after each that it needs.
+const LOOK_AHEAD_FROM: u64 = 1;
 /// Bytes of values, of all fields, that are decoded ahead; a merge holds so much more at most.
-const LOOK_AHEAD_BYTES_MAX: u64 = 16 << 20;
+const LOOK_AHEAD_BYTES_MAX: u64 = 24 << 20;
 
 /// Where rows come from.
 #[derive(Debug)]
@@ -333,9 +333,8 @@ impl Merge {
                 (core.begin_chunk(chunk, &self.types, wanted)?, held)
             }
         };
-        let run = now.finish()?;
-        self.decoded += 1;
-        // Whoever wants the first rows only should not pay for more; whoever goes on will need the next chunk.
+        // Whoever wants the first rows only should not pay for more; whoever goes on will need the next chunk. It is read
+        // while others decode this one.
         if self.decoded >= LOOK_AHEAD_FROM && self.ahead.is_none() && !self.cached {
             let mut to_come = self.waiting.iter().rev();
             let next = to_come.next().filter(|next| !self.stands_alone(next, to_come.next(), within));
@@ -350,6 +349,8 @@ impl Merge {
                 }
             }
         }
+        let run = now.finish()?;
+        self.decoded += 1;
         Ok((run, held))
     }
 

@@ -25,6 +25,7 @@ mod join;
 mod latest;
 mod memory;
 mod merge;
+mod narrow;
 mod open;
 mod prepare;
 mod record;

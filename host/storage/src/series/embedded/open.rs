@@ -183,14 +183,15 @@ fn replay_some(core: &Core, by_id: &ById, after: Option<i64>, may_seal: bool) ->
         }
         let body = row.get_ref(2)?.as_bytes().unwrap_or_default();
         let mut size = body.len() as u64;
+        let found = sections_of(seq, row.get(1).ok(), body);
         let head = core.gauges.head_bytes.get();
-        // The record, and about as much for its values.
-        let full = head.saturating_add(size.saturating_mul(2)) > core.memory.written_max();
+        // The record, and its values, which it holds in fewer bytes.
+        let values: usize = found.iter().flatten().map(|section| section.run.size_bytes()).sum();
+        let full = head.saturating_add(size).saturating_add(values as u64) > core.memory.written_max();
         if let Some(through) = through.filter(|_| may_seal && full && head > 0) {
             return Ok(Replayed::Full { through });
         }
         through = Some(seq);
-        let found = sections_of(seq, row.get(1).ok(), body);
         if found.is_ok() {
             keep_above(&mut commit.next_seq, seq);
         }

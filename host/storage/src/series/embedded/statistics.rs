@@ -1,13 +1,15 @@
 //! What a chunk says of each of its fields without being decoded: count, min, max, first, last, sum.
 
 use super::bytes::{self, Input, put_len};
-use super::codec::{type_code, type_of_code};
+use super::codec::{dense, type_code, type_of_code};
 use super::run::{Lane, Run};
 use crate::error::{Error, Result};
 use crate::series::{Decimal, FieldType, Value, Values};
 
 const KIND: u8 = b'S';
 const VERSION: u8 = 1;
+/// Values that are compared side by side.
+const LANES: usize = 8;
 
 /// The sum of a field: exact for whole numbers; booleans count what is true; strings have none.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,38 +40,31 @@ pub(super) fn of_run(run: &Run) -> Vec<FieldStats> {
 fn of_lane(times: &[i64], lane: &Lane) -> Option<FieldStats> {
     let last_row = lane.last_row()?;
     let first_row = lane.valid.as_ref().map_or(Some(0), |v| v.iter().position(|b| *b))?;
-    let valid = |row: &usize| lane.is_valid(*row);
-    fn kept<'a, T: Copy>(values: &'a [T], lane: &'a Lane) -> impl Iterator<Item = T> + 'a {
-        values.iter().enumerate().filter(|(row, _)| lane.is_valid(*row)).map(|(_, v)| *v)
-    }
-    fn extremes<T: Copy + PartialOrd>(mut values: impl Iterator<Item = T>) -> Option<(T, T)> {
-        let first = values.next()?;
-        Some(
-            values.fold((first, first), |(lo, hi), v| {
-                (if v < lo { v } else { lo }, if v > hi { v } else { hi })
-            }),
-        )
-    }
+    let there = lane.valid.as_deref();
     let (bounds, sum) = match &lane.values {
         Values::Float(v) => {
-            let bounds = extremes(kept(v, lane)).map(|(a, b)| (Value::Float(a), Value::Float(b)));
-            (bounds, Sum::Float(kept(v, lane).sum()))
+            let kept = dense(v, there);
+            let bounds = extremes(&kept).map(|(a, b)| (Value::Float(a), Value::Float(b)));
+            (bounds, Sum::Float(kept.iter().sum()))
         }
         Values::Integer(v) | Values::Decimal(v, _) => {
-            let bounds = extremes(kept(v, lane)).map(|(a, b)| (Value::Integer(a), Value::Integer(b)));
-            (bounds, Sum::Whole(kept(v, lane).map(i128::from).sum()))
+            let kept = dense(v, there);
+            let bounds = extremes(&kept).map(|(a, b)| (Value::Integer(a), Value::Integer(b)));
+            (bounds, Sum::Whole(kept.iter().copied().map(i128::from).sum()))
         }
         Values::Unsigned(v) => {
-            let bounds = extremes(kept(v, lane)).map(|(a, b)| (Value::Unsigned(a), Value::Unsigned(b)));
-            (bounds, Sum::Whole(kept(v, lane).map(i128::from).sum()))
+            let kept = dense(v, there);
+            let bounds = extremes(&kept).map(|(a, b)| (Value::Unsigned(a), Value::Unsigned(b)));
+            (bounds, Sum::Whole(kept.iter().copied().map(i128::from).sum()))
         }
         Values::Boolean(v) => {
-            let bounds = extremes(kept(v, lane)).map(|(a, b)| (Value::Boolean(a), Value::Boolean(b)));
-            (bounds, Sum::Whole(kept(v, lane).map(i128::from).sum()))
+            let kept = dense(v, there);
+            let bounds = extremes(&kept).map(|(a, b)| (Value::Boolean(a), Value::Boolean(b)));
+            (bounds, Sum::Whole(kept.iter().copied().map(i128::from).sum()))
         }
         Values::String(_) => (None, Sum::None),
     };
-    let count = lane.valid.as_ref().map_or(lane.values.len(), |_| (0..times.len()).filter(valid).count());
+    let count = there.map_or(lane.values.len(), |v| v.iter().filter(|there| **there).count());
     Some(FieldStats {
         field: lane.field,
         count: u32::try_from(count).unwrap_or(u32::MAX),
@@ -80,6 +75,24 @@ fn of_lane(times: &[i64], lane: &Lane) -> Option<FieldStats> {
         extremes: bounds,
         sum,
     })
+}
+
+/// The least and the greatest; several are compared at once. Of values that are equal the first one stands, which only the two
+/// zeros of floats tell from another.
+fn extremes<T: Copy + Default + PartialOrd>(values: &[T]) -> Option<(T, T)> {
+    let first = *values.first()?;
+    let pair = |(lo, hi): (T, T), v: &T| (if *v < lo { *v } else { lo }, if *v > hi { *v } else { hi });
+    let mut lanes = [(first, first); LANES];
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    for block in blocks {
+        for (lane, v) in lanes.iter_mut().zip(block) {
+            *lane = pair(*lane, v);
+        }
+    }
+    let found = lanes.iter().fold((first, first), |found, (lo, hi)| pair(pair(found, lo), hi));
+    let found = rest.iter().fold(found, pair);
+    let is_zero = |v: T| v == T::default();
+    Some(if is_zero(found.0) || is_zero(found.1) { values.iter().fold((first, first), pair) } else { found })
 }
 
 pub(super) fn encode(stats: &[FieldStats]) -> Result<Vec<u8>> {
@@ -107,7 +120,7 @@ pub(super) fn encode(stats: &[FieldStats]) -> Result<Vec<u8>> {
 }
 
 pub(super) fn decode(stored: &[u8]) -> Result<Vec<FieldStats>> {
-    let mut input = bytes::open(stored, KIND, VERSION)?;
+    let (_, mut input) = bytes::open(stored, KIND, VERSION)?;
     let mut stats = Vec::new();
     for _ in 0..input.len()? {
         let field = input.u32()?;
@@ -166,4 +179,28 @@ fn get_value(input: &mut Input<'_>, of: FieldType) -> Result<Value> {
             Value::String(text.map_err(|_| Error::corrupt("a string is not UTF-8"))?.to_owned())
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Also the bits of a zero: what a chunk says of itself is compared with its values, byte by byte.
+        #[test]
+        fn extremes_are_those_of_one_after_another(values in prop::collection::vec(-3_i8..4, 0..40)) {
+            let float = |v: &i8| if *v == 3 { -0.0 } else { f64::from(*v) / 4.0 };
+            let floats: Vec<f64> = values.iter().map(float).collect();
+            let mut want: Option<(f64, f64)> = None;
+            for v in &floats {
+                let (lo, hi) = want.unwrap_or((*v, *v));
+                want = Some((if *v < lo { *v } else { lo }, if *v > hi { *v } else { hi }));
+            }
+            let bits = |found: Option<(f64, f64)>| found.map(|(lo, hi)| (lo.to_bits(), hi.to_bits()));
+            prop_assert_eq!(bits(extremes(&floats)), bits(want));
+            let least = values.iter().copied().min();
+            prop_assert_eq!(extremes(&values), least.zip(values.iter().copied().max()));
+        }
+    }
 }

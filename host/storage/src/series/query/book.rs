@@ -3,7 +3,8 @@
 use super::ast::Book;
 use crate::error::{Error, Result};
 use crate::series::kinds::BOOK_LEVELS_MAX;
-use crate::series::{Column, FieldType, Frame, SeriesInfo, Values};
+use crate::series::{Column, Decimal, FieldType, Frame, SeriesInfo, Values};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// A checked [`Book`].
@@ -79,69 +80,142 @@ impl Levels {
 
     /// Adds the columns. A level without a size counts as none; where a side has no size at all it has no depth.
     pub(super) fn add(&self, frame: &mut Frame) {
-        let rows = frame.len();
         let mut out = Vec::new();
         if self.top {
             let [bid, bid_size, ask, ask_size] =
-                ["bid_price_1", "bid_size_1", "ask_price_1", "ask_size_1"].map(|name| cells(frame, name));
-            let both = |of: fn(f64, f64) -> f64| {
-                bid.iter().zip(&ask).map(|(b, a)| Some(of((*b)?, (*a)?))).collect::<Vec<_>>()
-            };
-            let (spread, mid) = (both(|b, a| a - b), both(|b, a| b + (a - b) / 2.0));
+                ["bid_price_1", "bid_size_1", "ask_price_1", "ask_size_1"].map(|name| Cells::of(frame, name));
+            let spread = Cells::both(&bid, &ask, |b, a| a - b);
+            let mid = Cells::both(&bid, &ask, |b, a| b + (a - b) / 2.0);
             out.extend(TOP.into_iter().map(String::from).zip([bid, bid_size, ask, ask_size, spread, mid]));
         }
         let mut at: Vec<u32> = self.depth.iter().chain(&self.imbalance).copied().collect();
         at.sort_unstable();
         at.dedup();
-        let sums = |side: &str| {
-            let mut sum: Vec<Option<f64>> = vec![None; rows];
+        // Of each of these levels.
+        let sums = |side: &str| -> Vec<Cells> {
+            let mut sum = Cells::none(frame.len());
             let mut sums = Vec::with_capacity(at.len());
             for level in 1..=self.deepest() {
-                for (sum, size) in sum.iter_mut().zip(cells(frame, &format!("{side}_size_{level}"))) {
-                    if let Some(size) = size {
-                        *sum = Some(sum.unwrap_or(0.0) + size);
-                    }
-                }
+                sum.plus(frame, &format!("{side}_size_{level}"));
                 if at.contains(&level) {
-                    sums.push((level, sum.clone()));
+                    sums.push(sum.clone());
                 }
             }
             sums
         };
         let (bids, asks) = (sums("bid"), sums("ask"));
-        let of = |sums: &[(u32, Vec<Option<f64>>)], level: u32| {
-            sums.iter().find(|(n, _)| *n == level).map(|(_, sum)| sum.clone()).unwrap_or_default()
+        let of = |level: &u32| {
+            let place = at.binary_search(level).ok()?;
+            bids.get(place).zip(asks.get(place))
         };
-        for n in &self.depth {
-            out.push((format!("bid_depth_{n}"), of(&bids, *n)));
-            out.push((format!("ask_depth_{n}"), of(&asks, *n)));
+        for (n, (bid, ask)) in self.depth.iter().filter_map(|n| Some((n, of(n)?))) {
+            out.push((format!("bid_depth_{n}"), bid.clone()));
+            out.push((format!("ask_depth_{n}"), ask.clone()));
         }
-        for n in &self.imbalance {
-            let imbalance =
-                of(&bids, *n).into_iter().zip(of(&asks, *n)).map(|(bid, ask)| imbalance(bid, ask));
-            out.push((format!("imbalance_{n}"), imbalance.collect()));
+        for (n, (bid, ask)) in self.imbalance.iter().filter_map(|n| Some((n, of(n)?))) {
+            out.push((format!("imbalance_{n}"), Cells::imbalance(bid, ask)));
         }
-        frame.columns.extend(out.into_iter().map(|(name, cells)| column(name, cells)));
+        frame.columns.extend(out.into_iter().map(|(name, cells)| cells.into_column(name)));
     }
 }
 
-/// (bid − ask) / (bid + ask), from −1 to 1: Cartea, Donnelly and Jaimungal (2018), "Enhancing trading strategies with order
-/// book signals", Applied Mathematical Finance 25(1). A side without sizes counts as 0; no value where there are none on either.
-fn imbalance(bid: Option<f64>, ask: Option<f64>) -> Option<f64> {
-    let (bid, ask) = (bid.unwrap_or(0.0), ask.unwrap_or(0.0));
-    Some((bid - ask) / (bid + ask)).filter(|x| x.is_finite())
+/// Which rows have a number.
+#[derive(Debug, Clone, PartialEq)]
+enum There {
+    Nowhere,
+    Everywhere,
+    Where(Vec<bool>),
 }
 
-/// The numbers of a column; none where there is no such column.
-fn cells(frame: &Frame, name: &str) -> Vec<Option<f64>> {
-    let Some(column) = frame.column(name) else { return vec![None; frame.len()] };
-    (0..frame.len()).map(|row| column.get(row).and_then(|v| v.as_f64())).collect()
+/// A number a row, 0 where there is none.
+#[derive(Debug, Clone, PartialEq)]
+struct Cells {
+    values: Vec<f64>,
+    there: There,
 }
 
-/// What is not finite is no value: no engine can hold it.
-fn column(name: String, cells: Vec<Option<f64>>) -> Column {
-    let valid: Vec<bool> = cells.iter().map(|x| x.is_some_and(f64::is_finite)).collect();
-    let values = cells.iter().zip(&valid).map(|(x, ok)| x.filter(|_| *ok).unwrap_or_default()).collect();
-    let all = valid.iter().all(|ok| *ok);
-    Column { name, values: Values::Float(values), valid: (!all).then_some(valid) }
+/// The numbers of a column, floats where they lie, and which of them are there.
+type Numbers<'a> = (Cow<'a, [f64]>, Option<&'a [bool]>);
+
+/// `None` where there is no such column, or one of no numbers.
+fn numbers<'a>(frame: &'a Frame, name: &str) -> Option<Numbers<'a>> {
+    let column = frame.column(name)?;
+    let values = match &column.values {
+        Values::Float(v) => Cow::Borrowed(v.as_slice()),
+        Values::Integer(v) => v.iter().map(|x| *x as f64).collect(),
+        Values::Unsigned(v) => v.iter().map(|x| *x as f64).collect(),
+        Values::Decimal(v, scale) => {
+            v.iter().map(|units| Decimal { units: *units, scale: *scale }.to_f64()).collect()
+        }
+        Values::Boolean(_) | Values::String(_) => return None,
+    };
+    Some((values, column.valid.as_deref()))
+}
+
+impl Cells {
+    fn none(rows: usize) -> Self {
+        Self { values: vec![0.0; rows], there: There::Nowhere }
+    }
+
+    fn of(frame: &Frame, name: &str) -> Self {
+        let Some((numbers, valid)) = numbers(frame, name) else { return Self::none(frame.len()) };
+        let there = valid.map_or(There::Everywhere, |valid| There::Where(valid.to_vec()));
+        Self { values: numbers.into_owned(), there }
+    }
+
+    /// Adds the numbers of a column; what there is beside one that is not there stays.
+    fn plus(&mut self, frame: &Frame, name: &str) {
+        let Some((numbers, valid)) = numbers(frame, name) else { return };
+        let Some(valid) = valid else {
+            self.values.iter_mut().zip(numbers.iter()).for_each(|(sum, x)| *sum += x);
+            self.there = There::Everywhere;
+            return;
+        };
+        for ((sum, x), ok) in self.values.iter_mut().zip(numbers.iter()).zip(valid) {
+            *sum += if *ok { *x } else { 0.0 };
+        }
+        match &mut self.there {
+            There::Everywhere => {}
+            There::Nowhere => self.there = There::Where(valid.to_vec()),
+            There::Where(mine) => mine.iter_mut().zip(valid).for_each(|(mine, ok)| *mine |= ok),
+        }
+    }
+
+    /// What comes of two numbers, where both are there.
+    fn both(a: &Self, b: &Self, of: impl Fn(f64, f64) -> f64) -> Self {
+        let there = match (&a.there, &b.there) {
+            (There::Nowhere, _) | (_, There::Nowhere) => return Self::none(a.values.len()),
+            (There::Everywhere, there) | (there, There::Everywhere) => there.clone(),
+            (There::Where(a), There::Where(b)) => {
+                There::Where(a.iter().zip(b).map(|(a, b)| *a && *b).collect())
+            }
+        };
+        Self { values: a.values.iter().zip(&b.values).map(|(a, b)| of(*a, *b)).collect(), there }
+    }
+
+    /// (bid − ask) / (bid + ask), from −1 to 1: Cartea, Donnelly and Jaimungal (2018), "Enhancing trading strategies with order
+    /// book signals", Applied Mathematical Finance 25(1). A side without sizes counts as 0; no value where there are none on either.
+    fn imbalance(bid: &Self, ask: &Self) -> Self {
+        let of = |(bid, ask): (&f64, &f64)| (bid - ask) / (bid + ask);
+        Self { values: bid.values.iter().zip(&ask.values).map(of).collect(), there: There::Everywhere }
+    }
+
+    /// What is not finite is no value: no engine can hold it.
+    fn into_column(self, name: String) -> Column {
+        let mut values = self.values;
+        let finite = values.iter().all(|x| x.is_finite());
+        let valid = match self.there {
+            There::Everywhere if finite => None,
+            There::Everywhere => Some(values.iter().map(|x| x.is_finite()).collect()),
+            There::Nowhere => Some(vec![false; values.len()]),
+            There::Where(there) => {
+                Some(there.iter().zip(&values).map(|(ok, x)| *ok && x.is_finite()).collect())
+            }
+        };
+        let valid = valid.filter(|valid: &Vec<bool>| valid.contains(&false));
+        if let Some(valid) = &valid {
+            values.iter_mut().zip(valid).filter(|(_, ok)| !**ok).for_each(|(x, _)| *x = 0.0);
+        }
+        Column { name, values: Values::Float(values), valid }
+    }
 }

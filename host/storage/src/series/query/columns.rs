@@ -2,6 +2,9 @@
 
 use crate::series::{Column, Decimal, FieldType, Frame, Value, Values};
 
+/// A row that no column has.
+pub(super) const NO_ROW: usize = usize::MAX;
+
 /// A column that grows; its type is fixed, numbers of another type become floats where it is a float.
 #[derive(Debug)]
 pub(in crate::series) struct Builder {
@@ -99,6 +102,55 @@ impl Builder {
         }
     }
 
+    /// [`Builder::extend`] with a whole column, which is taken as it is where it is the first.
+    pub(super) fn absorb(&mut self, column: Option<Column>, rows: usize) {
+        match column {
+            Some(column)
+                if self.len() == 0
+                    && column.values.len() == rows
+                    && column.values.field_type() == self.values.field_type() =>
+            {
+                (self.values, self.valid) = (column.values, column.valid);
+            }
+            column => self.extend(column.as_ref(), rows),
+        }
+    }
+
+    /// Adds the value of a column at each of some rows; a gap for [`NO_ROW`], and where the column has none.
+    pub(super) fn gather(&mut self, column: Option<&Column>, rows: impl Iterator<Item = usize> + Clone) {
+        let Some(column) = column else { return self.gap(rows.count()) };
+        let (have, valid) = (self.len(), column.valid.as_deref());
+        match (&mut self.values, &column.values) {
+            // What is not finite is no value: such a column is looked at value by value.
+            (Values::Float(to), Values::Float(from)) if from.iter().all(|x| x.is_finite()) => {
+                pick(to, from, valid, rows.clone());
+            }
+            (Values::Integer(to), Values::Integer(from)) => pick(to, from, valid, rows.clone()),
+            (Values::Unsigned(to), Values::Unsigned(from)) => pick(to, from, valid, rows.clone()),
+            (Values::Boolean(to), Values::Boolean(from)) => pick(to, from, valid, rows.clone()),
+            (Values::Decimal(to, scale), Values::Decimal(from, of)) if scale == of => {
+                pick(to, from, valid, rows.clone());
+            }
+            _ => return rows.for_each(|row| self.push(column.get(row))),
+        }
+        self.note(have, rows.map(|row| column.is_valid(row)));
+    }
+
+    /// [`Builder::gather`] of times, into a column of integers.
+    pub(super) fn gather_times(&mut self, times: &[i64], rows: impl Iterator<Item = usize> + Clone) {
+        let have = self.len();
+        let Values::Integer(to) = &mut self.values else { return self.gap(rows.count()) };
+        pick(to, times, None, rows.clone());
+        self.note(have, rows.map(|row| row < times.len()));
+    }
+
+    /// Which of the rows after the first `have` have a value.
+    fn note(&mut self, have: usize, there: impl Iterator<Item = bool> + Clone) {
+        if self.valid.is_some() || !there.clone().all(|there| there) {
+            self.valid.get_or_insert_with(|| vec![true; have]).extend(there);
+        }
+    }
+
     /// What there is; an empty column of the same name and type stays.
     pub(super) fn take(&mut self) -> Self {
         let of = self.values.field_type();
@@ -108,6 +160,22 @@ impl Builder {
     pub(in crate::series) fn into_column(self) -> Column {
         let valid = self.valid.filter(|v| v.iter().any(|ok| !ok));
         Column { name: self.name, values: self.values, valid }
+    }
+}
+
+/// The type's default for a row that is not there, or has no value.
+fn pick<T: Copy + Default>(
+    to: &mut Vec<T>,
+    from: &[T],
+    valid: Option<&[bool]>,
+    rows: impl Iterator<Item = usize>,
+) {
+    match valid {
+        None => to.extend(rows.map(|row| from.get(row).copied().unwrap_or_default())),
+        Some(valid) => to.extend(rows.map(|row| match (from.get(row), valid.get(row)) {
+            (Some(value), Some(true)) => *value,
+            _ => T::default(),
+        })),
     }
 }
 

@@ -203,7 +203,7 @@ impl Run<'_, '_> {
     }
 
     fn rows(&mut self, source: &Source, range: TimeRange) -> Result<bool> {
-        self.scan(source, range, &mut |run, frame| run.out.append(&source.info.key, &frame))
+        self.scan(source, range, &mut |run, frame| run.out.append(&source.info.key, frame))
     }
 
     /// The newest rows first: pieces from the end of the range backwards, each longer than the one before, until
@@ -231,7 +231,7 @@ impl Run<'_, '_> {
             })?;
             while let Some(mut frame) = kept.pop_back() {
                 reverse(&mut frame);
-                if !self.out.append(&source.info.key, &frame)? {
+                if !self.out.append(&source.info.key, frame)? {
                     return Ok(false);
                 }
             }
@@ -303,7 +303,7 @@ impl Run<'_, '_> {
                 return if rows as u64 > run.rows_max { Err(too_many(run.rows_max)) } else { Ok(true) };
             }
             if rows >= run.out.batch_rows || rows as u64 > run.out.room() {
-                return run.out.append(&source.info.key, &fold.take());
+                return run.out.append(&source.info.key, fold.take());
             }
             Ok(true)
         })?;
@@ -334,7 +334,7 @@ impl Run<'_, '_> {
                 frame = chosen(frame, &keep);
             }
         }
-        self.out.append(&source.info.key, &frame)
+        self.out.append(&source.info.key, frame)
     }
 }
 
@@ -405,13 +405,19 @@ impl<'a, 's> Output<'a, 's> {
     }
 
     /// Adds rows; false: there is no room for more.
-    fn append(&mut self, key: &SeriesKey, frame: &Frame) -> Result<bool> {
+    fn append(&mut self, key: &SeriesKey, mut frame: Frame) -> Result<bool> {
         let fits = usize::try_from(self.room).unwrap_or(usize::MAX).min(frame.len());
         if fits < frame.len() && !self.by_query {
             return Err(too_many(self.cap));
         }
         self.room -= fits as u64;
-        self.times.extend(frame.times.iter().take(fits));
+        let last = fits.checked_sub(1).and_then(|row| frame.times.get(row)).copied();
+        self.truncated |= fits < frame.len();
+        if self.times.is_empty() && fits == frame.len() {
+            self.times = std::mem::take(&mut frame.times);
+        } else {
+            self.times.extend(frame.times.iter().take(fits));
+        }
         if let Some(measurement) = &mut self.measurement {
             measurement.repeat(Some(&key.measurement), fits);
         }
@@ -419,12 +425,11 @@ impl<'a, 's> Output<'a, 's> {
             column.repeat(key.tag(tag), fits);
         }
         for column in &mut self.fields {
-            column.extend(frame.column(&column.name), fits);
+            let place = frame.columns.iter().position(|c| c.name == column.name);
+            column.absorb(place.map(|place| frame.columns.swap_remove(place)), fits);
         }
-        self.truncated |= fits < frame.len();
-        if let Some(time) = fits.checked_sub(1).and_then(|row| frame.times.get(row)).filter(|_| self.by_query)
-        {
-            self.last = Some(Cursor { key: key.clone(), time: *time });
+        if let Some(time) = last.filter(|_| self.by_query) {
+            self.last = Some(Cursor { key: key.clone(), time });
         }
         if self.times.len() >= self.batch_rows {
             self.hand_out()?;

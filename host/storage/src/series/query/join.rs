@@ -3,7 +3,7 @@
 
 use super::asof::{Joining, Right};
 use super::ast::Direction;
-use super::columns::{Builder, with_values};
+use super::columns::{Builder, NO_ROW, with_values};
 use super::window::count_rows;
 use crate::error::Result;
 use crate::series::{Budget, Frame, FrameStream, SeriesEngine, TimeRange, Value};
@@ -39,8 +39,8 @@ struct Cursor {
     frame: Frame,
     /// The first row that is not before the time that was looked for last, counted from the first of `before`.
     at: usize,
-    /// For each left row that is not written yet: the right row.
-    picks: Vec<Option<usize>>,
+    /// For each left row that is not written yet: the right row, or [`NO_ROW`].
+    picks: Vec<usize>,
 }
 
 impl<'a> Join<'a> {
@@ -65,7 +65,7 @@ impl<'a> Join<'a> {
         };
         for time in &left.times {
             let pick = self.pick(&mut cursor, *time)?;
-            cursor.picks.push(pick);
+            cursor.picks.push(pick.unwrap_or(NO_ROW));
         }
         self.write(&mut cursor);
         self.cursor = Some(cursor);
@@ -171,20 +171,25 @@ impl<'a> Join<'a> {
     /// Writes the right rows that were chosen.
     fn write(&mut self, cursor: &mut Cursor) {
         let split = cursor.before.len();
+        // Times ascend, and so do the rows: those of the frame come last, and are copied column by column.
+        let last = cursor.picks.iter().rposition(|row| *row < split).map_or(0, |last| last + 1);
+        let (before, within) = cursor.picks.split_at(last);
+        // What stands for no row is no row of the frame either.
+        let rows = within.iter().map(|row| row.saturating_sub(split));
         for ((name, _, _), out) in self.right.columns.iter().zip(&mut self.out) {
             if name.is_empty() {
-                for pick in &cursor.picks {
-                    out.push(pick.and_then(|row| cursor.time(row)).map(Value::Integer));
-                }
+                before.iter().for_each(|row| out.push(cursor.time(*row).map(Value::Integer)));
+                out.gather_times(&cursor.frame.times, rows.clone());
                 continue;
             }
             let frame = cursor.frame.column(name);
-            for pick in &cursor.picks {
-                out.push(pick.and_then(|row| match row.checked_sub(split) {
-                    None => cursor.before.get(row)?.column(name)?.get(0),
-                    Some(row) => frame?.get(row),
-                }));
+            for row in before {
+                out.push(match row.checked_sub(split) {
+                    None => cursor.before.get(*row).and_then(|f| f.column(name)?.get(0)),
+                    Some(row) => frame.and_then(|column| column.get(row)),
+                });
             }
+            out.gather(frame, rows.clone());
         }
         cursor.picks.clear();
     }

@@ -12,7 +12,9 @@ use super::*;
 use crate::Kind;
 use crate::series::kinds::Timeframe;
 use crate::series::model_engine::{ModelEngine, Row, frame_of};
-use crate::series::{Budget, Column, Frame, SeriesEngine, SeriesKey, TimeRange, Value, Values, WriteBatch};
+use crate::series::{
+    Budget, Column, FieldType, Frame, SeriesEngine, SeriesKey, TimeRange, Value, Values, WriteBatch,
+};
 use chrono_tz::Tz;
 use proptest::prelude::*;
 use serde_json::json;
@@ -353,4 +355,71 @@ fn the_json_forms() {
             "truncated": true,
         })
     );
+}
+
+#[test]
+fn the_end_of_a_window_is_found_however_far_it_is() {
+    for rows in [1_i64, 15, 16, 17, 31, 32, 33, 64, 1_000] {
+        let times: Vec<i64> = (0..rows).map(|t| t * 2).collect();
+        for end in 1..=2 * rows {
+            let want = times.iter().filter(|t| **t < end).count();
+            assert_eq!(super::window::run_length(&times, end), want, "{end} of {rows}");
+        }
+    }
+}
+
+#[test]
+fn rows_are_gathered_as_if_one_by_one() {
+    use super::columns::{Builder, NO_ROW};
+    let rows = [2, NO_ROW, 0, 0, 3, 1];
+    let columns = [
+        Values::Float(vec![1.5, 2.5, -0.0, 4.0]),
+        Values::Float(vec![1.5, f64::INFINITY, 3.5, f64::NAN]),
+        Values::Integer(vec![i64::MIN, 2, 3, 4]),
+        Values::Unsigned(vec![u64::MAX, 2, 3, 4]),
+        Values::Boolean(vec![true, false, true, false]),
+        Values::String(["a", "b", "", "d"].map(String::from).to_vec()),
+        Values::Decimal(vec![1, 2, 3, 4], 2),
+    ];
+    let types = columns.clone().map(|values| values.field_type());
+    for values in columns {
+        for valid in [None, Some(vec![true, false, true, true])] {
+            let column = Column { name: "c".into(), values: values.clone(), valid };
+            // Also into a column of another type.
+            for of in types {
+                let (mut gathered, mut pushed) = (Builder::new("c", of), Builder::new("c", of));
+                for some in [&rows[2..4], &rows, &rows[..1]] {
+                    gathered.gather(Some(&column), some.iter().copied());
+                    some.iter().for_each(|row| pushed.push(column.get(*row)));
+                }
+                gathered.gather(None, rows.iter().copied());
+                pushed.gap(rows.len());
+                assert_eq!(gathered.into_column(), pushed.into_column(), "{column:?} into {of}");
+            }
+        }
+    }
+    let mut times = Builder::new("time", FieldType::Integer);
+    times.gather_times(&[7, 8], [1, 0].into_iter());
+    times.gather_times(&[7, 8], [1, NO_ROW, 2].into_iter());
+    let times = times.into_column();
+    assert_eq!(
+        (times.values, times.valid),
+        (Values::Integer(vec![8, 7, 8, 0, 0]), Some(vec![true, true, true, false, false]))
+    );
+}
+
+#[test]
+fn a_whole_column_is_taken_as_it_is() {
+    use super::columns::Builder;
+    let column = |values, valid| Column { name: "c".into(), values: Values::Float(values), valid };
+    let mut builder = Builder::new("c", FieldType::Float);
+    builder.absorb(Some(column(vec![1.0, 0.0], Some(vec![true, false]))), 2);
+    builder.absorb(Some(column(vec![3.0, 4.0], None)), 1);
+    builder.absorb(None, 1);
+    let want = column(vec![1.0, 0.0, 3.0, 0.0], Some(vec![true, false, true, false]));
+    assert_eq!(builder.into_column(), want);
+    // What is of another type, or too long, is not.
+    let mut builder = Builder::new("c", FieldType::Float);
+    builder.absorb(Some(Column::new("c", Values::Integer(vec![1, 2, 3]))), 2);
+    assert_eq!(builder.into_column(), column(vec![1.0, 2.0], None));
 }

@@ -1,6 +1,6 @@
 use crate::series::embedded::chunk::{self, Wanted};
 use crate::series::embedded::run::{Lane, Run, merge_all};
-use crate::series::embedded::{record, statistics};
+use crate::series::embedded::{bytes, record, statistics};
 use crate::series::{FieldType, Values};
 use proptest::prelude::*;
 
@@ -105,7 +105,90 @@ fn prices_in_cents_are_short() {
         lanes: vec![lane(0, Values::Float(closes))],
     };
     let sealed = chunk::seal(1, 1, 1, &run).unwrap();
-    assert!(sealed.body.len() < 60_000, "{} bytes", sealed.body.len());
+    assert!(sealed.body.len() < 30_000, "{} bytes", sealed.body.len());
+}
+
+/// What a batch costs before it is acknowledged.
+#[test]
+fn a_record_is_short_where_numbers_are_near_each_other() {
+    let bytes = |times: Vec<i64>, lanes: Vec<Values>| {
+        let lanes = (0..).zip(lanes).map(|(field, values)| lane(field, values)).collect();
+        let run = Run { times, lanes };
+        assert!(same(&run, &through_log(&run)));
+        record::encode([(7_i64, &run)].into_iter()).unwrap().len()
+    };
+    let envelope = bytes::ENVELOPE_BYTES + 4;
+    let section = 8 + 4 + 4 + 1;
+    let head = 4 + 1 + 1;
+    let minutes = |n: i64| (0..n).map(|i| i * 60_000_000_000).collect::<Vec<i64>>();
+    let prices = |n: i64, span: i64| (0..n).map(|i| (9_000 + i * 7 % (span + 1)) as f64 / 100.0).collect();
+    // Times of one step, prices of two bytes, of one, of four.
+    for (span, width) in [(255, 1), (256, 2), (65_535, 2), (65_536, 4)] {
+        let mut values: Vec<f64> = prices(1_000, span);
+        values[1] = (9_000 + span) as f64 / 100.0;
+        let got = bytes(minutes(1_000), vec![Values::Float(values)]);
+        assert_eq!(got, envelope + section + 16 + head + 10 + 1_000 * width, "{span}");
+    }
+    // Times of many steps, of steps that are too long, and too few of them.
+    let some = || vec![Values::Unsigned(vec![u64::MAX; 5])];
+    assert_eq!(bytes(vec![-7, -6, 0, 1, 4_294_967_296], some()), envelope + section + 8 + 16 + head + 15);
+    assert_eq!(bytes(vec![-7, -6, 0, 1, 4_294_967_297], some()), envelope + section + 40 + head + 15);
+    let two = vec![Values::Integer(vec![5, 6])];
+    assert_eq!(bytes(vec![0, 1], two), envelope + section + 16 + head + 12);
+    // Narrowing must pay; and only what is there is written.
+    let one = vec![Values::Integer(vec![5])];
+    assert_eq!(bytes(vec![0], one), envelope + section + 8 + head + 8);
+    let gaps = Lane {
+        field: 0,
+        values: Values::Float((0..80).map(|i| if i % 4 == 0 { f64::from(i) } else { 0.0 }).collect()),
+        valid: Some((0..80).map(|i| i % 4 == 0).collect()),
+    };
+    let run = Run { times: (0..80).collect(), lanes: vec![gaps] };
+    assert!(same(&run, &through_log(&run)));
+    let got = record::encode([(7_i64, &run)].into_iter()).unwrap().len();
+    assert_eq!(got, envelope + section + 16 + head + 10 + 10 + 20);
+}
+
+/// With a checksum that is right.
+fn forged(run: &Run, change: impl Fn(&mut Vec<u8>)) -> crate::Result<Vec<record::Section>> {
+    let mut bytes = record::encode([(7_i64, run)].into_iter()).unwrap();
+    change(&mut bytes);
+    record::decode(&bytes::close(bytes))
+}
+
+#[test]
+fn forged_records_are_refused_in_words() {
+    let run = Run {
+        times: (0..40).collect(),
+        lanes: vec![lane(0, Values::Integer((0..40).collect())), lane(3, Values::Boolean(vec![true; 40]))],
+    };
+    assert!(forged(&run, |_| {}).is_ok());
+    let rows = bytes::ENVELOPE_BYTES + 4 + 8;
+    let (times, first_lane) = (rows + 8, rows + 8 + 1 + 16);
+    let base = first_lane + 6;
+    let boolean = base + 10 + 40 + 5;
+    type Change = Box<dyn Fn(&mut Vec<u8>)>;
+    let set = |at: usize, to: Vec<u8>| -> Change {
+        Box::new(move |bytes: &mut Vec<u8>| bytes[at..at + to.len()].copy_from_slice(&to))
+    };
+    for (change, word) in [
+        (set(1, vec![3]), "version 3, this binary reads up to 2"),
+        (set(1, vec![0]), "version 0"),
+        (set(rows, vec![255; 4]), "too many rows"),
+        (set(rows, 33_554_432_u32.to_le_bytes().to_vec()), "more rows than values"),
+        (set(rows, 33_554_433_u32.to_le_bytes().to_vec()), "too many rows"),
+        (set(times, vec![3]), "unknown form 3"),
+        (set(times + 1, i64::MAX.to_le_bytes().to_vec()), "out of their range"),
+        (set(times + 9, vec![0; 8]), "do not ascend"),
+        (set(times + 9, vec![255; 8]), "do not ascend"),
+        (set(first_lane + 5, vec![4]), "unknown form 4"),
+        (set(base, vec![11]), "exponent 11"),
+        (set(base + 1, vec![3]), "offsets of 3 bytes"),
+        (set(boolean, vec![2]), "column of booleans has the unknown form 2"),
+    ] {
+        let e = forged(&run, change).unwrap_err();
+        assert!(e.kind() == crate::Kind::Corrupt && e.message().contains(word), "{word}: {e}");
+    }
 }
 
 #[test]
@@ -136,12 +219,24 @@ fn values(of: FieldType, n: usize) -> BoxedStrategy<Values> {
         any::<f64>().prop_filter("finite", |v| v.is_finite()),
         Just(-0.0)
     ];
+    // Numbers that can be narrowed, and such that cannot.
+    let prices = (-300_i64..70_000).prop_map(|c| c as f64 / 100.0);
     match of {
-        FieldType::Float => prop::collection::vec(float, n).prop_map(Values::Float).boxed(),
-        FieldType::Integer | FieldType::Decimal(_) => {
-            prop::collection::vec(any::<i64>(), n).prop_map(Values::Integer).boxed()
-        }
-        FieldType::Unsigned => prop::collection::vec(any::<u64>(), n).prop_map(Values::Unsigned).boxed(),
+        FieldType::Float => prop_oneof![prop::collection::vec(float, n), prop::collection::vec(prices, n)]
+            .prop_map(Values::Float)
+            .boxed(),
+        FieldType::Integer | FieldType::Decimal(_) => prop_oneof![
+            prop::collection::vec(any::<i64>(), n),
+            prop::collection::vec(i64::MIN..i64::MIN + 200, n)
+        ]
+        .prop_map(Values::Integer)
+        .boxed(),
+        FieldType::Unsigned => prop_oneof![
+            prop::collection::vec(any::<u64>(), n),
+            prop::collection::vec(u64::MAX - 100_000..u64::MAX, n)
+        ]
+        .prop_map(Values::Unsigned)
+        .boxed(),
         FieldType::Boolean => prop::collection::vec(any::<bool>(), n).prop_map(Values::Boolean).boxed(),
         FieldType::String => prop::collection::vec(".{0,6}", n).prop_map(Values::String).boxed(),
     }
