@@ -424,8 +424,7 @@ fn steps_are_shared_by_all_of_an_import() {
     here.read(|c| {
         let id = c.query_row("SELECT v.id FROM skill_versions v JOIN skills s ON s.id = v.skill_id WHERE s.name = 'top' LIMIT 1", [], |r| r.get(0))?;
         let mut few = Checker::new(c, 4);
-        few.check("top", id).unwrap();
-        let e = few.check("top", id).unwrap_err();
+        let e = (0..10).find_map(|_| few.check("top", id).err()).unwrap();
         assert!(e.kind() == Kind::Limit && e.message().contains("4 steps"), "{e:?}");
         let mut many = Checker::new(c, 1_000);
         (0..100).try_for_each(|_| many.check("top", id))
