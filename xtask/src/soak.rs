@@ -33,6 +33,8 @@ pub enum Target {
     Record,
     /// Parquet files that are imported.
     Parquet,
+    /// Libraries of skills that are imported.
+    Library,
 }
 
 impl Target {
@@ -46,6 +48,7 @@ impl Target {
             Self::Chunk => ("shiphold-storage", "fuzz::chunk"),
             Self::Record => ("shiphold-storage", "fuzz::record"),
             Self::Parquet => ("shiphold-storage", "fuzz::parquet"),
+            Self::Library => ("shiphold-storage", "fuzz::library"),
         }
     }
 }

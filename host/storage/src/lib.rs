@@ -15,6 +15,7 @@ pub mod layer;
 mod locks;
 pub mod manifest;
 pub mod migrate;
+mod nameless;
 pub mod plugins;
 pub mod retention;
 pub mod rollups;

@@ -216,6 +216,51 @@ impl Client {
         self.watch(request, out, what).await
     }
 
+    /// What is answered as a file: under another name until it is whole and durable. Gives its bytes.
+    pub(crate) async fn download(
+        &self,
+        request: Request<Body>,
+        to: &Path,
+        bar: &indicatif::ProgressBar,
+    ) -> Result<u64, Failure> {
+        let wrong = |path: &Path, e: std::io::Error| Failure::plain(format!("{}: {e}", path.display()));
+        let answer = self.send(request).await.inspect_err(|_| bar.finish_and_clear())?;
+        let mut parts = answer.into_body().into_data_stream();
+        let mut partial = to.as_os_str().to_os_string();
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
+        let mut file = tokio::fs::File::create(&partial).await.map_err(|e| {
+            bar.finish_and_clear();
+            wrong(&partial, e)
+        })?;
+        let mut bytes = 0;
+        let copied = async {
+            while let Some(part) = parts.next().await {
+                let part = part.map_err(|e| {
+                    Failure::plain(format!("the host ended the export: {e}"))
+                        .hinted("look at the host's log for why, then run it again")
+                })?;
+                file.write_all(&part).await.map_err(|e| wrong(&partial, e))?;
+                bytes += part.len() as u64;
+                bar.set_position(bytes);
+            }
+            file.flush().await.map_err(|e| wrong(&partial, e))?;
+            file.sync_all().await.map_err(|e| wrong(&partial, e))
+        }
+        .await;
+        bar.finish_and_clear();
+        if copied.is_err() {
+            let _ = tokio::fs::remove_file(&partial).await;
+            return copied.map(|()| bytes);
+        }
+        tokio::fs::rename(&partial, to).await.map_err(|e| wrong(to, e))?;
+        // The name is durable when its folder is.
+        let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let handle = tokio::fs::File::open(folder).await.map_err(|e| wrong(folder, e))?;
+        handle.sync_all().await.map_err(|e| wrong(folder, e))?;
+        Ok(bytes)
+    }
+
     async fn watch(&self, request: Request<Body>, out: &Output, what: &str) -> Result<Value, Failure> {
         let bar = out.progress(what);
         let answer = self.send(request).await;

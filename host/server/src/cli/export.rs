@@ -5,11 +5,9 @@ use super::output::{Failure, Output};
 use super::series::{condition, when};
 use axum::http::Method;
 use clap::{Args, ValueEnum};
-use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use tokio::io::AsyncWriteExt as _;
 
 /// What a folder holds: a run with other options would make a mixture of two exports.
 const MANIFEST: &str = "export.json";
@@ -102,7 +100,6 @@ pub(super) async fn run(export: &Export, client: &Client, out: &Output) -> Resul
     folder(export, client, out).await
 }
 
-/// One file under another name until it is whole and durable.
 async fn one(
     export: &Export,
     measurement: &str,
@@ -113,39 +110,8 @@ async fn one(
 ) -> Result<u64, Failure> {
     let path = with_query("/v1/series/export", &[("format", Some(form.name().into()))]);
     let asked = request(Method::POST, &path, Some(&export.body(measurement)), "*/*")?;
-    let mut parts = client.send(asked).await?.into_body().into_data_stream();
-    let mut partial = to.as_os_str().to_os_string();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let mut file = tokio::fs::File::create(&partial).await.map_err(wrong(&partial))?;
     let bar = out.progress(&format!("exporting {measurement}"));
-    let mut bytes = 0;
-    let copied = async {
-        while let Some(part) = parts.next().await {
-            let part = part.map_err(|e| {
-                let mut failure = Failure::plain(format!("the host ended the export: {e}"));
-                failure.hint = Some("look at the host's log for why, then run it again".into());
-                failure
-            })?;
-            file.write_all(&part).await.map_err(wrong(&partial))?;
-            bytes += part.len() as u64;
-            bar.set_position(bytes);
-        }
-        file.flush().await.map_err(wrong(&partial))?;
-        file.sync_all().await.map_err(wrong(&partial))
-    }
-    .await;
-    bar.finish_and_clear();
-    if copied.is_err() {
-        let _ = tokio::fs::remove_file(&partial).await;
-        return copied.map(|()| bytes);
-    }
-    tokio::fs::rename(&partial, to).await.map_err(wrong(to))?;
-    // The name is durable when its folder is.
-    let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let handle = tokio::fs::File::open(folder).await.map_err(wrong(folder))?;
-    handle.sync_all().await.map_err(wrong(folder))?;
-    Ok(bytes)
+    client.download(asked, to, &bar).await
 }
 
 /// A file per measurement; those that are there are whole, and are left.

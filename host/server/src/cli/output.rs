@@ -202,7 +202,7 @@ fn figure(v: f64) -> String {
 }
 
 /// Control characters could move the cursor of a terminal or colour it.
-fn printable(s: &str) -> String {
+pub(crate) fn printable(s: &str) -> String {
     s.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 

@@ -1,5 +1,8 @@
 //! `shiphold skills …`
 
+mod library;
+mod past;
+
 use super::client::{Client, segment, with_query};
 use super::input;
 use super::output::{Failure, Output};
@@ -32,12 +35,20 @@ pub(crate) enum Verb {
         /// A JSON object kept beside the code
         #[arg(long, value_name = "JSON")]
         metadata: Option<String>,
+        /// What it may be used for at first
+        #[arg(long, value_parser = past::STATUSES)]
+        status: Option<String>,
+        #[command(flatten)]
+        origin: past::Origin,
     },
     /// Show a version with its code
     Get {
         name: String,
         #[arg(long)]
         version: Option<String>,
+        /// The one that was current then: RFC 3339, a date, or nanoseconds since the epoch
+        #[arg(long, value_name = "TIME", conflicts_with = "version")]
+        at: Option<String>,
         /// Print nothing but the code
         #[arg(long)]
         code: bool,
@@ -48,14 +59,35 @@ pub(crate) enum Verb {
         tag: Option<String>,
         #[arg(long)]
         language: Option<String>,
+        #[arg(long, value_parser = past::STATUSES)]
+        status: Option<String>,
         /// Only names after this one
         #[arg(long)]
         after: Option<String>,
         #[arg(long, default_value_t = 100)]
         limit: u64,
     },
-    /// Every version of a skill, highest first
-    Versions { name: String },
+    /// The versions of a skill, highest first
+    Versions {
+        name: String,
+        /// Only versions below this one
+        #[arg(long, value_name = "X.Y.Z")]
+        before: Option<String>,
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+    },
+    /// What changed between two versions: code as a unified diff, the rest by field
+    Diff(past::Diff),
+    /// What a version was made from, back to the first
+    Lineage(past::Lineage),
+    /// The statuses of a skill's versions; with one of them, set it
+    Status(past::Status),
+    /// What was known of a skill at a time: its current version, statuses, and what its performance adds up to
+    Believed(past::Believed),
+    /// Write the whole library as one file
+    Export(library::Export),
+    /// Take a library in, all of it or nothing: a file that `export` wrote, or a skills.json of Voyager
+    Import(library::Import),
     /// Find skills by plain words; stems, prefixes and misspelt words match too
     Search {
         text: String,
@@ -72,8 +104,13 @@ pub(crate) enum Verb {
         #[arg(long)]
         all: bool,
     },
-    /// The versions that a skill needs, in the order to load them
-    Resolve { name: String },
+    /// The versions that a skill needs, in the order to load them, and why each was chosen
+    Resolve {
+        name: String,
+        /// The current one by default
+        #[arg(long)]
+        version: Option<String>,
+    },
     /// Make an earlier version the current one
     Rollback { name: String, version: String },
     /// Show what was recorded of a skill's performance, or record one (a JSON object)
@@ -84,12 +121,20 @@ pub(crate) enum Verb {
         record: Option<String>,
         #[arg(long)]
         version: Option<String>,
+        /// Only what had been recorded by then: RFC 3339, a date, or nanoseconds since the epoch
+        #[arg(long, value_name = "TIME", conflicts_with = "record")]
+        at: Option<String>,
+        /// Only what follows this record
+        #[arg(long, value_name = "SEQ", conflicts_with = "record")]
+        after: Option<i64>,
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
     },
 }
 
 pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(), Failure> {
     match verb {
-        Verb::Put { name, code, language, description, version, tags, depends, metadata } => {
+        Verb::Put { name, code, language, description, version, tags, depends, metadata, status, origin } => {
             let mut ranges = Map::new();
             for d in depends {
                 let (skill, range) = d.split_once('@').unwrap_or((&d, "*"));
@@ -98,26 +143,32 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
             let metadata = metadata.map(|m| parse_json("--metadata", &m)).transpose()?.unwrap_or(Value::Null);
             let body = json!({
                 "name": name, "version": version, "language": language, "code": input::text(&code)?,
-                "description": description, "tags": tags, "depends": ranges, "metadata": metadata,
+                "description": description, "tags": tags, "depends": ranges, "metadata": metadata, "status": status,
+                "provenance": origin.json()?,
             });
             let v = client.post("/v1/skills", &body).await?;
             out.done(&v, format!("{}@{} is stored and current", word(&v, "name"), word(&v, "version")));
         }
-        Verb::Get { name, version, code } => {
-            let v = client
-                .get(&with_query(&format!("/v1/skills/{}", segment(&name)), &[("version", version)]))
-                .await?;
+        Verb::Get { name, version, at, code } => {
+            let query = [("version", version), ("at", at)];
+            let v = client.get(&with_query(&format!("/v1/skills/{}", segment(&name)), &query)).await?;
             if code && !out.json { out.line(word(&v, "code").trim_end()) } else { out.object(&v) }
         }
-        Verb::List { tag, language, after, limit } => {
-            let query =
-                [("tag", tag), ("language", language), ("after", after), ("limit", Some(limit.to_string()))];
+        Verb::List { tag, language, status, after, limit } => {
+            let query = [
+                ("tag", tag),
+                ("language", language),
+                ("status", status),
+                ("after", after),
+                ("limit", Some(limit.to_string())),
+            ];
             let v = client.get(&with_query("/v1/skills", &query)).await?;
             out.list(
                 &v,
                 &[
                     ("name", "name"),
                     ("version", "version"),
+                    ("status", "status"),
                     ("language", "language"),
                     ("versions", "versions"),
                     ("tags", "tags"),
@@ -126,13 +177,20 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
                 "no skills yet: `shiphold skills put` stores one",
             );
         }
-        Verb::Versions { name } => {
-            let v = client.get(&format!("/v1/skills/{}/versions", segment(&name))).await?;
+        Verb::Versions { name, before, limit } => {
+            let query =
+                [("brief", Some("true".into())), ("before", before), ("limit", Some(limit.to_string()))];
+            let v =
+                client.get(&with_query(&format!("/v1/skills/{}/versions", segment(&name)), &query)).await?;
             out.list(
                 &v,
                 &[
                     ("version", "version"),
                     ("current", "current"),
+                    ("status", "status"),
+                    ("from", "parent.version"),
+                    ("author", "author"),
+                    ("run", "run"),
                     ("created", "created_at"),
                     ("by", "created_by"),
                     ("hash", "hash"),
@@ -140,6 +198,12 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
                 "none",
             );
         }
+        Verb::Diff(diff) => diff.run(client, out).await?,
+        Verb::Lineage(lineage) => lineage.run(client, out).await?,
+        Verb::Status(status) => status.run(client, out).await?,
+        Verb::Believed(believed) => believed.run(client, out).await?,
+        Verb::Export(export) => export.run(client, out).await?,
+        Verb::Import(import) => import.run(client, out).await?,
         Verb::Search { text, tags, language, limit } => {
             let v = client
                 .post(
@@ -168,9 +232,10 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
             let count = |key: &str| v.get(key).and_then(Value::as_u64).unwrap_or_default();
             out.done(&v, format!("{} entries made, {} failed", count("indexed"), count("failed")));
         }
-        Verb::Resolve { name } => {
-            let v = client.get(&format!("/v1/skills/{}/resolve", segment(&name))).await?;
-            out.list(&v, &[("name", "name"), ("version", "version")], "nothing to load");
+        Verb::Resolve { name, version } => {
+            let path = format!("/v1/skills/{}/resolve", segment(&name));
+            let v = client.get(&with_query(&path, &[("version", version)])).await?;
+            past::resolved(&v, out);
         }
         Verb::Rollback { name, version } => {
             let v = client
@@ -178,17 +243,24 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
                 .await?;
             out.done(&v, format!("{name}@{version} is current"));
         }
-        Verb::Performance { name, record, version } => {
+        Verb::Performance { name, record, version, at, after, limit } => {
             let path = format!("/v1/skills/{}/performance", segment(&name));
             if let Some(record) = record {
                 let body = json!({ "version": version, "performance": parse_json("--record", &record)? });
                 let v = client.post(&path, &body).await?;
                 out.done(&v, "recorded");
             } else {
-                let v = client.get(&path).await?;
+                let query = [
+                    ("version", version),
+                    ("at", at),
+                    ("after", after.map(|n| n.to_string())),
+                    ("limit", Some(limit.to_string())),
+                ];
+                let v = client.get(&with_query(&path, &query)).await?;
                 out.list(
                     &v,
                     &[
+                        ("seq", "seq"),
                         ("version", "version"),
                         ("from", "period_start"),
                         ("to", "period_end"),

@@ -1,8 +1,12 @@
 //! `/v1/skills`
 
+pub(super) mod library;
+pub(super) mod past;
+
 use super::answer::{self, Wants};
 use super::body::{Input, Names, Params};
 use super::problem::Answer;
+use super::time::When;
 use crate::app::App;
 use axum::Extension;
 use axum::extract::State;
@@ -10,7 +14,9 @@ use axum::http::HeaderMap;
 use semver::Version;
 use serde::Deserialize;
 use serde_json::json;
-use shiphold_storage::skills::{NewVersion, Performance, SkillFilter, SkillQuery};
+use shiphold_storage::skills::{
+    NewVersion, Performance, PerformanceFilter, SkillFilter, SkillQuery, VersionFilter,
+};
 use shiphold_storage::{Caller, Error, Scope};
 use std::sync::Arc;
 
@@ -93,21 +99,65 @@ pub(super) struct OfVersion {
     version: Option<String>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    version: Option<String>,
+    at: Option<When>,
+}
+
+/// `GET /v1/skills/{name}`: a version, the current one, or the one that was current at a time.
 pub(super) async fn show(
+    (State(app), Extension(caller)): Host,
+    Names(name): Names<String>,
+    Params(p): Params<Which>,
+) -> Answer {
+    let version = p.version.as_deref().map(version).transpose()?;
+    let at = p.at.map(|t| t.ns("at")).transpose()?;
+    if version.is_some() && at.is_some() {
+        return Err(Error::invalid("`version` and `at` name two versions")
+            .hint("a version is the same at all times: leave `at` out")
+            .into());
+    }
+    answer::json(&app, move |layer| match at {
+        Some(at) => layer.skills().get_at(&caller, &name, at),
+        None => layer.skills().get(&caller, &name, version.as_ref()),
+    })
+    .await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Versions {
+    before: Option<String>,
+    limit: Option<u64>,
+    /// Without code, prompts and metadata.
+    #[serde(default)]
+    brief: bool,
+}
+
+/// `GET /v1/skills/{name}/versions`, highest first.
+pub(super) async fn versions(
+    (State(app), Extension(caller)): Host,
+    Names(name): Names<String>,
+    Params(p): Params<Versions>,
+) -> Answer {
+    let before = p.before.as_deref().map(version).transpose()?;
+    let filter = VersionFilter { before, limit: p.limit };
+    if p.brief {
+        return answer::json(&app, move |layer| layer.skills().version_summaries(&caller, &name, &filter))
+            .await;
+    }
+    answer::json(&app, move |layer| layer.skills().versions_of(&caller, &name, &filter)).await
+}
+
+pub(super) async fn resolve(
     (State(app), Extension(caller)): Host,
     Names(name): Names<String>,
     Params(p): Params<OfVersion>,
 ) -> Answer {
     let version = p.version.as_deref().map(version).transpose()?;
-    answer::json(&app, move |layer| layer.skills().get(&caller, &name, version.as_ref())).await
-}
-
-pub(super) async fn versions((State(app), Extension(caller)): Host, Names(name): Names<String>) -> Answer {
-    answer::json(&app, move |layer| layer.skills().versions(&caller, &name)).await
-}
-
-pub(super) async fn resolve((State(app), Extension(caller)): Host, Names(name): Names<String>) -> Answer {
-    answer::json(&app, move |layer| layer.skills().resolve(&caller, &name)).await
+    answer::json(&app, move |layer| layer.skills().resolve(&caller, &name, version.as_ref())).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,8 +196,28 @@ pub(super) async fn record_performance(
     .await
 }
 
-pub(super) async fn performance((State(app), Extension(caller)): Host, Names(name): Names<String>) -> Answer {
-    answer::json(&app, move |layer| layer.skills().performance(&caller, &name)).await
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Records {
+    version: Option<String>,
+    at: Option<When>,
+    after: Option<i64>,
+    limit: Option<u64>,
+}
+
+/// `GET /v1/skills/{name}/performance`: the records, newest period first.
+pub(super) async fn performance(
+    (State(app), Extension(caller)): Host,
+    Names(name): Names<String>,
+    Params(p): Params<Records>,
+) -> Answer {
+    let filter = PerformanceFilter {
+        version: p.version.as_deref().map(version).transpose()?,
+        at: p.at.map(|t| t.ns("at")).transpose()?,
+        after: p.after,
+        limit: p.limit,
+    };
+    answer::json(&app, move |layer| layer.skills().performance_of(&caller, &name, &filter)).await
 }
 
 pub(super) async fn record_use((State(app), Extension(caller)): Host, Names(name): Names<String>) -> Answer {

@@ -3,7 +3,8 @@
 use super::index::{self, Contribution, SkillIndexer};
 use super::types::{PAGE_MAX, check_name};
 use super::vectors::Vectors;
-use super::{NewVersion, Performance, PerformanceRecord, SkillFilter, SkillSummary, SkillVersion, resolve};
+use super::{NewVersion, Performance, Provenance, SkillFilter, SkillSummary, SkillVersion, Status};
+use super::{provenance, resolve, status};
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
 use crate::changes::{Change, Changes};
@@ -31,16 +32,23 @@ pub(super) fn may_read(caller: &Caller) -> Result<()> {
     }
 }
 
-const COLUMNS: &str = "s.name, v.version, v.id = s.current_id, v.hash, v.language, v.code, v.description, v.tags, v.metadata, v.depends, \
-                       v.created_at, v.created_by";
+/// What [`read_version`] reads, of `skills s` and `skill_versions v`.
+const COLUMNS: &str = "s.name, v.version, v.id = s.current_id, v.hash, v.language, v.code, v.description, v.tags, v.metadata, v.depends,
+    v.created_at, v.created_by,
+    (SELECT t.status FROM skill_statuses t WHERE t.version_id = v.id ORDER BY t.set_at DESC, t.id DESC LIMIT 1),
+    (SELECT json_object('author', p.author, 'prompt', p.prompt, 'run', p.run,
+            'parent', json((SELECT json_object('name', ps.name, 'version', pv.version)
+                            FROM skill_versions pv JOIN skills ps ON ps.id = pv.skill_id WHERE pv.id = p.parent_id)),
+            'import', (SELECT i.digest FROM skill_imports i WHERE i.id = p.import_id))
+     FROM skill_provenance p WHERE p.version_id = v.id)";
 
 impl Skills {
     pub fn new(db: Arc<Database>, changes: Arc<Changes>) -> Self {
         Self { db, indexers: RwLock::default(), vectors: Vectors::default(), changes }
     }
 
-    /// Stores a version and makes it the current one. The same content again is the same version; other
-    /// content under a version that exists is a conflict. Dependencies must exist and must not run in a circle.
+    /// Stores a version and makes it the current one. The same content again, with nothing else said of where it comes from, is the
+    /// same version; other content under a version that exists is a conflict. Dependencies must exist and must not run in a circle.
     pub fn put(&self, caller: &Caller, new: NewVersion) -> Result<SkillVersion> {
         caller.require(Scope::Write, "store skills")?;
         new.check()?;
@@ -79,10 +87,10 @@ impl Skills {
         if self.indexers().is_empty() {
             return Ok(Vec::new());
         }
-        let there = self.db.read(|c| versions_of(c, &new.name))?;
+        let version = self.db.read(|c| number(c, new, &versions_of(c, &new.name)?, &new.hash()))?;
         Ok(self.contributions(&SkillVersion {
             name: new.name.clone(),
-            version: number(new, &there, &new.hash()),
+            version,
             current: true,
             hash: new.hash(),
             language: new.language.clone(),
@@ -91,6 +99,8 @@ impl Skills {
             tags: new.tags.clone(),
             metadata: if new.metadata.is_null() { json!({}) } else { new.metadata.clone() },
             depends: new.depends.clone(),
+            status: new.status.unwrap_or_default(),
+            provenance: Provenance::default(),
             created_at: now_ns(),
             created_by: String::new(),
         }))
@@ -111,13 +121,15 @@ impl Skills {
         }
         let hash = new.hash();
         let versions = versions_of(tx, &new.name)?;
-        let version = number(&new, &versions, &hash);
+        let version = number(tx, &new, &versions, &hash)?;
         if let Some((_, there)) = versions.iter().find(|(v, _)| *v == version) {
-            if *there == hash {
+            let same = *there == hash;
+            if same && provenance::agrees(tx, &new.name, &version, &new.provenance)? {
                 return Ok((get_in(tx, &new.name, Some(&version))?, skill_id(tx, &new.name)?));
             }
+            let other = if same { "another provenance" } else { "other content" };
             return Err(Error::conflict(format!(
-                "skill `{}` has a version {version} with other content",
+                "skill `{}` has a version {version} with {other}",
                 new.name
             ))
             .hint("versions never change: give it another number, or leave the number out"));
@@ -130,26 +142,17 @@ impl Skills {
         )?
         .execute((&new.name, now))?;
         let skill = skill_id(tx, &new.name)?;
-        tx.prepare_cached(
-            "INSERT INTO skill_versions(skill_id, version, hash, language, code, description, tags, metadata, depends, created_at, created_by)
-             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
-        )?
-        .execute((
-            skill,
-            version.to_string(),
-            &hash,
-            &new.language,
-            &new.code,
-            &new.description,
-            json!(new.tags).to_string(),
-            new.metadata.to_string(),
-            json!(new.depends).to_string(),
-            now,
-            caller.actor(),
-        ))?;
-        make_current(tx, skill, tx.last_insert_rowid(), said)?;
+        let parent = status::current_id(tx, skill)?;
+        let id = insert_version(tx, skill, &new, (&version, &hash), (now, &caller.actor()))?;
+        provenance::insert(tx, &new.name, id, &new.provenance, parent)?;
+        if let Some(status) = new.status.filter(|s| *s != Status::default()) {
+            status::insert(tx, id, status, None, now, &caller.actor())?;
+        }
+        make_current(tx, skill, id, said)?;
+        status::note_current(tx, caller, skill, id)?;
         let entry = Entry::new(caller, "skills.put", format!("skill:{}@{version}", new.name))
-            .change(before, Some(hash));
+            .change(before, Some(hash))
+            .detail(new.provenance.detail(new.status));
         Audit::append(tx, &entry)?;
         Ok((get_in(tx, &new.name, Some(&version))?, skill))
     }
@@ -159,24 +162,6 @@ impl Skills {
         may_read(caller)?;
         check_name(name)?;
         self.db.read(|c| get_in(c, name, version))
-    }
-
-    /// Every version of a skill, highest first.
-    pub fn versions(&self, caller: &Caller, name: &str) -> Result<Vec<SkillVersion>> {
-        may_read(caller)?;
-        check_name(name)?;
-        let mut all = self.db.read(|c| {
-            let mut statement = c.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM skills s JOIN skill_versions v ON v.skill_id = s.id WHERE s.name = ?1 LIMIT {PAGE_MAX}"
-            ))?;
-            let rows = statement.query_map([name], read_version)?;
-            rows.map(|r| r.map_err(Error::from).and_then(|x| x)).collect::<Result<Vec<_>>>()
-        })?;
-        if all.is_empty() {
-            return Err(unknown(name));
-        }
-        all.sort_by(|a, b| b.version.cmp(&a.version));
-        Ok(all)
     }
 
     /// The skills by name, their current versions.
@@ -194,19 +179,22 @@ impl Skills {
         self.db.read(|c| {
             let mut statement = c.prepare_cached(&format!(
                 "SELECT s.name, v.version, v.language, v.description, v.tags, s.uses, v.created_at,
-                        (SELECT count(*) FROM skill_versions x WHERE x.skill_id = s.id)
+                        (SELECT count(*) FROM skill_versions x WHERE x.skill_id = s.id), s.status
                  FROM skills s JOIN skill_versions v ON v.id = s.current_id
-                 WHERE {tagged} s.name > ?1 AND (?2 IS NULL OR v.language = ?2) ORDER BY s.name LIMIT ?4"
+                 WHERE {tagged} s.name > ?1 AND (?2 IS NULL OR v.language = ?2) AND (?5 IS NULL OR s.status = ?5)
+                 ORDER BY s.name LIMIT ?4"
             ))?;
             let after = filter.after.as_deref().unwrap_or_default();
-            let rows =
-                statement.query_map((after, &filter.language, &filter.tag, limit.cast_signed()), |r| {
+            let rows = statement.query_map(
+                (after, &filter.language, &filter.tag, limit.cast_signed(), filter.status),
+                |r| {
                     Ok((
                         r.get::<_, String>(1)?,
                         r.get::<_, String>(4)?,
                         SkillSummary {
                             name: r.get(0)?,
                             version: Version::new(0, 0, 0),
+                            status: r.get(8)?,
                             language: r.get(2)?,
                             description: r.get(3)?,
                             tags: Vec::new(),
@@ -215,7 +203,8 @@ impl Skills {
                             versions: r.get::<_, i64>(7)?.unsigned_abs(),
                         },
                     ))
-                })?;
+                },
+            )?;
             rows.map(|row| {
                 let (version, tags, summary) = row?;
                 Ok(SkillSummary { version: parse_version(&version)?, tags: parse(&tags, "tags")?, ..summary })
@@ -245,6 +234,7 @@ impl Skills {
                 |r| Ok((r.get(0)?, r.get(1)?)),
             )?;
             make_current(tx, skill, id, &said)?;
+            status::note_current(tx, caller, skill, id)?;
             let entry = Entry::new(caller, "skills.rollback", format!("skill:{name}@{version}"))
                 .change(Some(before.hash), Some(target.hash.clone()))
                 .detail(json!({ "from": before.version }));
@@ -292,45 +282,13 @@ impl Skills {
                 performance.win_rate,
                 performance.max_drawdown,
                 i64::try_from(performance.samples).unwrap_or(i64::MAX),
-                now_ns(),
+                status::next_time(tx, "skill_performance", "recorded_at", "version_id", id)?,
                 caller.actor(),
             ),
         )?;
         let entry = Entry::new(caller, "skills.performance", format!("skill:{name}@{version}"));
         Audit::append(tx, &entry.detail(json!(performance)))?;
         Ok(())
-    }
-
-    /// What the versions of a skill achieved, newest period first.
-    pub fn performance(&self, caller: &Caller, name: &str) -> Result<Vec<PerformanceRecord>> {
-        may_read(caller)?;
-        check_name(name)?;
-        self.db.read(|c| {
-            let known: Option<i64> = c.query_row("SELECT id FROM skills WHERE name = ?1", [name], |r| r.get(0)).optional()?;
-            let skill = known.ok_or_else(|| unknown(name))?;
-            let mut statement = c.prepare_cached(&format!(
-                "SELECT v.version, p.period_start, p.period_end, p.returns, p.sharpe, p.win_rate, p.max_drawdown, p.samples, p.recorded_at, p.recorded_by
-                 FROM skill_versions v JOIN skill_performance p ON p.version_id = v.id WHERE v.skill_id = ?1
-                 ORDER BY p.period_end DESC, p.id DESC LIMIT {PAGE_MAX}"
-            ))?;
-            let rows = statement.query_map([skill], |r| {
-                let performance = Performance {
-                    period_start: r.get(1)?,
-                    period_end: r.get(2)?,
-                    returns: r.get(3)?,
-                    sharpe: r.get(4)?,
-                    win_rate: r.get(5)?,
-                    max_drawdown: r.get(6)?,
-                    samples: r.get::<_, i64>(7)?.unsigned_abs(),
-                };
-                Ok((r.get::<_, String>(0)?, performance, r.get(8)?, r.get(9)?))
-            })?;
-            rows.map(|row| {
-                let (version, performance, recorded_at, recorded_by) = row?;
-                Ok(PerformanceRecord { version: parse_version(&version)?, performance, recorded_at, recorded_by })
-            })
-            .collect()
-        })
     }
 
     /// Counts a use. Not audited: a trader uses a skill many times a minute.
@@ -349,23 +307,53 @@ impl Skills {
     }
 }
 
-/// The number of a version that is stored without one: that of the content if it is the newest already, else the next patch.
-fn number(new: &NewVersion, there: &[(Version, String)], hash: &str) -> Version {
+/// The number of a version that is stored without one: that of the newest if it is the same already, else the next patch.
+fn number(c: &Connection, new: &NewVersion, there: &[(Version, String)], hash: &str) -> Result<Version> {
     let newest = there.iter().max_by(|a, b| a.0.cmp(&b.0));
-    match (&new.version, newest) {
+    Ok(match (&new.version, newest) {
         (Some(v), _) => v.clone(),
-        (None, Some((v, h))) if h == hash => v.clone(),
+        (None, Some((v, h))) if h == hash && provenance::agrees(c, &new.name, v, &new.provenance)? => {
+            v.clone()
+        }
         (None, Some((v, _))) => Version::new(v.major, v.minor, v.patch.saturating_add(1)),
         (None, None) => Version::new(0, 1, 0),
-    }
+    })
 }
 
-fn skill_id(c: &Connection, name: &str) -> Result<i64> {
+/// Adds a version, by its number and hash, as of a time and somebody; gives its row number.
+pub(super) fn insert_version(
+    tx: &Tx<'_>,
+    skill: i64,
+    new: &NewVersion,
+    (version, hash): (&Version, &str),
+    (at, by): (i64, &str),
+) -> Result<i64> {
+    tx.prepare_cached(
+        "INSERT INTO skill_versions(skill_id, version, hash, language, code, description, tags, metadata, depends, created_at, created_by)
+         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+    )?
+    .execute((
+        skill,
+        version.to_string(),
+        hash,
+        &new.language,
+        &new.code,
+        &new.description,
+        json!(new.tags).to_string(),
+        new.metadata.to_string(),
+        json!(new.depends).to_string(),
+        at,
+        by,
+    ))?;
+    Ok(tx.last_insert_rowid())
+}
+
+pub(super) fn skill_id(c: &Connection, name: &str) -> Result<i64> {
     Ok(c.prepare_cached("SELECT id FROM skills WHERE name = ?1")?.query_row([name], |r| r.get(0))?)
 }
 
 /// Points a skill to a version, and what is searched to that version's words and to what was said of it.
-fn make_current(tx: &Tx<'_>, skill: i64, version: i64, said: &[Contribution]) -> Result<()> {
+pub(super) fn make_current(tx: &Tx<'_>, skill: i64, version: i64, said: &[Contribution]) -> Result<()> {
     tx.prepare_cached("UPDATE skills SET current_id = ?2 WHERE id = ?1")?.execute((skill, version))?;
     let (name, description, tags): (String, String, String) = tx
         .prepare_cached("SELECT s.name, v.description, v.tags FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.id = ?1")?
@@ -395,7 +383,7 @@ pub(super) fn read_by_id(c: &Connection, version: i64) -> Result<SkillVersion> {
     .query_row([version], read_version)?
 }
 
-fn get_in(c: &Connection, name: &str, version: Option<&Version>) -> Result<SkillVersion> {
+pub(super) fn get_in(c: &Connection, name: &str, version: Option<&Version>) -> Result<SkillVersion> {
     let found = match version {
         Some(v) => c
             .prepare_cached(&format!(
@@ -411,7 +399,7 @@ fn get_in(c: &Connection, name: &str, version: Option<&Version>) -> Result<Skill
     found.unwrap_or_else(|| Err(version.map_or_else(|| unknown(name), |v| unknown_version(name, v))))
 }
 
-fn read_version(row: &Row<'_>) -> rusqlite::Result<Result<SkillVersion>> {
+pub(super) fn read_version(row: &Row<'_>) -> rusqlite::Result<Result<SkillVersion>> {
     let (version, tags, metadata, depends): (String, String, String, String) =
         (row.get(1)?, row.get(7)?, row.get(8)?, row.get(9)?);
     let rest = SkillVersion {
@@ -425,15 +413,19 @@ fn read_version(row: &Row<'_>) -> rusqlite::Result<Result<SkillVersion>> {
         tags: Vec::new(),
         metadata: Value::Null,
         depends: std::collections::BTreeMap::new(),
+        status: row.get::<_, Option<Status>>(12)?.unwrap_or_default(),
+        provenance: Provenance::default(),
         created_at: row.get(10)?,
         created_by: row.get(11)?,
     };
+    let provenance: Option<String> = row.get(13)?;
     let whole = || {
         Ok(SkillVersion {
             version: parse_version(&version)?,
             tags: parse(&tags, "tags")?,
             metadata: parse(&metadata, "metadata")?,
             depends: parse(&depends, "depends")?,
+            provenance: provenance.map_or_else(|| Ok(Provenance::default()), |p| parse(&p, "provenance"))?,
             ..rest
         })
     };
@@ -441,7 +433,7 @@ fn read_version(row: &Row<'_>) -> rusqlite::Result<Result<SkillVersion>> {
 }
 
 /// Version and content hash of each version of a skill.
-fn versions_of(c: &Connection, name: &str) -> Result<Vec<(Version, String)>> {
+pub(super) fn versions_of(c: &Connection, name: &str) -> Result<Vec<(Version, String)>> {
     let mut statement = c.prepare_cached(
         "SELECT v.version, v.hash FROM skills s JOIN skill_versions v ON v.skill_id = s.id WHERE s.name = ?1",
     )?;
@@ -461,7 +453,7 @@ fn current_hash(c: &Connection, name: &str) -> Result<Option<String>> {
     .optional()?)
 }
 
-fn version_id(c: &Connection, name: &str, version: &Version) -> Result<i64> {
+pub(super) fn version_id(c: &Connection, name: &str, version: &Version) -> Result<i64> {
     c.prepare_cached("SELECT v.id FROM skills s JOIN skill_versions v ON v.skill_id = s.id WHERE s.name = ?1 AND v.version = ?2")?
         .query_row((name, version.to_string()), |r| r.get(0))
         .optional()?

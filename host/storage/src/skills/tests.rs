@@ -1,6 +1,10 @@
 //! Versions, dependencies, performance, discovery.
 
+mod believed;
+mod bounds;
 mod indexing;
+mod origins;
+mod resolving;
 
 use super::*;
 use crate::audit::Audit;
@@ -83,36 +87,6 @@ fn a_rollback_points_back_and_deletes_nothing() {
     );
     assert_eq!(s.rollback(&OP, "x", &v("9.9.9")).unwrap_err().kind(), Kind::NotFound);
     assert_eq!(s.versions(&OP, "x").unwrap().len(), 2);
-}
-
-#[test]
-fn dependencies_must_exist_and_must_not_circle() {
-    let (_dir, _db, s) = skills();
-    assert_eq!(s.put(&OP, needs("a", &[("gone", "*")])).unwrap_err().kind(), Kind::NotFound);
-    s.put(&OP, new("c", "1")).unwrap();
-    s.put(&OP, needs("b", &[("c", "^0.1")])).unwrap();
-    s.put(&OP, needs("a", &[("b", "*"), ("c", ">=0.1.0")])).unwrap();
-    let circle = s.put(&OP, needs("c", &[("a", "*")])).unwrap_err();
-    assert!(circle.message().contains("c → a → b → c"), "{circle:?}");
-    assert!(s.put(&OP, needs("c", &[("c", "*")])).is_err());
-    let short = s.put(&OP, needs("d", &[("c", "^9")])).unwrap_err();
-    assert!(short.message().contains("newest is 0.1.0"), "{short:?}");
-}
-
-#[test]
-fn resolution_takes_the_highest_that_fits_deepest_first() {
-    let (_dir, _db, s) = skills();
-    for (version, code) in [("1.0.0", "1"), ("1.2.0", "2"), ("2.0.0", "3")] {
-        s.put(&OP, NewVersion { version: Some(v(version)), ..new("base", code) }).unwrap();
-    }
-    s.put(&OP, needs("mid", &[("base", "^1")])).unwrap();
-    s.put(&OP, needs("top", &[("mid", "*"), ("base", "1.2")])).unwrap();
-    let order: Vec<String> =
-        s.resolve(&OP, "top").unwrap().iter().map(|r| format!("{}@{}", r.name, r.version)).collect();
-    assert_eq!(order, ["base@1.2.0", "mid@0.1.0", "top@0.1.0"]);
-    let conflict = s.put(&OP, needs("torn", &[("base", "^2"), ("mid", "*")])).unwrap_err();
-    assert_eq!(conflict.kind(), Kind::Conflict);
-    assert!(conflict.message().contains("`mid` needs `base`"), "{conflict:?}");
 }
 
 fn library() -> (tempfile::TempDir, Arc<Database>, Skills) {

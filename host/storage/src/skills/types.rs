@@ -1,5 +1,6 @@
 //! What a skill is, and the bounds of its parts.
 
+use super::{NewProvenance, Provenance, Status};
 use crate::error::{Error, Result};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 pub const NAME_BYTES_MAX: usize = 128;
+/// Bytes of a version's number.
+pub const VERSION_BYTES_MAX: usize = 128;
+/// Bytes of a range of versions.
+pub const RANGE_BYTES_MAX: usize = 256;
 pub const CODE_BYTES_MAX: usize = 1 << 20;
 pub const DESCRIPTION_BYTES_MAX: usize = 16 << 10;
 pub const LANGUAGE_BYTES_MAX: usize = 32;
@@ -14,6 +19,12 @@ pub const TAGS_MAX: usize = 64;
 pub const TAG_BYTES_MAX: usize = 64;
 pub const METADATA_BYTES_MAX: usize = 64 << 10;
 pub const DEPENDS_MAX: usize = 256;
+/// Samples that one record of performance rests on: whole numbers up to here are exact as a float, and so are sums of many.
+pub const SAMPLES_MAX: u64 = 1_000_000_000_000;
+/// The size of a return or a Sharpe ratio: beyond it the figure is a mistake.
+pub const FIGURE_MAX: f64 = 1e9;
+/// Bytes of a wrong text that its error shows.
+const SHOWN_BYTES_MAX: usize = 256;
 /// Rows of one answer.
 pub const PAGE_MAX: u64 = 10_000;
 
@@ -38,9 +49,15 @@ pub struct NewVersion {
     /// Skills that this one calls, each with the range of versions that will do.
     #[serde(default)]
     pub depends: BTreeMap<String, VersionReq>,
+    /// What it may be used for at first; `active` by default. [`Skills::set_status`](super::Skills::set_status) changes it later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// Where it comes from; with the content, what makes it this version.
+    #[serde(default, skip_serializing_if = "NewProvenance::is_empty")]
+    pub provenance: NewProvenance,
 }
 
-/// A stored version; it never changes.
+/// A stored version; it never changes, but for its status and for which one is current.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SkillVersion {
     pub name: String,
@@ -55,9 +72,39 @@ pub struct SkillVersion {
     pub tags: Vec<String>,
     pub metadata: Value,
     pub depends: BTreeMap<String, VersionReq>,
+    pub status: Status,
+    pub provenance: Provenance,
     /// Nanoseconds since the Unix epoch.
     pub created_at: i64,
     pub created_by: String,
+}
+
+/// A line of the versions of a skill: without what is long.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VersionSummary {
+    pub version: Version,
+    pub current: bool,
+    pub status: Status,
+    pub hash: String,
+    pub language: String,
+    pub description: String,
+    pub tags: Vec<String>,
+    pub author: Option<String>,
+    pub parent: Option<super::SkillName>,
+    pub run: Option<String>,
+    /// Nanoseconds since the Unix epoch.
+    pub created_at: i64,
+    pub created_by: String,
+}
+
+/// Which versions of a skill to give, highest first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VersionFilter {
+    /// Only versions below this one: the next page.
+    pub before: Option<Version>,
+    /// Default: all, at most [`PAGE_MAX`].
+    pub limit: Option<u64>,
 }
 
 /// A line of a list: the current version without its code.
@@ -65,6 +112,8 @@ pub struct SkillVersion {
 pub struct SkillSummary {
     pub name: String,
     pub version: Version,
+    /// Of this version.
+    pub status: Status,
     pub language: String,
     pub description: String,
     pub tags: Vec<String>,
@@ -79,6 +128,8 @@ pub struct SkillSummary {
 pub struct SkillFilter {
     pub tag: Option<String>,
     pub language: Option<String>,
+    /// Only skills whose current version has it.
+    pub status: Option<Status>,
     /// Only names after this one: the next page.
     pub after: Option<String>,
     /// Default 100.
@@ -107,9 +158,12 @@ pub struct Performance {
 /// A stored performance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PerformanceRecord {
+    /// Names the record, for the next page.
+    pub seq: i64,
     pub version: Version,
     #[serde(flatten)]
     pub performance: Performance,
+    /// Nanoseconds since the Unix epoch; a later record of a version has a later time, also where the clock was set back.
     pub recorded_at: i64,
     pub recorded_by: String,
 }
@@ -140,13 +194,13 @@ impl NewVersion {
         if !word(&self.language, LANGUAGE_BYTES_MAX) {
             return Err(Error::invalid(format!(
                 "`{}` is not a language of skill `{}`",
-                self.language.escape_debug(),
+                shown(&self.language),
                 self.name
             ))
             .hint("write one word, such as `python`"));
         }
         if let Some(tag) = self.tags.iter().find(|t| !word(t, TAG_BYTES_MAX)) {
-            return Err(Error::invalid(format!("`{}` is not a tag", tag.escape_debug()))
+            return Err(Error::invalid(format!("`{}` is not a tag", shown(tag)))
                 .hint(format!("a tag is one word of 1 to {TAG_BYTES_MAX} bytes")));
         }
         if !matches!(self.metadata, Value::Null | Value::Object(_)) {
@@ -155,13 +209,17 @@ impl NewVersion {
                 self.name
             )));
         }
-        for name in self.depends.keys() {
+        if let Some(version) = &self.version {
+            size("version in bytes", version.to_string().len(), VERSION_BYTES_MAX)?;
+        }
+        for (name, range) in &self.depends {
             check_name(name)?;
+            size("range of a dependency in bytes", range.to_string().len(), RANGE_BYTES_MAX)?;
             if *name == self.name {
                 return Err(Error::invalid(format!("skill `{name}` depends on itself")));
             }
         }
-        Ok(())
+        self.provenance.check(&self.name)
     }
 
     /// BLAKE3 over each part as its length (eight little-endian bytes) and its bytes.
@@ -187,6 +245,20 @@ impl NewVersion {
 
 impl Performance {
     pub(super) fn check(&self) -> Result<()> {
+        if self.samples > SAMPLES_MAX {
+            return Err(Error::limit(
+                format!("a performance of {} samples", self.samples),
+                SAMPLES_MAX,
+                "count the trades or returns that the figures rest on",
+            ));
+        }
+        if let Some(figure) = [self.returns, self.sharpe].into_iter().find(|v| v.abs() > FIGURE_MAX) {
+            return Err(Error::limit(
+                format!("the figure {figure} of a performance"),
+                FIGURE_MAX,
+                "returns are fractions (0.02 is two percent), the Sharpe ratio is annualised",
+            ));
+        }
         let finite =
             [self.returns, self.sharpe, self.win_rate, self.max_drawdown].iter().all(|v| v.is_finite());
         let shares = [self.win_rate, self.max_drawdown].iter().all(|v| (0.0..=1.0).contains(v));
@@ -207,7 +279,31 @@ pub(super) fn check_name(name: &str) -> Result<()> {
     if ok {
         return Ok(());
     }
-    Err(Error::invalid(format!("`{}` is not a name of a skill", name.escape_debug())).hint(format!(
+    Err(Error::invalid(format!("`{}` is not a name of a skill", shown(name))).hint(format!(
         "use 1 to {NAME_BYTES_MAX} of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit"
     )))
+}
+
+/// A text of one line for people: not blank, without control characters, nor those that turn the direction of writing round.
+pub(super) fn check_line(what: &str, text: &str, bytes_max: usize) -> Result<()> {
+    if text.len() > bytes_max {
+        return Err(Error::limit(
+            format!("the {what} in bytes ({})", text.len()),
+            bytes_max,
+            "keep long texts in the metadata or in a file",
+        ));
+    }
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if text.trim().is_empty() || text.chars().any(|c| c.is_control() || turns(c)) {
+        return Err(Error::invalid(format!("`{}` cannot be a {what}", shown(text)))
+            .hint(format!("write one line of 1 to {bytes_max} bytes, in any script")));
+    }
+    Ok(())
+}
+
+/// The beginning of a wrong text: an error must not be as long as what it refuses.
+pub(super) fn shown(text: &str) -> String {
+    let cut = text.floor_char_boundary(SHOWN_BYTES_MAX);
+    let more = if cut < text.len() { "…" } else { "" };
+    format!("{}{more}", text.get(..cut).unwrap_or_default().escape_debug())
 }

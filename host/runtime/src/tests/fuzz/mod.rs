@@ -195,6 +195,8 @@ fn skill() -> SkillVersion {
         tags: vec!["trend".into()],
         metadata: json!({}),
         depends: std::collections::BTreeMap::new(),
+        status: Default::default(),
+        provenance: Default::default(),
         created_at: 0,
         created_by: "t".into(),
     }

@@ -45,6 +45,127 @@ async fn a_skill_from_its_first_version_to_its_rollback() {
 }
 
 #[tokio::test]
+async fn what_versions_come_from_and_what_was_believed_of_them() {
+    let host = Host::new("");
+    let put = |code: &str, more: Value| {
+        let mut new = json!({ "name": "s", "language": "python", "code": code });
+        new.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        new.to_string()
+    };
+    let first =
+        put("a\n", json!({ "status": "draft", "provenance": { "author": "m", "run": "r", "prompt": "p" } }));
+    let first = host.ask("POST", "/v1/skills", first).await.json();
+    assert_eq!((&first["status"], &first["provenance"]["prompt"]), (&json!("draft"), &json!("p")));
+    let before = host.ask("GET", "/v1/skills/s", "").await.ok().json()["created_at"].to_string();
+    host.ask("POST", "/v1/skills", put("b\n", json!({}))).await;
+    host.ask("POST", "/v1/skills", put("c\n", json!({ "parent": 1 }))).await.problem(400, "invalid");
+    host.ask("POST", "/v1/skills", put("c\n", json!({ "status": "sold" }))).await.problem(400, "invalid");
+    let diff = host.ask("GET", "/v1/skills/s/diff", "").await.ok().json();
+    assert_eq!(diff["code"], "--- s@0.1.0\n+++ s@0.1.1\n@@ -1 +1 @@\n-a\n+b\n");
+    let fields: Vec<&str> =
+        diff["fields"].as_array().unwrap().iter().map(|f| f["field"].as_str().unwrap()).collect();
+    assert_eq!(fields, ["author", "run", "status"]);
+    host.ask("GET", "/v1/skills/s/diff?from=0.1.1&to=0.1.0&context=0", "").await.ok();
+    host.ask("GET", "/v1/skills/s/diff?from=0.1.0&to=0.1.0&context=-1", "").await.problem(400, "invalid");
+    host.ask("GET", "/v1/skills/s/diff?context=1001", "").await.problem(413, "limit");
+    let lineage = host.ask("GET", "/v1/skills/s/lineage?limit=1", "").await.ok().json();
+    assert_eq!(
+        (&lineage[0]["version"], &lineage[0]["parent"]["version"]),
+        (&json!("0.1.1"), &json!("0.1.0"))
+    );
+    let brief = host.ask("GET", "/v1/skills/s/versions?brief=true&limit=1", "").await.ok().json();
+    assert_eq!((brief.as_array().unwrap().len(), &brief[0]["code"]), (1, &Value::Null));
+    assert_eq!(host.ask("GET", "/v1/skills/s/versions?before=0.1.1", "").await.ok().json()[0]["code"], "a\n");
+
+    let set = json!({ "version": "0.1.0", "status": "retired", "reason": "decayed" }).to_string();
+    assert_eq!(host.ask("POST", "/v1/skills/s/status", set).await.ok().json()["status"], "retired");
+    let statuses = host.ask("GET", "/v1/skills/s/status", "").await.ok().json();
+    assert_eq!((&statuses[0]["reason"], &statuses[1]["status"]), (&json!("decayed"), &json!("draft")));
+    assert_eq!(host.ask("GET", "/v1/skills?status=active", "").await.ok().json()[0]["status"], "active");
+    assert_eq!(host.ask("GET", "/v1/skills?status=retired", "").await.ok().json(), json!([]));
+    let then = host.ask("GET", &format!("/v1/skills/s?at={before}"), "").await.ok().json();
+    assert_eq!((&then["version"], &then["status"]), (&json!("0.1.0"), &json!("draft")));
+    host.ask("GET", "/v1/skills/s?at=1970-01-01", "").await.problem(404, "not-found");
+    host.ask("GET", "/v1/skills/s?at=now", "").await.problem(400, "invalid");
+    host.ask("GET", "/v1/skills/s?at=0&version=0.1.0", "").await.problem(400, "invalid");
+    let figures = json!({ "version": "0.1.1", "performance": { "period_start": 0, "period_end": 10, "returns": 0.02,
+        "sharpe": 1.1, "win_rate": 0.5, "max_drawdown": 0.1, "samples": 40 } });
+    host.ask("POST", "/v1/skills/s/performance", figures.to_string()).await;
+    let believed = host.ask("GET", "/v1/skills/s/believed", "").await.ok().json();
+    assert_eq!(
+        (&believed["current"], &believed["versions"][0]["performance"]["samples"]),
+        (&json!("0.1.1"), &json!(40))
+    );
+    let believed = host.ask("GET", &format!("/v1/skills/s/believed?at={before}"), "").await.ok().json();
+    assert_eq!(
+        (believed["versions"].as_array().unwrap().len(), &believed["versions"][0]["performance"]),
+        (1, &Value::Null)
+    );
+    let records = host.ask("GET", "/v1/skills/s/performance?version=0.1.1&limit=1", "").await.ok().json();
+    assert!(records[0]["seq"].is_i64());
+    host.ask("GET", "/v1/skills/s/performance?limit=10001", "").await.problem(413, "limit");
+    let resolved = host.ask("GET", "/v1/skills/s/resolve?version=0.1.0", "").await.ok().json();
+    assert_eq!((&resolved[0]["version"], &resolved[0]["status"]), (&json!("0.1.0"), &json!("retired")));
+}
+
+#[tokio::test]
+async fn libraries_go_out_and_come_in() {
+    let (host, other) = (Host::new(""), Host::new(""));
+    let new = json!({ "name": "s", "language": "python", "code": "x" }).to_string();
+    host.ask("POST", "/v1/skills", new).await;
+    for (pack, media_type) in
+        [("none", "application/x-ndjson"), ("gzip", "application/gzip"), ("zstd", "application/zstd")]
+    {
+        let got = host.ask("GET", &format!("/v1/skills/@library?pack={pack}"), "").await;
+        assert_eq!((got.status.as_u16(), got.header("content-type")), (200, media_type));
+        let done = other.ask("POST", "/v1/skills/@library?dry_run=true", got.body.clone()).await.ok().json();
+        assert_eq!(
+            (&done["dry_run"], &done["kept"]["versions"]),
+            (&json!(true), &json!(u64::from(pack != "none")))
+        );
+        let done = other.ask("POST", "/v1/skills/@library?adopt=true", got.body.clone()).await.ok().json();
+        assert_eq!(done["added"]["versions"], u64::from(pack == "none"));
+    }
+    host.ask("GET", "/v1/skills/@library?pack=zip", "").await.problem(400, "invalid");
+    other.ask("POST", "/v1/skills/@library", "nonsense").await.problem(400, "invalid");
+    // Progress, and the error of a file that is refused, come as lines.
+    let accept = [("accept", "application/x-ndjson")];
+    let lines = send(&other.socket, "POST", "/v1/skills/@library", &accept, "{}").await;
+    assert!(lines.text().lines().last().unwrap().contains("\"error\""), "{}", lines.text());
+    let voyager = json!({ "buyTheDip": { "code": "x", "description": "d" } }).to_string();
+    let done =
+        other.ask("POST", "/v1/skills/@voyager?author=gpt-4&status=draft", voyager.clone()).await.ok().json();
+    assert_eq!((&done["format"], &done["added"]["skills"]), (&json!("voyager"), &json!(1)));
+    assert_eq!(other.ask("GET", "/v1/skills/buy-the-dip", "").await.ok().json()["status"], "draft");
+    // Who may: a library writes history in others' names.
+    let (read, write) = (other.token(Scope::Read), other.token(Scope::Write));
+    assert_eq!(other.tcp("GET", "/v1/skills/@library", Some(&read), "").await.status, 200);
+    other.tcp("POST", "/v1/skills/@library", Some(&write), "").await.problem(403, "denied");
+    other.tcp("POST", "/v1/skills/@voyager", Some(&read), voyager.clone()).await.problem(403, "denied");
+    assert_eq!(other.tcp("POST", "/v1/skills/@voyager", Some(&write), voyager).await.status, 200);
+    other.ask("GET", "/v1/skills/@nothing", "").await.problem(400, "invalid");
+}
+
+#[tokio::test]
+async fn a_million_tags_are_refused_by_the_bound_that_they_break() {
+    let host = Host::new("");
+    let tags: Vec<String> = (0..1_000_000).map(|i| format!("t{i}")).collect();
+    let new = json!({ "name": "s", "language": "python", "code": "x", "tags": tags }).to_string();
+    let refused = host.ask("POST", "/v1/skills", new).await.problem(413, "limit");
+    assert!(refused["detail"].as_str().unwrap().contains("number of tags"), "{refused}");
+    // A value that is beyond what a body may have is refused before it is read to its end.
+    let huge = format!(r#"{{"name":"s","language":"python","code":"{}"}}"#, "x".repeat(65 << 20));
+    let refused = host.ask("POST", "/v1/skills", huge).await.problem(413, "limit");
+    assert!(refused["hint"].as_str().unwrap().contains("http.body_max"), "{refused}");
+    let deep = format!(
+        r#"{{"name":"s","language":"python","code":"x","metadata":{}1{}}}"#,
+        r#"{"a":"#.repeat(500),
+        "}".repeat(500)
+    );
+    host.ask("POST", "/v1/skills", deep).await.problem(400, "invalid");
+}
+
+#[tokio::test]
 async fn settings_with_a_comparison() {
     let host = Host::new("");
     let at = "/v1/settings/system/risk.max";

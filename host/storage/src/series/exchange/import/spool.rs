@@ -3,13 +3,13 @@
 
 use crate::disk::DiskGuard;
 use crate::error::{Error, Kind, Result};
-use crate::locks::lock;
+use crate::nameless::nameless;
 use crate::units::ByteSize;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// What is copied at once.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -83,23 +83,4 @@ fn unreadable(e: &io::Error, most: ByteSize) -> Error {
         io::ErrorKind::TimedOut => Error::new(Kind::Timeout, format!("the file: {e}")),
         _ => Error::invalid(format!("the file cannot be read to its end: {e}")).hint("send it again"),
     }
-}
-
-/// A file of its own that goes with its handle.
-fn nameless(folder: &Path) -> Result<File> {
-    static ONE: Mutex<()> = Mutex::new(());
-    // Between its making and the loss of its name it is nobody else's.
-    let _one = lock(&ONE);
-    let path = folder.join("import.partial");
-    let place = |e| Error::io(path.display(), e);
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(place)?;
-    std::fs::remove_file(&path).map_err(place)?;
-    Ok(file)
 }
