@@ -1,11 +1,12 @@
 //! Skills: immutable versions, dependencies, performance, and discovery by full text and by what indexers say.
 
+mod discovery;
 mod index;
+mod rebuild;
 mod resolve;
 mod search;
 mod store;
 mod types;
-mod vectors;
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,10 @@ pub use index::{
     TERM_BYTES_MAX, TERMS_MAX,
 };
 pub use resolve::Resolved;
-pub use search::{ScoreParts, SkillHit, SkillQuery};
+pub use search::{
+    Facet, FacetValue, Facets, Proof, ReadAs, Reason, ScoreParts, SkillAnswer, SkillHit, SkillQuery,
+    WidenedBy,
+};
 pub use semver::Version;
 pub use store::Skills;
 pub use types::{NewVersion, Performance, PerformanceRecord, SkillFilter, SkillSummary, SkillVersion};

@@ -1,5 +1,6 @@
 //! Versions, dependencies, performance, discovery.
 
+mod discovery;
 mod indexing;
 
 use super::*;
@@ -75,7 +76,7 @@ fn a_rollback_points_back_and_deletes_nothing() {
     assert!(back.current);
     assert_eq!(s.get(&OP, "x", None).unwrap().description, "momentum");
     let search =
-        |t: &str| s.search(&OP, &SkillQuery { text: t.into(), ..SkillQuery::default() }).unwrap().len();
+        |t: &str| s.search(&OP, &SkillQuery { text: t.into(), ..SkillQuery::default() }).unwrap().hits.len();
     assert_eq!((search("momentum"), search("reversion")), (1, 0), "discovery follows the current version");
     assert_eq!(
         s.list(&OP, &SkillFilter { tag: Some("tag".into()), ..SkillFilter::default() }).unwrap().len(),
@@ -131,6 +132,7 @@ fn library() -> (tempfile::TempDir, Arc<Database>, Skills) {
 fn names(s: &Skills, text: &str) -> Vec<String> {
     s.search(&OP, &SkillQuery { text: text.into(), ..SkillQuery::default() })
         .unwrap()
+        .hits
         .into_iter()
         .map(|h| h.name)
         .collect()
@@ -177,7 +179,7 @@ fn a_question_is_never_syntax() {
 fn filters_performance_and_order() {
     let (_dir, _db, s) = library();
     let by_tag = SkillQuery { text: "the".into(), tags: vec!["momentum".into()], ..SkillQuery::default() };
-    assert_eq!(s.search(&OP, &by_tag).unwrap().len(), 1);
+    assert_eq!(s.search(&OP, &by_tag).unwrap().hits.len(), 1);
     for name in ["twin-a", "twin-b"] {
         s.put(&OP, described(name, "gamma scalping of options", &[])).unwrap();
     }
@@ -194,7 +196,7 @@ fn filters_performance_and_order() {
     s.record_performance(&OP, "twin-b", &v("0.1.0"), &good).unwrap();
     assert_eq!(names(&s, "gamma scalping"), ["twin-b", "twin-a"], "what is proven comes first");
     assert_eq!(s.performance(&OP, "twin-b").unwrap()[0].performance, good);
-    let hit = &s.search(&OP, &SkillQuery { text: "gamma".into(), ..SkillQuery::default() }).unwrap()[0];
+    let hit = &s.search(&OP, &SkillQuery { text: "gamma".into(), ..SkillQuery::default() }).unwrap().hits[0];
     let parts = hit.parts.text + hit.parts.typo + hit.parts.tag + hit.parts.performance;
     assert!((parts - hit.score).abs() < 1e-12);
     for bad in [
@@ -212,10 +214,37 @@ fn every_part_has_a_bound() {
     let (_dir, _db, s) = skills();
     use super::types::*;
     let ok = |n: NewVersion| s.put(&OP, n).map(|_| ()).map_err(|e| e.kind());
-    for name in ["", "-a", "A", "a b", "a/b", "../a", "ä", "a\0", &"a".repeat(NAME_BYTES_MAX + 1)] {
+    for name in [
+        "",
+        "-a",
+        "A",
+        "a b",
+        "a/b",
+        "../a",
+        "Ä",
+        "a\0",
+        "a\u{308}",
+        "🙂",
+        "\u{300}a",
+        "a\u{200b}",
+        &"a".repeat(NAME_BYTES_MAX + 1),
+        &"ä".repeat(NAME_BYTES_MAX / 2 + 1),
+    ] {
         assert_eq!(ok(new(name, "x")), Err(Kind::Invalid), "{name:?}");
     }
     assert_eq!(ok(new(&"a".repeat(NAME_BYTES_MAX), "x")), Ok(()));
+    for name in [
+        "ä-größe",
+        "均值回归",
+        "возврат_к_среднему",
+        "עסקה",
+        "औसत-वापसी",
+        "平均回帰",
+        "2σ",
+        &"ä".repeat(NAME_BYTES_MAX / 2),
+    ] {
+        assert_eq!(ok(new(name, "x")), Ok(()), "{name:?}");
+    }
     assert_eq!(ok(new("c", &"x".repeat(CODE_BYTES_MAX))), Ok(()));
     assert_eq!(ok(new("c", &"x".repeat(CODE_BYTES_MAX + 1))), Err(Kind::Limit));
     assert_eq!(ok(new("c", "")), Err(Kind::Invalid));
