@@ -1,6 +1,7 @@
 //! Every skill's current version as it is searched, in memory.
 
 use super::field::Field;
+use super::scores::steps;
 use super::vectors::Vectors;
 use crate::error::Result;
 use crate::skills::store::parse;
@@ -40,7 +41,7 @@ pub(super) struct Proven {
 
 impl Proven {
     /// Between 0 and its weight: the Sharpe ratio through a logistic curve, times `n / (n + 30)` for its samples.
-    fn part(self) -> f32 {
+    pub(super) fn part(self) -> f32 {
         let n = self.samples.max(0) as f64;
         let part = WEIGHT_PERFORMANCE / (1.0 + (-self.sharpe).exp()) * (n / (n + SAMPLES_HALF));
         // Of what is in a score, six digits count.
@@ -205,8 +206,6 @@ pub(super) struct Skill {
     pub language: u32,
     pub by: u32,
     pub proven: Option<Proven>,
-    /// That part of every score: what is proven.
-    pub performance: f32,
 }
 
 /// What one indexer said of all skills.
@@ -223,6 +222,8 @@ pub(super) struct Space {
 pub(in crate::skills) struct Library {
     slots: HashMap<i64, u32>,
     pub(super) skills: Vec<Skill>,
+    /// By slot: that part of every score, in steps. Apart from `skills`, because a question goes over all of it.
+    pub(super) performance: Vec<u32>,
     pub(super) text: Field,
     pub(super) spaces: Vec<Space>,
     /// Tags as they are written.
@@ -260,11 +261,14 @@ impl Library {
             language: self.labels.number(&document.language),
             by: self.labels.number(&document.by),
             proven: document.proven,
-            performance: document.proven.map_or(0.0, Proven::part),
         };
-        match self.skills.get_mut(slot as usize) {
-            Some(there) => *there = skill,
-            None => self.skills.push(skill),
+        let performance = steps(document.proven.map_or(0.0, Proven::part));
+        match (self.skills.get_mut(slot as usize), self.performance.get_mut(slot as usize)) {
+            (Some(there), Some(part)) => (*there, *part) = (skill, performance),
+            _ => {
+                self.skills.push(skill);
+                self.performance.push(performance);
+            }
         }
         let here = |s: &&Said| self.spaces.iter().any(|space| space.plugin == s.plugin);
         let given = document.said.iter().filter(here).flat_map(|s| &s.tags);

@@ -8,6 +8,7 @@ mod field;
 mod library;
 mod question;
 mod rank;
+mod scores;
 mod spelling;
 mod stem;
 mod vectors;
@@ -25,7 +26,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, RwLock};
 
 pub(super) use question::Question;
-pub(super) use rank::{Asked, Asking, Hit, Reading, Scratch, Widened};
+pub(super) use rank::{Asked, Asking, Hit, Reading, Widened};
+use scores::Scratch;
 
 /// Skills that are read in one transaction while the index is made.
 const PAGE_SKILLS: usize = 4_096;

@@ -3,6 +3,7 @@
 use super::field::{Field, StemId};
 use super::library::{Library, Skill};
 use super::question::Question;
+use super::scores::{Scratch, Weights, of_steps, steps, zeros};
 use crate::skills::search::{Facet, FacetValue, Facets, Proof, Reason, ScoreParts, SkillQuery};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,17 +13,12 @@ const WEIGHT_TEXT: f32 = 1.0;
 const WEIGHT_TERM: f32 = 0.3;
 const WEIGHT_VECTOR: f32 = 0.6;
 const WEIGHT_TAG: f32 = 0.1;
-/// How much less is heeded what indexers say, the better the words alone answer, and what of it counts in any case.
-const HEED_FALL: f32 = 1.5;
-const HEED_MIN: f32 = 0.3;
 /// What is left of a word's part for each slip of the hand.
 const FORGIVENESS: f32 = 0.8;
 /// What the terms of a skill must sum up to for half of their part.
 const TERM_HALF: f32 = 16.0;
 /// Values of one facet that are counted out; the rest are counted together.
 const FACET_VALUES_MAX: usize = 50;
-/// Scores are whole numbers of this many to 1, so that equal is equal.
-const STEPS: f64 = 1e6;
 
 /// How the words of a question are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,119 +59,6 @@ pub(in crate::skills) struct Hit {
     pub score: f64,
     pub parts: ScoreParts,
     pub reasons: Vec<Reason>,
-}
-
-/// The parts of every skill's score by slot, while they are summed up; empty where a question has no such part. Kept between questions.
-#[derive(Debug, Default)]
-pub(in crate::skills) struct Scratch {
-    text: Vec<f32>,
-    typo: Vec<f32>,
-    term: Vec<f32>,
-    /// The same of the one indexer that is looked at.
-    terms: Vec<f32>,
-    vector: Vec<f32>,
-    tag: Vec<f32>,
-    scores: Vec<u32>,
-}
-
-/// Zeros, for so many slots.
-fn zeros<T: Clone + Default>(of: &mut Vec<T>, slots: usize) -> &mut [T] {
-    of.clear();
-    of.resize(slots, T::default());
-    of
-}
-
-impl Scratch {
-    fn clear(&mut self) {
-        for part in [&mut self.text, &mut self.typo, &mut self.term, &mut self.vector, &mut self.tag] {
-            part.clear();
-        }
-    }
-
-    /// How much is heeded what indexers say. Where some skill has most of the question, its words say what is meant.
-    fn heed(&self) -> f32 {
-        let best = match (self.text.as_slice(), self.typo.as_slice()) {
-            (one, []) | ([], one) => one.iter().copied().fold(0.0, f32::max),
-            (text, typo) => text.iter().zip(typo).map(|(a, b)| a + b).fold(0.0, f32::max),
-        };
-        (1.0 - HEED_FALL * best).max(HEED_MIN)
-    }
-
-    fn parts(&self, weights: &Weights, slot: u32, skill: &Skill) -> Steps {
-        let of = |part: &[f32], weight: f32| part.get(slot as usize).map_or(0, |sum| steps(weight * sum));
-        Steps {
-            text: of(&self.text, weights.text),
-            typo: of(&self.typo, weights.text),
-            term: of(&self.term, weights.term),
-            vector: of(&self.vector, weights.vector),
-            tag: of(&self.tag, weights.tag),
-            performance: steps(skill.performance),
-        }
-    }
-
-    /// The sum of the parts in steps, by slot; 0 where there is none. What is proven is added where something was found.
-    fn sum(&mut self, weights: &Weights, skills: &[Skill]) {
-        let scores = zeros(&mut self.scores, skills.len());
-        for (part, weight) in [
-            (&self.text, weights.text),
-            (&self.typo, weights.text),
-            (&self.term, weights.term),
-            (&self.vector, weights.vector),
-            (&self.tag, weights.tag),
-        ] {
-            // Nothing wraps: each part is at most a million.
-            for (score, sum) in scores.iter_mut().zip(part) {
-                *score = score.wrapping_add(steps(weight * sum));
-            }
-        }
-        for (score, skill) in scores.iter_mut().zip(skills) {
-            if *score > 0 && skill.performance > 0.0 {
-                *score = score.wrapping_add(steps(skill.performance));
-            }
-        }
-    }
-}
-
-/// What the parts are multiplied by in one answer.
-#[derive(Debug, Clone, Copy)]
-struct Weights {
-    text: f32,
-    term: f32,
-    vector: f32,
-    tag: f32,
-}
-
-/// Parts in whole steps.
-#[derive(Debug, Clone, Copy, Default)]
-struct Steps {
-    text: u32,
-    typo: u32,
-    term: u32,
-    vector: u32,
-    tag: u32,
-    performance: u32,
-}
-
-/// At least one for any part that there is.
-fn steps(part: f32) -> u32 {
-    // Between 0 and 1 by construction, to a last digit; the cast saturates.
-    #[allow(clippy::cast_possible_truncation)]
-    let whole = (part * STEPS as f32).ceil() as i32;
-    whole.cast_unsigned()
-}
-
-impl Steps {
-    fn parts(&self) -> ScoreParts {
-        let of = |n: u32| f64::from(n) / STEPS;
-        ScoreParts {
-            text: of(self.text),
-            typo: of(self.typo),
-            term: of(self.term),
-            vector: of(self.vector),
-            tag: of(self.tag),
-            performance: of(self.performance),
-        }
-    }
 }
 
 impl Library {
@@ -223,7 +106,8 @@ impl Library {
                 terms.iter().for_each(|(stem, weight, _)| space.terms.score(*stem, *weight, sums));
                 scratch.term.resize(slots, 0.0);
                 for (best, sum) in scratch.term.iter_mut().zip(sums) {
-                    *best = best.max(*sum / (*sum + TERM_HALF));
+                    let one = *sum / (*sum + TERM_HALF);
+                    *best = if one > *best { one } else { *best };
                 }
             }
             if !widened.direction.is_empty() {
@@ -248,13 +132,13 @@ impl Library {
             vector: heed * WEIGHT_VECTOR,
             tag: WEIGHT_TAG,
         };
-        scratch.sum(&weights, &self.skills);
+        scratch.sum(&weights, &self.performance);
         let wanted = Wanted::of(self, ask);
         let found = || {
             let all = (0..)
                 .zip(scratch.scores.iter().copied().zip(&self.skills))
                 .filter(|(_, (score, _))| *score > 0);
-            all.filter(|(slot, (_, skill))| wanted.fits(self, *slot, skill))
+            all.filter(|(slot, (_, skill))| wanted.all || wanted.fits(self, *slot, skill))
                 .map(|(slot, (score, _))| (score, slot))
         };
         let (best, total) = self.best(found(), ask.limit);
@@ -263,8 +147,9 @@ impl Library {
             let skill = self.skills.get(slot as usize)?;
             let reasons =
                 if ask.query.explain { self.reasons(ask, &terms, &weights, slot) } else { Vec::new() };
-            let parts = scratch.parts(&weights, slot, skill).parts();
-            Some(Hit { version: skill.version, score: f64::from(score) / STEPS, parts, reasons })
+            let performance = self.performance.get(slot as usize).copied().unwrap_or_default();
+            let parts = scratch.parts(&weights, slot, performance);
+            Some(Hit { version: skill.version, score: of_steps(score), parts, reasons })
         };
         Ranked { hits: best.into_iter().filter_map(hit).collect(), total, facets }
     }
@@ -350,7 +235,7 @@ impl Library {
     fn reasons(&self, ask: &Asking<'_>, terms: &[TextTerm], weights: &Weights, slot: u32) -> Vec<Reason> {
         let mut out = Vec::new();
         let mut give = |part: &'static str, from: String, score: f32| {
-            out.push(Reason { part, from, score: f64::from(steps(score)) / STEPS });
+            out.push(Reason { part, from, score: of_steps(steps(score)) });
         };
         for t in terms {
             if let Some(much) = self.text.score_of(t.stem, slot) {
@@ -385,9 +270,9 @@ impl Library {
                 give("tag", word.clone(), weights.tag / ask.asked.words.len() as f32);
             }
         }
-        if let Some((skill, p)) = self.skills.get(slot as usize).and_then(|s| Some((s, s.proven?))) {
+        if let Some(p) = self.skills.get(slot as usize).and_then(|s| s.proven) {
             let from = format!("Sharpe ratio {:.2} of {} samples", p.sharpe, p.samples);
-            give("performance", from, skill.performance);
+            give("performance", from, p.part());
         }
         out
     }
@@ -432,6 +317,8 @@ fn space_terms(field: &Field, asked: &Asked, widened: &Widened) -> Vec<(StemId, 
 
 /// What a skill must be to be found.
 struct Wanted {
+    /// Nothing is asked of it.
+    all: bool,
     /// `None`: a tag, language or author that nobody has, or a phrase with a word that nobody has.
     tags: Option<Vec<u32>>,
     without: Vec<u32>,
@@ -454,6 +341,12 @@ impl Wanted {
             tags = None;
         }
         Self {
+            all: q.tags.is_empty()
+                && q.without.is_empty()
+                && q.language.is_none()
+                && q.by.is_none()
+                && q.proof.is_none()
+                && ask.question.phrases.is_empty(),
             tags,
             without: q.without.iter().filter_map(|t| library.tags.find(t)).collect(),
             language: language.flatten(),
