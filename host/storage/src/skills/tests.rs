@@ -289,6 +289,12 @@ fn no_query_scans_a_table() {
         "SELECT s.name FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.name > 'a' ORDER BY s.name LIMIT 10",
         "SELECT s.name FROM skills s WHERE s.id IN (SELECT skill_id FROM skill_tags WHERE tag = 't') AND s.name > '' ORDER BY s.name",
         "SELECT sharpe FROM skill_performance WHERE version_id = 1 ORDER BY period_end DESC LIMIT 1",
+        "SELECT name FROM skill_documents WHERE skill_id > 1 AND skill_id <= 2 ORDER BY skill_id LIMIT 10",
+        "SELECT p.sharpe FROM skill_documents d JOIN skill_performance p ON p.version_id = d.version_id
+         WHERE d.skill_id > 1 AND d.skill_id <= 2 ORDER BY d.skill_id, p.period_end, p.id",
+        "SELECT terms FROM skill_index WHERE skill_id > 1 AND skill_id <= 2 AND error IS NULL ORDER BY skill_id, plugin",
+        "SELECT d.name FROM skill_versions v JOIN skill_documents d ON d.skill_id = v.skill_id WHERE v.id = 1",
+        "SELECT s.id FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.id > 1 ORDER BY s.id LIMIT 10",
         "SELECT value FROM setting_revisions WHERE namespace = 'a' AND key = 'b' ORDER BY revision DESC LIMIT 1",
         "SELECT seq FROM audit WHERE object >= 'a' AND object < 'b' ORDER BY seq DESC LIMIT 10",
         "SELECT id FROM tokens WHERE hash = x'00'",

@@ -206,6 +206,35 @@ fn who_stored_a_skill_finds_it_while_others_ask() {
 }
 
 #[test]
+fn what_a_commit_noted_is_read_by_the_next_question() {
+    let (_dir, db, s) = library();
+    assert!(names(&s, "zorble").is_empty(), "makes the index");
+    let late = described("late", "zorble", &[]);
+    let said = s.prepare(&OP, &late).unwrap();
+    let (_, skill) = db.write(|tx| Skills::put_in(tx, &OP, &late, &said)).unwrap();
+    assert!(names(&s, "zorble").is_empty(), "nobody said that it changed");
+    s.touched(skill);
+    assert_eq!(names(&s, "zorble"), ["late"]);
+}
+
+#[test]
+fn a_write_that_could_not_be_followed_is_read_by_the_next_question() {
+    let (_dir, db, s) = library();
+    s.warm().unwrap();
+    let shut = Arc::new(AtomicBool::new(true));
+    let at = shut.clone();
+    db.set_gate(Arc::new(move || match at.load(Ordering::SeqCst) {
+        true => Err(crate::Error::new(Kind::Busy, "no reader comes in")),
+        false => Ok(()),
+    }));
+    s.put(&OP, described("late", "zorble", &[])).unwrap();
+    let refused = s.search(&OP, &asked("zorble")).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Busy, "rather than an answer without it");
+    shut.store(false, Ordering::SeqCst);
+    assert_eq!(names(&s, "zorble"), ["late"]);
+}
+
+#[test]
 fn a_rebuild_mends_what_somebody_damaged_and_may_end_anywhere() {
     let (_dir, db, s) = library();
     for i in 0..1_500 {
