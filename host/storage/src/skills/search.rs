@@ -187,6 +187,8 @@ impl Skills {
         may_read(caller)?;
         let limit = query.limit()?;
         let question = Question::parse(&query.text)?;
+        // The index is read like a store: not while a commit is in one and not yet in the others.
+        self.db.pass_gate()?;
         let indexers = self.indexers();
         let revisions = revisions(&indexers);
         let asked = self.discovery.with(&self.db, &revisions, |library, _| library.read(&question))?;

@@ -259,12 +259,6 @@ impl Field {
             window.iter().zip(phrase).all(|(id, wanted)| *id != BREAK && stem(id) == Some(wanted.0))
         })
     }
-
-    /// Words that are known.
-    #[cfg(test)]
-    pub(super) fn size(&self) -> (usize, usize) {
-        (self.ids.len(), self.stems.len())
-    }
 }
 
 /// Each stem once, with the first word that has it.
