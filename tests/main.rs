@@ -9,6 +9,7 @@ mod backup;
 mod bad_input;
 mod commits;
 mod decimals;
+mod discovery;
 mod exchange;
 mod flux;
 mod history;

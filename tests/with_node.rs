@@ -26,7 +26,7 @@ fn a_question_finds_a_skill_by_the_operators_own_rules() {
     put(&host, "spread", "Buys at a zscore below two");
     put(&host, "breakout", "Buys a new high");
     let hits = host.run(&["--json", "skills", "search", "what is oversold"]).json();
-    let names: Vec<_> = hits.as_array().unwrap().iter().map(|h| h["name"].clone()).collect();
+    let names: Vec<_> = hits["hits"].as_array().unwrap().iter().map(|h| h["name"].clone()).collect();
     assert_eq!(names, [json!("spread")], "{hits}");
 }
 
@@ -41,7 +41,7 @@ fn what_a_javascript_plugin_may_not_use_ends_its_call_alone() {
         host.serve();
         put(&host, "calm", "Waits for a hog or a loop");
         let hits = host.run(&["--json", "skills", "search", question]).json();
-        assert_eq!(hits[0]["name"], "calm", "{hits}");
+        assert_eq!(hits["hits"][0]["name"], "calm", "{hits}");
         let runs = host.run(&["--json", "plugins", "runs", "probe"]).json();
         assert!(runs.to_string().contains(key), "{runs}");
         assert_eq!(host.http("GET", "/health", None, b"").status, 200);

@@ -47,7 +47,7 @@ fn put(host: &Host, name: &str, description: &str) {
 
 fn found(host: &Host, question: &str) -> Vec<String> {
     let hits = host.run(&["--json", "skills", "search", question]).json();
-    hits.as_array().unwrap().iter().map(|h| h["name"].as_str().unwrap().to_string()).collect()
+    hits["hits"].as_array().unwrap().iter().map(|h| h["name"].as_str().unwrap().to_string()).collect()
 }
 
 const RETRACEMENT: &str = "Enters after a retracement towards the rising 20 EMA and leaves at the prior high";
@@ -63,8 +63,8 @@ fn a_question_finds_a_skill_that_shares_no_word_with_it() {
         put(&host, "ema-retracement", RETRACEMENT);
         put(&host, "pairs", "Trades the spread of two cointegrated stocks");
         let hits = host.run(&["--json", "skills", "search", "buy dips in an uptrend"]).json();
-        assert_eq!(hits[0]["name"], "ema-retracement", "{hits}");
-        let part = |name: &str| hits[0]["parts"][name].as_f64().unwrap();
+        assert_eq!(hits["hits"][0]["name"], "ema-retracement", "{hits}");
+        let part = |name: &str| hits["hits"][0]["parts"][name].as_f64().unwrap();
         assert!(part("term") > 0.0 && part("vector") > 0.3 && part("text") == 0.0, "{hits}");
         host.run(&["skills", "search", "buy dips in an uptrend"]).ok();
     }

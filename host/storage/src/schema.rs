@@ -23,6 +23,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(11, "commits", "0011_commits.sql"),
     migration!(12, "decimals of series", "0012_decimals.sql"),
     migration!(13, "imports", "0013_imports.sql"),
+    migration!(14, "skill documents", "0014_skill_documents.sql"),
     migration!(15, "provenance of skills", "0015_skill_provenance.sql"),
 ];
 

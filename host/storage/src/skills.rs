@@ -2,16 +2,17 @@
 //! indexers say.
 
 mod diff;
+mod discovery;
 mod index;
 pub mod library;
 mod performance;
 mod provenance;
+mod rebuild;
 mod resolve;
 mod search;
 mod status;
 mod store;
 mod types;
-mod vectors;
 mod versions;
 mod voyager;
 
@@ -30,7 +31,10 @@ pub use provenance::{
     Provenance, RUN_BYTES_MAX, SkillName,
 };
 pub use resolve::{PassedOver, RESOLVED_MAX, Requirement, Resolved};
-pub use search::{ScoreParts, SkillHit, SkillQuery};
+pub use search::{
+    Facet, FacetValue, Facets, Proof, ReadAs, Reason, ScoreParts, SkillAnswer, SkillHit, SkillQuery,
+    WidenedBy,
+};
 pub use semver::Version;
 pub use status::{REASON_BYTES_MAX, Status, StatusChange};
 pub use store::Skills;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 
 /// The entries, by theme; `vocabulary/price.txt` begins with how they are written.
-const THEMES: [&str; 9] = [
+const THEMES: [&str; 13] = [
     include_str!("../vocabulary/price.txt"),
     include_str!("../vocabulary/indicators.txt"),
     include_str!("../vocabulary/regimes.txt"),
@@ -16,6 +16,10 @@ const THEMES: [&str; 9] = [
     include_str!("../vocabulary/execution.txt"),
     include_str!("../vocabulary/options.txt"),
     include_str!("../vocabulary/methods.txt"),
+    include_str!("../vocabulary/strategies.txt"),
+    include_str!("../vocabulary/economy.txt"),
+    include_str!("../vocabulary/data.txt"),
+    include_str!("../vocabulary/operations.txt"),
 ];
 
 /// Concepts, and with them the dimensions of a vector: what the host takes.

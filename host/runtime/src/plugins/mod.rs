@@ -177,10 +177,14 @@ impl Plugins {
 /// How often skills that an indexer failed on are tried again.
 const REINDEX_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// Indexes what waits: at the start, for an indexer that is new or changed; then, for one that failed, again and again.
+/// Makes the index that questions are answered from, and indexes what waits: at the start, for an indexer that is new or changed; then, for one that failed, again and again.
 async fn keep_indexed(plugins: Arc<Plugins>, mut shutdown: watch::Receiver<bool>) {
     let mut changed = plugins.changes();
     loop {
+        let layer = plugins.layer.clone();
+        if let Err(e) = run::blocking(move || layer.skills().warm()).await {
+            tracing::error!(error = ?e, "the index of skills could not be made; the next question tries again");
+        }
         if plugins.slots().values().any(|s| s.indexer.is_some()) {
             let (at, stop) = (plugins.layer.clone(), shutdown.clone());
             let pass = run::blocking(move || {

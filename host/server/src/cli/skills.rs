@@ -2,6 +2,7 @@
 
 mod library;
 mod past;
+mod search;
 
 use super::client::{Client, segment, with_query};
 use super::input;
@@ -88,19 +89,11 @@ pub(crate) enum Verb {
     Export(library::Export),
     /// Take a library in, all of it or nothing: a file that `export` wrote, or a skills.json of Voyager
     Import(library::Import),
-    /// Find skills by plain words; stems, prefixes and misspelt words match too
-    Search {
-        text: String,
-        #[arg(long = "tag", value_name = "WORD")]
-        tags: Vec<String>,
-        #[arg(long)]
-        language: Option<String>,
-        #[arg(long, default_value_t = 10)]
-        limit: u64,
-    },
-    /// Ask the indexers for the skills that wait for them
+    /// Find skills by plain words; stems and misspelt words match too, "in quotes" a phrase, mom* any ending
+    Search(search::Args),
+    /// Make the index anew, and ask the indexers for the skills that wait for them
     Reindex {
-        /// For every skill, also those that are indexed
+        /// Ask them for every skill, also those that are indexed
         #[arg(long)]
         all: bool,
     },
@@ -204,33 +197,15 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
         Verb::Believed(believed) => believed.run(client, out).await?,
         Verb::Export(export) => export.run(client, out).await?,
         Verb::Import(import) => import.run(client, out).await?,
-        Verb::Search { text, tags, language, limit } => {
-            let v = client
-                .post(
-                    "/v1/skills/search",
-                    &json!({ "text": text, "tags": tags, "language": language, "limit": limit }),
-                )
-                .await?;
-            out.list(
-                &v,
-                &[
-                    ("name", "name"),
-                    ("version", "version"),
-                    ("score", "score"),
-                    ("text", "parts.text"),
-                    ("typo", "parts.typo"),
-                    ("term", "parts.term"),
-                    ("vector", "parts.vector"),
-                    ("tag", "parts.tag"),
-                    ("description", "description"),
-                ],
-                "nothing found",
-            );
-        }
+        Verb::Search(args) => search::run(args, client, out).await?,
         Verb::Reindex { all } => {
             let v = client.work("/v1/skills/reindex", &json!({ "all": all }), out, "indexing").await?;
             let count = |key: &str| v.get(key).and_then(Value::as_u64).unwrap_or_default();
-            out.done(&v, format!("{} entries made, {} failed", count("indexed"), count("failed")));
+            let (rebuilt, made, failed) = (count("rebuilt"), count("indexed"), count("failed"));
+            out.done(
+                &v,
+                format!("{rebuilt} skills indexed anew; {made} entries of indexers made, {failed} failed"),
+            );
         }
         Verb::Resolve { name, version } => {
             let path = format!("/v1/skills/{}/resolve", segment(&name));

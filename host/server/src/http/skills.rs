@@ -15,7 +15,7 @@ use semver::Version;
 use serde::Deserialize;
 use serde_json::json;
 use shiphold_storage::skills::{
-    NewVersion, Performance, PerformanceFilter, SkillFilter, SkillQuery, VersionFilter,
+    NewVersion, Performance, PerformanceFilter, Proof, SkillFilter, SkillQuery, VersionFilter,
 };
 use shiphold_storage::{Caller, Error, Scope};
 use std::sync::Arc;
@@ -49,14 +49,33 @@ pub(super) struct Search {
     /// Several with commas.
     #[serde(default)]
     tag: String,
+    /// The same.
+    #[serde(default)]
+    without: String,
     language: Option<String>,
+    by: Option<String>,
+    proof: Option<Proof>,
     #[serde(default)]
     limit: u64,
+    #[serde(default)]
+    explain: bool,
+    #[serde(default)]
+    facets: bool,
 }
 
 pub(super) async fn search(host: Host, Params(s): Params<Search>) -> Answer {
-    let tags = s.tag.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_string).collect();
-    let query = SkillQuery { text: s.text, tags, language: s.language, limit: s.limit };
+    let tags = |t: &str| t.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_string).collect();
+    let query = SkillQuery {
+        text: s.text,
+        tags: tags(&s.tag),
+        without: tags(&s.without),
+        language: s.language,
+        by: s.by,
+        proof: s.proof,
+        limit: s.limit,
+        explain: s.explain,
+        facets: s.facets,
+    };
     search_of(host, Input(query)).await
 }
 
@@ -84,11 +103,20 @@ pub(super) async fn reindex(
     app.with_indexers().await?;
     answer::work(&app, Wants::of(&headers), move |layer, budget, progress| {
         let skills = layer.skills();
-        let waiting: u64 = skills.unindexed()?.iter().map(|(_, n)| n).sum();
-        skills.reindex(&caller, r.all, &mut |done| {
-            progress.tell(done, waiting.max(done), "skills");
+        let mut go_on = |done: u64, all: u64| {
+            progress.tell(done, all.max(done), "skills");
             budget.check().is_ok()
-        })
+        };
+        let rebuilt = skills.rebuild(&caller, &mut |done| go_on(done, 0))?;
+        let waiting = if r.all {
+            rebuilt.saturating_mul(skills.indexers().len() as u64)
+        } else {
+            skills.unindexed()?.iter().map(|(_, n)| n).sum()
+        };
+        let said = skills.reindex(&caller, r.all, &mut |done| go_on(done, waiting))?;
+        skills.warm()?;
+        budget.check()?;
+        Ok(json!({ "rebuilt": rebuilt, "indexed": said.indexed, "failed": said.failed }))
     })
     .await
 }

@@ -70,6 +70,7 @@ impl DataLayer {
         touched.iter().for_each(|skill| self.skills().touched(*skill));
         drop(closed);
         drop(turn);
+        self.skills().follow();
         self.settings().told()?;
         if !commit.skills.is_empty() && self.changes().wanted(caller) {
             self.changes().tell([Change::Skill]);
@@ -164,7 +165,7 @@ fn make(
         skills.push(CommitSkillDone { name: stored.name, version: stored.version, hash: stored.hash });
     }
     for p in &commit.performance {
-        performance(tx, caller, p, &skills)?;
+        touched.push(performance(tx, caller, p, &skills)?);
     }
     let files = named.insert(tx, caller)?;
     let files = files.into_iter().map(|v| CommitFileDone {
@@ -221,7 +222,7 @@ fn expect(tx: &Tx<'_>, wanted: &CommitSkill) -> Result<()> {
     }
 }
 
-fn performance(tx: &Tx<'_>, caller: &Caller, p: &CommitPerformance, made: &[CommitSkillDone]) -> Result<()> {
+fn performance(tx: &Tx<'_>, caller: &Caller, p: &CommitPerformance, made: &[CommitSkillDone]) -> Result<i64> {
     let own = made.iter().rev().find(|s| s.name == p.skill).map(|s| s.version.clone());
     let version = match p.version.clone().or(own) {
         Some(version) => version,

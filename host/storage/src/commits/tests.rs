@@ -9,7 +9,7 @@ use crate::series::model_engine::ModelEngine;
 use crate::series::query::Query;
 use crate::series::{Budget, Selector};
 use crate::settings::{Expect, SettingWrite};
-use crate::skills::{NewVersion, Performance};
+use crate::skills::{NewVersion, Performance, SkillQuery};
 use semver::Version;
 use serde_json::json;
 use std::sync::Arc;
@@ -78,8 +78,15 @@ fn latest(layer: &DataLayer) -> i64 {
     serde_json::to_value(rows).unwrap()[0]["fields"][0]["value"].as_i64().unwrap_or(0)
 }
 
+/// The newest version that a question finds; 0 where there is none.
+fn found(layer: &DataLayer) -> i64 {
+    let query = SkillQuery { text: "pullback".into(), ..SkillQuery::default() };
+    let hits = layer.skills().search(&OP, &query).unwrap().hits;
+    hits.first().map_or(0, |hit| hit.version.patch as i64)
+}
+
 /// What each store says of the newest commit; 0 where there is none.
-fn seen(layer: &DataLayer) -> [i64; 5] {
+fn seen(layer: &DataLayer) -> [i64; 6] {
     let query: Query =
         serde_json::from_value(json!({ "measurement": "signal.pullback", "start": 0, "end": 2000 })).unwrap();
     let table = layer.series().query(&OP, &query, &Budget::default()).unwrap();
@@ -91,6 +98,7 @@ fn seen(layer: &DataLayer) -> [i64; 5] {
         layer.skills().get(&OP, "pullback", None).map_or(0, |s| s.version.patch as i64),
         layer.files().stat(&OP, "models", "pullback/model.bin", None).map_or(0, |f| f.version as i64),
         layer.skills().performance(&OP, "pullback").map_or(0, |p| p.len() as i64),
+        found(layer),
     ]
 }
 
@@ -102,7 +110,7 @@ fn everything_is_there_or_nothing() {
     assert_eq!((done.id, done.rows, done.replayed), (1, 2, false));
     assert_eq!(done.skills[0].version, Version::new(0, 0, 1));
     assert_eq!((done.files[0].version, done.settings[0].revision), (1, 1));
-    assert_eq!(seen(&layer), [1; 5]);
+    assert_eq!(seen(&layer), [1; 6]);
     let bad: [fn(&mut Commit); 9] = [
         |c| c.skills[0].skill.code = String::new(),
         |c| c.skills[0].expect = ExpectSkill::Absent,
@@ -120,11 +128,11 @@ fn everything_is_there_or_nothing() {
         spoil(&mut c);
         let refused = layer.commit(&OP, &c).unwrap_err();
         assert!(matches!(refused.kind(), Kind::Invalid | Kind::Conflict), "{i}: {refused:?}");
-        assert_eq!(seen(&layer), [1; 5], "{i}");
+        assert_eq!(seen(&layer), [1; 6], "{i}");
     }
     assert_eq!(layer.files().stats("models").unwrap().versions, 1);
     assert_eq!(layer.commit(&OP, &commit(2)).unwrap().id, 2);
-    assert_eq!(seen(&layer), [2; 5]);
+    assert_eq!(seen(&layer), [2; 6]);
     assert_eq!(layer.files().stats("models").unwrap().versions, 2);
     assert!(layer.audit().verify(&OP).unwrap().broken.is_none());
     assert!(layer.verify(&OP, &mut |_| ()).unwrap().ok);
@@ -154,7 +162,7 @@ fn a_key_makes_a_request_once() {
     let done: Vec<Committed> = threads.into_iter().map(|t| t.join().unwrap()).collect();
     assert!(done.iter().all(|d| d.id == 3));
     assert_eq!(done.iter().filter(|d| !d.replayed).count(), 1);
-    assert_eq!(seen(&layer), [3; 5]);
+    assert_eq!(seen(&layer), [3; 6]);
     for bad in ["", "a b", "ä", &"x".repeat(IDEMPOTENCY_KEY_BYTES_MAX + 1)] {
         assert_eq!(layer.commit(&OP, &keyed(4, bad)).unwrap_err().kind(), Kind::Invalid);
     }
@@ -206,8 +214,8 @@ fn a_reader_never_goes_back_before_a_commit_that_it_saw() {
                 let mut looks = 0_u64;
                 while !over.load(Ordering::SeqCst) {
                     // Each store once, in another order each time: later looks are never older.
-                    let mut order = [0, 1, 2, 3, 4];
-                    order.rotate_left((looks as usize + turn) % 5);
+                    let mut order = [0, 1, 2, 3, 4, 5];
+                    order.rotate_left((looks as usize + turn) % 6);
                     let mut newest = 0;
                     for store in order {
                         let now = match store {
@@ -221,7 +229,8 @@ fn a_reader_never_goes_back_before_a_commit_that_it_saw() {
                                 .as_i64()
                                 .unwrap(),
                             2 => layer.skills().get(&OP, "pullback", None).unwrap().version.patch as i64,
-                            3 => {
+                            3 => found(&layer),
+                            4 => {
                                 layer.files().stat(&OP, "models", "pullback/model.bin", None).unwrap().version
                                     as i64
                             }
@@ -239,10 +248,12 @@ fn a_reader_never_goes_back_before_a_commit_that_it_saw() {
     for n in 2..60 {
         layer.commit(&OP, &commit(n)).unwrap();
     }
+    let best = layer.skills().search(&OP, &SkillQuery { text: "pullback".into(), ..SkillQuery::default() });
+    assert!(best.unwrap().hits[0].parts.performance > 0.0, "the performance of a commit is searched too");
     over.store(true, Ordering::SeqCst);
     let looks: u64 = readers.into_iter().map(|r| r.join().unwrap()).sum();
     assert!(looks > 50, "{looks}");
-    assert_eq!(seen(&layer), [59; 5]);
+    assert_eq!(seen(&layer), [59; 6]);
 }
 
 #[test]
@@ -265,10 +276,10 @@ fn what_could_not_be_applied_is_applied_before_anybody_reads_or_writes() {
     assert_eq!(write().unwrap_err().kind(), Kind::Unavailable);
     assert!(layer.commit(&OP, &commit(3)).is_err());
     engine.fail_writes(false);
-    assert_eq!(seen(&layer), [2; 5]);
+    assert_eq!(seen(&layer), [2; 6]);
     // What is written after it stays: it is not applied twice.
     write().unwrap();
     drop(layer);
     let (layer, _) = layer_over(&m, Some(engine));
-    assert_eq!(seen(&layer), [7, 2, 2, 2, 2]);
+    assert_eq!(seen(&layer), [7, 2, 2, 2, 2, 2]);
 }

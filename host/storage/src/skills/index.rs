@@ -4,14 +4,15 @@
 //! plain full text, its entry says why, and [`Skills::reindex`] asks again.
 
 use super::SkillVersion;
-use super::store::{Skills, parse, read_by_id};
+use super::store::{Skills, read_by_id};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Result};
+use crate::locks::{read, write};
 use crate::schema::now_ns;
 use crate::sqlite::Tx;
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::Serialize;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// Terms of one skill.
 pub const TERMS_MAX: usize = 256;
@@ -154,13 +155,12 @@ fn ask(indexer: &dyn SkillIndexer, skill: &SkillVersion) -> Contribution {
 impl Skills {
     /// Replaces the indexers that are asked.
     pub fn set_indexers(&self, indexers: Vec<Arc<dyn SkillIndexer>>) {
-        *self.indexers.write().unwrap_or_else(PoisonError::into_inner) = indexers;
-        self.vectors.forget();
+        *write(&self.indexers) = indexers;
     }
 
     /// Those that are asked, in the order of their names.
     pub fn indexers(&self) -> Vec<Arc<dyn SkillIndexer>> {
-        self.indexers.read().unwrap_or_else(PoisonError::into_inner).clone()
+        read(&self.indexers).clone()
     }
 
     /// What every indexer says of a version that is about to be current. Never inside a transaction.
@@ -202,8 +202,8 @@ impl Skills {
                     }
                     Ok(())
                 })?;
-                for (skill, _, said) in &entries {
-                    self.vectors.touch(*skill);
+                self.discovery.follow(&self.db, entries.iter().map(|e| e.0));
+                for (_, _, said) in &entries {
                     if said.said.is_ok() { done.indexed += 1 } else { done.failed += 1 }
                 }
                 let go_on = progress(done.indexed + done.failed);
@@ -282,20 +282,12 @@ fn current_version(c: &Connection, skill: i64) -> Result<Option<i64>> {
 
 /// What was said of the version before does not hold for the next one.
 pub(super) fn forget(tx: &Tx<'_>, skill: i64) -> Result<()> {
-    tx.prepare_cached(
-        "DELETE FROM skill_terms WHERE rowid IN (SELECT id FROM skill_index WHERE skill_id = ?1)",
-    )?
-    .execute([skill])?;
     tx.prepare_cached("DELETE FROM skill_index WHERE skill_id = ?1")?.execute([skill])?;
     Ok(())
 }
 
 /// Stores what an indexer said of the current version.
 pub(super) fn store(tx: &Tx<'_>, skill: i64, given: &Contribution) -> Result<()> {
-    tx.prepare_cached(
-        "DELETE FROM skill_terms WHERE rowid IN (SELECT id FROM skill_index WHERE skill_id = ?1 AND plugin = ?2)",
-    )?
-    .execute((skill, &given.plugin))?;
     tx.prepare_cached("DELETE FROM skill_index WHERE skill_id = ?1 AND plugin = ?2")?
         .execute((skill, &given.plugin))?;
     let said = given.said.clone().and_then(|said| match other_dimensions(tx, given, said.vector.len()) {
@@ -323,10 +315,6 @@ pub(super) fn store(tx: &Tx<'_>, skill: i64, given: &Contribution) -> Result<()>
         error,
         now_ns(),
     ))?;
-    if !said.terms.is_empty() {
-        tx.prepare_cached("INSERT INTO skill_terms(rowid, terms) VALUES (?1, ?2)")?
-            .execute((tx.last_insert_rowid(), said.terms.join(" ")))?;
-    }
     Ok(())
 }
 
@@ -340,18 +328,4 @@ fn other_dimensions(tx: &Tx<'_>, given: &Contribution, dimensions: usize) -> Res
         .query_row((&given.plugin, &given.revision), |r| r.get(0))
         .optional()?;
     Ok(have.and_then(|n| usize::try_from(n).ok()).filter(|n| *n != dimensions))
-}
-
-/// The tags that indexers gave a skill.
-pub(super) fn tags(c: &Connection, skill: i64, plugins: &[Arc<dyn SkillIndexer>]) -> Result<Vec<String>> {
-    let mut out = Vec::new();
-    let mut statement =
-        c.prepare_cached("SELECT tags FROM skill_index WHERE skill_id = ?1 AND plugin = ?2")?;
-    for plugin in plugins {
-        let found: Option<String> = statement.query_row((skill, plugin.name()), |r| r.get(0)).optional()?;
-        if let Some(found) = found {
-            out.extend(parse::<Vec<String>>(&found, "tags of an indexer")?);
-        }
-    }
-    Ok(out)
 }

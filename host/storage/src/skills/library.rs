@@ -178,6 +178,7 @@ impl Skills {
         let (done, touched) = made?;
         let any = !touched.is_empty();
         touched.into_iter().for_each(|skill| self.touched(skill));
+        self.follow();
         if any && self.changes.wanted(caller) {
             self.changes.tell([Change::Skill]);
         }

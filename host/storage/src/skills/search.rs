@@ -1,52 +1,80 @@
-//! Discovery: full text with stemming and prefixes, trigrams for misspelt words, what indexers say, tags and proven
-//! performance, in one ranked answer with its parts.
+//! Discovery: full text with stemming, prefixes, phrases and forgiveness for slips of the hand, what indexers say, tags and
+//! proven performance, in one ranked answer with its parts.
 //!
 //! `score = text + typo + term + vector + tag + performance`, each part between 0 and its weight:
-//! text: bm25 of the stemmed words (name ×4, tags ×2), as `b / (b + 1)` so that it saturates;
-//! typo: share of the question's trigrams found, only for words that the full text does not know;
-//! term: bm25 of the question's words and of what the indexers widened it by, over the terms that they gave the skills;
-//! vector: the cosine between question and skill in an indexer's space;
-//! tag: share of the question's words that are tags; performance: the latest record's Sharpe ratio, squashed and
-//! discounted by its sample count. Equal scores are ordered by name.
+//!
+//! - text: the share of the question that the skill has. Each word of the question weighs by how few skills have it (the
+//!   idf of BM25), and counts by how often and in how long a text the skill has it (name ×4, tags ×2).
+//! - typo: the same for words that nobody has, by the words within a slip of the hand; each slip takes a fifth.
+//! - term: BM25 `b` of the question's words and of what an indexer widened it by, over the terms that it gave the
+//!   skills, as `b / (b + 16)`.
+//! - vector: the cosine between question and skill in an indexer's space. Both count the less, the better the words of
+//!   the question alone find some skill: by `1 - 1.5 × text` of the best one, and never below 0.3.
+//! - tag: the share of the question's words that are tags.
+//! - performance: the newest record's Sharpe ratio, squashed and discounted by its sample count.
+//!
+//! Scores are whole millionths, and equal ones are ordered by name: the same library gives the same answer, whether its
+//! index was just made or has followed every change.
 
-use super::index::{self, Expansion, SkillIndexer};
+use super::discovery::{Asked, Asking, Hit, Question, Reading, Widened};
+use super::index::SkillIndexer;
 use super::store::{Skills, may_read, parse, parse_version};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use rusqlite::Connection;
 use semver::Version;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Bytes of a question.
-pub const QUESTION_BYTES_MAX: usize = 4 << 10;
-/// Words of a question that are looked at.
-pub const WORDS_MAX: usize = 32;
-/// Words that an indexer widens a question by.
-const WIDENED_WORDS_MAX: usize = 128;
 /// Hits of one answer.
 pub const HITS_MAX: u64 = 1_000;
-/// Candidates that each index contributes; the ranking of more would cost more than it gains.
-const CANDIDATES: usize = 200;
-
-const WEIGHT_TYPO: f64 = 0.6;
-const WEIGHT_TERM: f64 = 0.8;
-const WEIGHT_VECTOR: f64 = 0.6;
-const WEIGHT_TAG: f64 = 0.3;
-const WEIGHT_PERFORMANCE: f64 = 0.15;
+/// Tags that a question asks for or excludes.
+pub const FILTER_TAGS_MAX: usize = 64;
+/// Words that one indexer widens a question by; of more, the first.
+const WIDENED_WORDS_MAX: usize = 128;
 
 /// A question.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SkillQuery {
-    /// In plain words. Operators are words too.
+    /// In plain words. What stands in double quotes must stand so in the skill; `mom*` is any word that begins so; other
+    /// operators are text.
     pub text: String,
     /// Tags that a skill must have, all of them.
     pub tags: Vec<String>,
+    /// Tags that it must not have.
+    pub without: Vec<String>,
     pub language: Option<String>,
+    /// Who stored its current version.
+    pub by: Option<String>,
+    pub proof: Option<Proof>,
     /// Default 10.
     pub limit: u64,
+    /// Say of each hit where its score comes from.
+    pub explain: bool,
+    /// Count all that was found by tag, language, author and proof.
+    pub facets: bool,
+}
+
+/// Has the current version a record of its performance?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proof {
+    Proven,
+    Unproven,
+}
+
+impl Proof {
+    pub(super) fn of(proven: bool) -> Self {
+        if proven { Self::Proven } else { Self::Unproven }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Unproven => "unproven",
+        }
+    }
 }
 
 /// Where a score comes from.
@@ -60,7 +88,18 @@ pub struct ScoreParts {
     pub performance: f64,
 }
 
-/// One answer.
+/// One thing that a part of a score comes from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reason {
+    /// The name of the part.
+    pub part: &'static str,
+    /// A word, a tag, what an indexer said, a record of performance.
+    pub from: String,
+    /// What it adds to the part, to within a millionth.
+    pub score: f64,
+}
+
+/// One of the skills that answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SkillHit {
     pub name: String,
@@ -70,222 +109,173 @@ pub struct SkillHit {
     pub tags: Vec<String>,
     pub score: f64,
     pub parts: ScoreParts,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<Reason>,
+}
+
+/// A word of the question that was read as others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReadAs {
+    pub word: String,
+    pub also: Vec<String>,
+}
+
+/// What a question was widened by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WidenedBy {
+    pub indexer: String,
+    pub terms: Vec<String>,
+}
+
+/// How many of the skills that were found have which value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FacetValue {
+    pub value: String,
+    pub count: u64,
+}
+
+/// The most frequent values, and how many more there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Facet {
+    pub values: Vec<FacetValue>,
+    pub more: u64,
+}
+
+/// Counts over all that was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Facets {
+    pub tags: Facet,
+    pub languages: Facet,
+    pub authors: Facet,
+    pub proof: Facet,
+}
+
+/// An answer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SkillAnswer {
+    /// Best first.
+    pub hits: Vec<SkillHit>,
+    /// Skills that were found, of which the hits are the best.
+    pub total: u64,
+    /// Words that were misspelt or not yet whole.
+    pub read_as: Vec<ReadAs>,
+    /// With `explain`: what each indexer added to the question.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub widened: Vec<WidenedBy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub facets: Option<Facets>,
+}
+
+impl SkillQuery {
+    fn limit(&self) -> Result<usize> {
+        let limit = if self.limit == 0 { 10 } else { self.limit };
+        if limit > HITS_MAX {
+            return Err(Error::limit(format!("an answer of {limit} hits"), HITS_MAX, "ask for fewer"));
+        }
+        for (what, tags) in [("tags", &self.tags), ("excluded tags", &self.without)] {
+            if tags.len() > FILTER_TAGS_MAX {
+                return Err(Error::limit(format!("{} {what}", tags.len()), FILTER_TAGS_MAX, "ask for fewer"));
+            }
+        }
+        Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+    }
 }
 
 impl Skills {
     /// The skills that answer a question best.
-    pub fn search(&self, caller: &Caller, query: &SkillQuery) -> Result<Vec<SkillHit>> {
+    pub fn search(&self, caller: &Caller, query: &SkillQuery) -> Result<SkillAnswer> {
         may_read(caller)?;
-        if query.text.len() > QUESTION_BYTES_MAX {
-            return Err(Error::limit(
-                "the question",
-                format!("{QUESTION_BYTES_MAX} bytes"),
-                "ask in fewer words",
-            ));
-        }
-        let limit = if query.limit == 0 { 10 } else { query.limit };
-        if limit > HITS_MAX {
-            return Err(Error::limit(format!("an answer of {limit} hits"), HITS_MAX, "ask for fewer"));
-        }
-        let words = words(&query.text);
-        if words.is_empty() {
-            return Err(Error::invalid("the question has no words")
-                .hint("ask with letters or digits, such as `buy the dip`"));
-        }
+        let limit = query.limit()?;
+        let question = Question::parse(&query.text)?;
+        // The index is read like a store: not while a commit is in one and not yet in the others.
+        self.db.pass_gate()?;
         let indexers = self.indexers();
-        let widened = widen(&indexers, &query.text);
-        self.db.read(|c| {
-            let mut found: BTreeMap<i64, ScoreParts> = BTreeMap::new();
-            for (id, text) in full_text(c, &words)? {
-                found.entry(id).or_default().text = text;
-            }
-            let unknown: Vec<&String> = words
-                .iter()
-                .filter(|w| w.chars().count() >= 3)
-                .map(|w| known(c, w).map(|k| (w, k)))
-                .collect::<Result<Vec<_>>>()?
-                .into_iter()
-                .filter(|(_, known)| !known)
-                .map(|(w, _)| w)
-                .collect();
-            for word in &unknown {
-                for (id, share) in similar(c, word)? {
-                    found.entry(id).or_default().typo += WEIGHT_TYPO * share / unknown.len() as f64;
-                }
-            }
-            for w in &widened {
-                for (id, term) in terms(c, &words, w)? {
-                    let parts = found.entry(id).or_default();
-                    parts.term = parts.term.max(WEIGHT_TERM * term);
-                }
-                let (plugin, revision) = (w.indexer.name(), w.indexer.revision());
-                for (id, cosine) in self.vectors.nearest(c, plugin, revision, &w.direction, CANDIDATES)? {
-                    let parts = found.entry(id).or_default();
-                    parts.vector = parts.vector.max(WEIGHT_VECTOR * cosine);
-                }
-            }
-            let mut hits = Vec::with_capacity(found.len());
-            for (id, parts) in found {
-                if let Some(hit) = hit(c, id, parts, &words, query, &indexers)? {
-                    hits.push(hit);
-                }
-            }
-            hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.name.cmp(&b.name)));
-            hits.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-            Ok(hits)
+        let revisions = revisions(&indexers);
+        let asked = self.discovery.with(&self.db, &revisions, |library, _| library.read(&question))?;
+        let (widened, by) = widen(&indexers, &query.text, &asked);
+        let ask = Asking { query, limit, question: &question, asked: &asked, widened: &widened };
+        let ranked =
+            self.discovery.with(&self.db, &revisions, |library, scratch| library.rank(scratch, &ask))?;
+        // Versions never change, so what is read now is what was ranked.
+        let hits =
+            self.db.read(|c| ranked.hits.into_iter().map(|hit| told(c, hit)).collect::<Result<_>>())?;
+        Ok(SkillAnswer {
+            hits,
+            total: ranked.total,
+            read_as: read_as(asked),
+            widened: if query.explain { by } else { Vec::new() },
+            facets: ranked.facets,
         })
+    }
+
+    /// Makes the index that questions are answered from, which the first question would have to wait for.
+    pub fn warm(&self) -> Result<()> {
+        self.discovery.ready(&self.db, &revisions(&self.indexers()))
     }
 }
 
-/// What one indexer makes of a question.
-struct Widened<'a> {
-    indexer: &'a dyn SkillIndexer,
-    words: Vec<String>,
-    direction: Vec<i8>,
+fn revisions(indexers: &[Arc<dyn SkillIndexer>]) -> Vec<(String, String)> {
+    indexers.iter().map(|i| (i.name().to_string(), i.revision().to_string())).collect()
 }
 
-/// Asks every indexer. One that fails leaves the question as it is: an answer without it is better than none.
-fn widen<'a>(indexers: &'a [Arc<dyn SkillIndexer>], question: &str) -> Vec<Widened<'a>> {
-    let ask = |indexer: &'a Arc<dyn SkillIndexer>| {
-        let said: Result<(Expansion, Vec<i8>)> =
-            indexer.expand(question).and_then(|e| e.checked().map(|direction| (e, direction)));
+fn read_as(asked: Asked) -> Vec<ReadAs> {
+    let told = |(word, reading)| match reading {
+        Reading::Begun(also) | Reading::Misspelt(_, also) => {
+            Some(ReadAs { word, also: also.iter().map(ToString::to_string).collect() })
+        }
+        Reading::Known | Reading::Unknown => None,
+    };
+    asked.words.into_iter().filter_map(told).collect()
+}
+
+/// Asks every indexer, with the words that a misspelt one may have been. One that fails leaves the question as it is: an answer
+/// without it is better than none.
+fn widen(
+    indexers: &[Arc<dyn SkillIndexer>],
+    question: &str,
+    asked: &Asked,
+) -> (Vec<Option<Widened>>, Vec<WidenedBy>) {
+    let mut text = question.to_string();
+    for (_, reading) in &asked.words {
+        if let Reading::Misspelt(_, words) = reading {
+            words.iter().for_each(|w| text.extend([" ", w]));
+        }
+    }
+    let mut by = Vec::new();
+    let ask = |indexer: &Arc<dyn SkillIndexer>| {
+        let said = indexer.expand(&text).and_then(|e| e.checked().map(|direction| (e.terms, direction)));
         match said {
-            Ok((e, direction)) => Some(Widened {
-                indexer: indexer.as_ref(),
-                words: words_up_to(&e.terms.join(" "), WIDENED_WORDS_MAX),
-                direction,
-            }),
+            Ok((terms, direction)) => {
+                let words = super::discovery::words_of(&terms, WIDENED_WORDS_MAX);
+                by.push(WidenedBy { indexer: indexer.name().into(), terms });
+                Some(Widened { words, direction })
+            }
             Err(e) => {
                 tracing::warn!(plugin = indexer.name(), error = %e, "the question is answered without this indexer");
                 None
             }
         }
     };
-    indexers.iter().filter_map(ask).collect()
+    (indexers.iter().map(ask).collect(), by)
 }
 
-/// Skills whose terms have the question's words, or those that it was widened by; each between 0 and 1.
-fn terms(c: &Connection, own: &[String], widened: &Widened<'_>) -> Result<Vec<(i64, f64)>> {
-    let question = own.iter().chain(&widened.words).map(|w| quoted(w)).collect::<Vec<_>>().join(" OR ");
-    let mut statement = c.prepare_cached(
-        "SELECT i.skill_id, bm25(skill_terms) AS rank FROM skill_terms t JOIN skill_index i ON i.id = t.rowid
-         WHERE skill_terms MATCH ?1 AND i.plugin = ?2 ORDER BY rank, i.skill_id LIMIT ?3",
-    )?;
-    let rows = statement.query_map((question, widened.indexer.name(), CANDIDATES as i64), |r| {
-        Ok((r.get(0)?, r.get::<_, f64>(1)?))
-    })?;
-    rows.map(|row| row.map(|(id, rank)| (id, saturated(rank))).map_err(Error::from)).collect()
-}
-
-/// bm25 is negative in FTS5; a word that half of all skills have gives nearly nothing.
-fn saturated(rank: f64) -> f64 {
-    let b = (-rank).max(1e-6);
-    b / (b + 1.0)
-}
-
-fn words(text: &str) -> Vec<String> {
-    words_up_to(text, WORDS_MAX)
-}
-
-/// Lower-case words of letters and digits, each once, in order.
-fn words_up_to(text: &str, most: usize) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    text.split(|c: char| !c.is_alphanumeric())
-        .filter(|w| !w.is_empty())
-        .map(str::to_lowercase)
-        .filter(|w| seen.insert(w.clone()))
-        .take(most)
-        .collect()
-}
-
-/// A word as FTS5 takes it literally: in quotes. Words have no quote in them; doubling keeps that true of any text.
-fn quoted(word: &str) -> String {
-    format!("\"{}\"", word.replace('"', "\"\""))
-}
-
-/// Ranked by bm25, each between 0 and 1.
-fn full_text(c: &Connection, words: &[String]) -> Result<Vec<(i64, f64)>> {
-    // The last word may still be being typed.
-    let last = words.len() - 1;
-    let question = words.iter().enumerate().map(|(i, w)| {
-        if i == last && w.chars().count() >= 2 { format!("{}*", quoted(w)) } else { quoted(w) }
-    });
-    // Either form of the last word: a prefix is not stemmed, `dips` should still find `dip`.
-    let question = question.chain(words.last().map(|w| quoted(w))).collect::<Vec<_>>().join(" OR ");
-    let mut statement = c.prepare_cached(
-        "SELECT rowid, bm25(skill_text, 4.0, 1.0, 2.0) AS rank FROM skill_text WHERE skill_text MATCH ?1 ORDER BY rank, rowid LIMIT ?2",
-    )?;
-    let rows =
-        statement.query_map((question, CANDIDATES as i64), |r| Ok((r.get(0)?, r.get::<_, f64>(1)?)))?;
-    rows.map(|row| row.map(|(id, rank)| (id, saturated(rank))).map_err(Error::from)).collect()
-}
-
-/// Does the full text know this word (stemmed)?
-fn known(c: &Connection, word: &str) -> Result<bool> {
-    let mut statement = c.prepare_cached("SELECT 1 FROM skill_text WHERE skill_text MATCH ?1 LIMIT 1")?;
-    Ok(statement.exists([quoted(word)])?)
-}
-
-/// Skills that share trigrams with a word, each with the share of the word's trigrams that it has.
-fn similar(c: &Connection, word: &str) -> Result<Vec<(i64, f64)>> {
-    let letters: Vec<char> = word.chars().collect();
-    let trigrams: BTreeSet<String> = letters.windows(3).map(|w| w.iter().collect()).collect();
-    let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
-    for trigram in &trigrams {
-        let mut statement =
-            c.prepare_cached("SELECT rowid FROM skill_trigrams WHERE skill_trigrams MATCH ?1 LIMIT ?2")?;
-        let rows =
-            statement.query_map((quoted(trigram), (CANDIDATES * 10) as i64), |r| r.get::<_, i64>(0))?;
-        for id in rows {
-            *counts.entry(id?).or_default() += 1;
-        }
-    }
-    let mut shares: Vec<(i64, f64)> = counts
-        .into_iter()
-        .map(|(id, n)| (id, n as f64 / trigrams.len() as f64))
-        .filter(|(_, share)| *share >= 0.5)
-        .collect();
-    shares.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    shares.truncate(CANDIDATES);
-    Ok(shares)
-}
-
-fn hit(
-    c: &Connection,
-    id: i64,
-    mut parts: ScoreParts,
-    words: &[String],
-    query: &SkillQuery,
-    indexers: &[Arc<dyn SkillIndexer>],
-) -> Result<Option<SkillHit>> {
-    let (name, version, language, description, tags, current): (String, String, String, String, String, i64) = c
+fn told(c: &Connection, hit: Hit) -> Result<SkillHit> {
+    let (name, version, language, description, tags): (String, String, String, String, String) = c
         .prepare_cached(
-            "SELECT s.name, v.version, v.language, v.description, v.tags, v.id FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.id = ?1",
+            // The document first: in the version's row a long code stands before the description.
+            "SELECT d.name, v.version, v.language, iif(d.version_id = v.id, d.description, v.description),
+                    iif(d.version_id = v.id, d.tags, v.tags)
+             FROM skill_versions v JOIN skill_documents d ON d.skill_id = v.skill_id WHERE v.id = ?1",
         )?
-        .query_row([id], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?)))?;
-    let tags: Vec<String> = parse(&tags, "tags")?;
-    if query.language.as_ref().is_some_and(|l| *l != language) || !query.tags.iter().all(|t| tags.contains(t))
-    {
-        return Ok(None);
-    }
-    let given = index::tags(c, id, indexers)?;
-    let tagged =
-        words.iter().filter(|w| tags.iter().chain(&given).any(|t| t.eq_ignore_ascii_case(w))).count();
-    parts.tag = WEIGHT_TAG * tagged as f64 / words.len() as f64;
-    parts.performance = performance(c, current)?;
-    let score = parts.text + parts.typo + parts.term + parts.vector + parts.tag + parts.performance;
-    Ok(Some(SkillHit { name, version: parse_version(&version)?, language, description, tags, score, parts }))
-}
-
-/// Between 0 and its weight: the latest Sharpe ratio through a logistic curve, times `n / (n + 30)` for its samples.
-fn performance(c: &Connection, version: i64) -> Result<f64> {
-    use rusqlite::OptionalExtension as _;
-    let latest: Option<(f64, i64)> = c
-        .prepare_cached("SELECT sharpe, samples FROM skill_performance WHERE version_id = ?1 ORDER BY period_end DESC LIMIT 1")?
-        .query_row([version], |r| Ok((r.get(0)?, r.get(1)?)))
-        .optional()?;
-    Ok(latest.map_or(0.0, |(sharpe, samples)| {
-        let n = samples as f64;
-        WEIGHT_PERFORMANCE * (1.0 / (1.0 + (-sharpe).exp())) * (n / (n + 30.0))
-    }))
+        .query_row([hit.version], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))?;
+    Ok(SkillHit {
+        name,
+        version: parse_version(&version)?,
+        language,
+        description,
+        tags: parse(&tags, "tags")?,
+        score: hit.score,
+        parts: hit.parts,
+        reasons: hit.reasons,
+    })
 }

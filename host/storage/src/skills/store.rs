@@ -1,8 +1,8 @@
 //! Storing and reading versions.
 
+use super::discovery::Discovery;
 use super::index::{self, Contribution, SkillIndexer};
 use super::types::{PAGE_MAX, check_name};
-use super::vectors::Vectors;
 use super::{NewVersion, Performance, Provenance, SkillFilter, SkillSummary, SkillVersion, Status};
 use super::{provenance, resolve, status};
 use crate::audit::{Audit, Entry};
@@ -14,6 +14,7 @@ use crate::sqlite::{Database, Tx};
 use rusqlite::{Connection, OptionalExtension, Row};
 use semver::Version;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
 /// The skills of a database.
@@ -21,7 +22,7 @@ use std::sync::{Arc, RwLock};
 pub struct Skills {
     pub(super) db: Arc<Database>,
     pub(super) indexers: RwLock<Vec<Arc<dyn SkillIndexer>>>,
-    pub(super) vectors: Vectors,
+    pub(super) discovery: Discovery,
     pub(super) changes: Arc<Changes>,
 }
 
@@ -44,7 +45,7 @@ const COLUMNS: &str = "s.name, v.version, v.id = s.current_id, v.hash, v.languag
 
 impl Skills {
     pub fn new(db: Arc<Database>, changes: Arc<Changes>) -> Self {
-        Self { db, indexers: RwLock::default(), vectors: Vectors::default(), changes }
+        Self { db, indexers: RwLock::default(), discovery: Discovery::default(), changes }
     }
 
     /// Stores a version and makes it the current one. The same content again, with nothing else said of where it comes from, is the
@@ -54,7 +55,7 @@ impl Skills {
         new.check()?;
         let said = self.said_of(&new)?;
         let (stored, skill) = self.db.write(|tx| Self::put_in(tx, caller, &new, &said))?;
-        self.vectors.touch(skill);
+        self.discovery.follow(&self.db, [skill]);
         if self.changes.wanted(caller) {
             self.changes.tell([Change::Skill]);
         }
@@ -68,9 +69,16 @@ impl Skills {
         self.said_of(new)
     }
 
-    /// After the commit of a transaction with [`Skills::put_in`].
+    /// After a commit that changed a skill by [`Skills::put_in`] or [`Skills::record_performance_in`]: whoever asks from now on
+    /// is answered from what it is now. Reads nothing, so that it can be called while readers wait for the commit to end;
+    /// [`Skills::follow`] afterwards spares the next question the reading.
     pub(crate) fn touched(&self, skill: i64) {
-        self.vectors.touch(skill);
+        self.discovery.note(skill);
+    }
+
+    /// Reads what was noted by [`Skills::touched`].
+    pub(crate) fn follow(&self) {
+        self.discovery.follow(&self.db, []);
     }
 
     /// The current version of a skill, if it exists.
@@ -241,9 +249,7 @@ impl Skills {
             Audit::append(tx, &entry)?;
             Ok((get_in(tx, name, Some(version))?, Some(skill)))
         })?;
-        if let Some(skill) = touched {
-            self.vectors.touch(skill);
-        }
+        self.discovery.follow(&self.db, touched);
         Ok(stored)
     }
 
@@ -255,17 +261,20 @@ impl Skills {
         version: &Version,
         performance: &Performance,
     ) -> Result<()> {
-        self.db.write(|tx| Self::record_performance_in(tx, caller, name, version, performance))
+        let skill =
+            self.db.write(|tx| Self::record_performance_in(tx, caller, name, version, performance))?;
+        self.discovery.follow(&self.db, [skill]);
+        Ok(())
     }
 
-    /// [`Skills::record_performance`] inside a transaction.
+    /// [`Skills::record_performance`] inside a transaction; the number of the skill.
     pub(crate) fn record_performance_in(
         tx: &Tx<'_>,
         caller: &Caller,
         name: &str,
         version: &Version,
         performance: &Performance,
-    ) -> Result<()> {
+    ) -> Result<i64> {
         caller.require(Scope::Write, "record performance")?;
         check_name(name)?;
         performance.check()?;
@@ -288,7 +297,7 @@ impl Skills {
         )?;
         let entry = Entry::new(caller, "skills.performance", format!("skill:{name}@{version}"));
         Audit::append(tx, &entry.detail(json!(performance)))?;
-        Ok(())
+        skill_id(tx, name)
     }
 
     /// Counts a use. Not audited: a trader uses a skill many times a minute.
@@ -355,24 +364,34 @@ pub(super) fn skill_id(c: &Connection, name: &str) -> Result<i64> {
 /// Points a skill to a version, and what is searched to that version's words and to what was said of it.
 pub(super) fn make_current(tx: &Tx<'_>, skill: i64, version: i64, said: &[Contribution]) -> Result<()> {
     tx.prepare_cached("UPDATE skills SET current_id = ?2 WHERE id = ?1")?.execute((skill, version))?;
-    let (name, description, tags): (String, String, String) = tx
-        .prepare_cached("SELECT s.name, v.description, v.tags FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.id = ?1")?
-        .query_row([skill], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
-    let tags: Vec<String> = parse(&tags, "tags")?;
+    let tags: String = tx
+        .prepare_cached("SELECT tags FROM skill_versions WHERE id = ?1")?
+        .query_row([version], |r| r.get(0))?;
+    set_tags(tx, skill, &tags)?;
+    document(tx, skill)?;
+    index::forget(tx, skill)?;
+    said.iter().try_for_each(|one| index::store(tx, skill, one))
+}
+
+/// The tags that a skill is listed by, from those of its current version.
+pub(super) fn set_tags(tx: &Tx<'_>, skill: i64, tags: &str) -> Result<()> {
     tx.prepare_cached("DELETE FROM skill_tags WHERE skill_id = ?1")?.execute([skill])?;
+    let tags: BTreeSet<String> = parse(tags, "tags")?;
     for tag in &tags {
         tx.prepare_cached("INSERT INTO skill_tags(tag, skill_id) VALUES (?1, ?2)")?.execute((tag, skill))?;
     }
-    let tags = tags.join(" ");
-    for table in ["skill_text", "skill_trigrams"] {
-        tx.prepare_cached(&format!("DELETE FROM {table} WHERE rowid = ?1"))?.execute([skill])?;
-        tx.prepare_cached(&format!(
-            "INSERT INTO {table}(rowid, name, description, tags) VALUES (?1, ?2, ?3, ?4)"
-        ))?
-        .execute((skill, &name, &description, &tags))?;
-    }
-    index::forget(tx, skill)?;
-    said.iter().try_for_each(|one| index::store(tx, skill, one))
+    Ok(())
+}
+
+/// Writes down what is searched of a skill.
+pub(super) fn document(tx: &Tx<'_>, skill: i64) -> Result<()> {
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO skill_documents(skill_id, version_id, name, description, tags, language, created_by)
+         SELECT s.id, v.id, s.name, v.description, v.tags, v.language, v.created_by
+         FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.id = ?1",
+    )?
+    .execute([skill])?;
+    Ok(())
 }
 
 /// The version of a row number.

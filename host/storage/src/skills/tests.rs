@@ -2,6 +2,7 @@
 
 mod believed;
 mod bounds;
+mod discovery;
 mod indexing;
 mod origins;
 mod resolving;
@@ -79,7 +80,7 @@ fn a_rollback_points_back_and_deletes_nothing() {
     assert!(back.current);
     assert_eq!(s.get(&OP, "x", None).unwrap().description, "momentum");
     let search =
-        |t: &str| s.search(&OP, &SkillQuery { text: t.into(), ..SkillQuery::default() }).unwrap().len();
+        |t: &str| s.search(&OP, &SkillQuery { text: t.into(), ..SkillQuery::default() }).unwrap().hits.len();
     assert_eq!((search("momentum"), search("reversion")), (1, 0), "discovery follows the current version");
     assert_eq!(
         s.list(&OP, &SkillFilter { tag: Some("tag".into()), ..SkillFilter::default() }).unwrap().len(),
@@ -105,6 +106,7 @@ fn library() -> (tempfile::TempDir, Arc<Database>, Skills) {
 fn names(s: &Skills, text: &str) -> Vec<String> {
     s.search(&OP, &SkillQuery { text: text.into(), ..SkillQuery::default() })
         .unwrap()
+        .hits
         .into_iter()
         .map(|h| h.name)
         .collect()
@@ -151,7 +153,7 @@ fn a_question_is_never_syntax() {
 fn filters_performance_and_order() {
     let (_dir, _db, s) = library();
     let by_tag = SkillQuery { text: "the".into(), tags: vec!["momentum".into()], ..SkillQuery::default() };
-    assert_eq!(s.search(&OP, &by_tag).unwrap().len(), 1);
+    assert_eq!(s.search(&OP, &by_tag).unwrap().hits.len(), 1);
     for name in ["twin-a", "twin-b"] {
         s.put(&OP, described(name, "gamma scalping of options", &[])).unwrap();
     }
@@ -168,7 +170,7 @@ fn filters_performance_and_order() {
     s.record_performance(&OP, "twin-b", &v("0.1.0"), &good).unwrap();
     assert_eq!(names(&s, "gamma scalping"), ["twin-b", "twin-a"], "what is proven comes first");
     assert_eq!(s.performance(&OP, "twin-b").unwrap()[0].performance, good);
-    let hit = &s.search(&OP, &SkillQuery { text: "gamma".into(), ..SkillQuery::default() }).unwrap()[0];
+    let hit = &s.search(&OP, &SkillQuery { text: "gamma".into(), ..SkillQuery::default() }).unwrap().hits[0];
     let parts = hit.parts.text + hit.parts.typo + hit.parts.tag + hit.parts.performance;
     assert!((parts - hit.score).abs() < 1e-12);
     for bad in [
@@ -186,10 +188,37 @@ fn every_part_has_a_bound() {
     let (_dir, _db, s) = skills();
     use super::types::*;
     let ok = |n: NewVersion| s.put(&OP, n).map(|_| ()).map_err(|e| e.kind());
-    for name in ["", "-a", "A", "a b", "a/b", "../a", "ä", "a\0", &"a".repeat(NAME_BYTES_MAX + 1)] {
+    for name in [
+        "",
+        "-a",
+        "A",
+        "a b",
+        "a/b",
+        "../a",
+        "Ä",
+        "a\0",
+        "a\u{308}",
+        "🙂",
+        "\u{300}a",
+        "a\u{200b}",
+        &"a".repeat(NAME_BYTES_MAX + 1),
+        &"ä".repeat(NAME_BYTES_MAX / 2 + 1),
+    ] {
         assert_eq!(ok(new(name, "x")), Err(Kind::Invalid), "{name:?}");
     }
     assert_eq!(ok(new(&"a".repeat(NAME_BYTES_MAX), "x")), Ok(()));
+    for name in [
+        "ä-größe",
+        "均值回归",
+        "возврат_к_среднему",
+        "עסקה",
+        "औसत-वापसी",
+        "平均回帰",
+        "2σ",
+        &"ä".repeat(NAME_BYTES_MAX / 2),
+    ] {
+        assert_eq!(ok(new(name, "x")), Ok(()), "{name:?}");
+    }
     assert_eq!(ok(new("c", &"x".repeat(CODE_BYTES_MAX))), Ok(()));
     assert_eq!(ok(new("c", &"x".repeat(CODE_BYTES_MAX + 1))), Err(Kind::Limit));
     assert_eq!(ok(new("c", "")), Err(Kind::Invalid));
@@ -234,6 +263,12 @@ fn no_query_scans_a_table() {
         "SELECT s.name FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.name > 'a' ORDER BY s.name LIMIT 10",
         "SELECT s.name FROM skills s WHERE s.id IN (SELECT skill_id FROM skill_tags WHERE tag = 't') AND s.name > '' ORDER BY s.name",
         "SELECT sharpe FROM skill_performance WHERE version_id = 1 ORDER BY period_end DESC LIMIT 1",
+        "SELECT name FROM skill_documents WHERE skill_id > 1 AND skill_id <= 2 ORDER BY skill_id LIMIT 10",
+        "SELECT p.sharpe FROM skill_documents d JOIN skill_performance p ON p.version_id = d.version_id
+         WHERE d.skill_id > 1 AND d.skill_id <= 2 ORDER BY d.skill_id, p.period_end, p.id",
+        "SELECT terms FROM skill_index WHERE skill_id > 1 AND skill_id <= 2 AND error IS NULL ORDER BY skill_id, plugin",
+        "SELECT d.name FROM skill_versions v JOIN skill_documents d ON d.skill_id = v.skill_id WHERE v.id = 1",
+        "SELECT s.id FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.id > 1 ORDER BY s.id LIMIT 10",
         "SELECT value FROM setting_revisions WHERE namespace = 'a' AND key = 'b' ORDER BY revision DESC LIMIT 1",
         "SELECT seq FROM audit WHERE object >= 'a' AND object < 'b' ORDER BY seq DESC LIMIT 10",
         "SELECT id FROM tokens WHERE hash = x'00'",

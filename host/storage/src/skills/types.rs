@@ -6,6 +6,8 @@ use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use unicode_normalization::char::is_combining_mark;
+use unicode_normalization::is_nfc;
 
 pub const NAME_BYTES_MAX: usize = 128;
 /// Bytes of a version's number.
@@ -270,17 +272,21 @@ impl Performance {
     }
 }
 
+/// Names are in any script, in one spelling: a name that looks the same is the same.
 pub(super) fn check_name(name: &str) -> Result<()> {
+    let fits = |c: char| {
+        (c.is_alphanumeric() || is_combining_mark(c) || matches!(c, '.' | '_' | '-'))
+            && c.to_lowercase().eq(std::iter::once(c))
+    };
     let ok = (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'))
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        && name.chars().all(fits)
+        && is_nfc(name)
+        && name.starts_with(char::is_alphanumeric);
     if ok {
         return Ok(());
     }
     Err(Error::invalid(format!("`{}` is not a name of a skill", shown(name))).hint(format!(
-        "use 1 to {NAME_BYTES_MAX} of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit"
+        "use 1 to {NAME_BYTES_MAX} bytes of lower-case letters of any script (composed, NFC), digits, `.`, `_` and `-`, beginning with a letter or digit"
     )))
 }
 

@@ -170,10 +170,13 @@ impl Database {
     /// One snapshot on a pooled reader that cannot write. Ends after [`Options::read_max`] with
     /// [`Kind::Timeout`].
     pub fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        if let Some(gate) = self.gate.get() {
-            gate()?;
-        }
+        self.pass_gate()?;
         self.readers.read(f)
+    }
+
+    /// Waits as [`Database::read`] does before it begins: for who reads what is held in memory of the file.
+    pub(crate) fn pass_gate(&self) -> Result<()> {
+        self.gate.get().map_or(Ok(()), |gate| gate())
     }
 
     /// Holds the writer still, for a snapshot over several files.

@@ -163,7 +163,7 @@ async fn what_an_indexer_says_costs_nothing_but_its_own_words() {
             };
             let mut names = Vec::new();
             for text in ["gibberish", "breakout"] {
-                names.push(ask(text)?.into_iter().map(|h| h.name).collect::<Vec<_>>());
+                names.push(ask(text)?.hits.into_iter().map(|h| h.name).collect::<Vec<_>>());
             }
             Ok((stored, names.remove(0), names.remove(0)))
         })

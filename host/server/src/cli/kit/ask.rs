@@ -116,7 +116,7 @@ fn index(sandbox: &Sandbox, expect: &Expect, actual: &mut Actual) -> Result<()> 
     }
     for want in &expect.search {
         let asked = SkillQuery { text: want.question.clone(), ..SkillQuery::default() };
-        let hits = skills.search(&Caller::Operator, &asked)?;
+        let hits = skills.search(&Caller::Operator, &asked)?.hits;
         actual.search.push(hits.into_iter().map(|h| h.name).collect());
     }
     Ok(())

@@ -27,7 +27,7 @@ async fn a_skill_from_its_first_version_to_its_rollback() {
         host.ask("GET", "/v1/skills/search?text=dips&tag=trend&limit=5", "").await,
         host.ask("POST", "/v1/skills/search", r#"{"text":"dips","tags":["trend"]}"#).await,
     ] {
-        assert_eq!(found.ok().json()[0]["name"], "pullback");
+        assert_eq!(found.ok().json()["hits"][0]["name"], "pullback");
     }
     let performance = json!({ "version": "0.1.0", "performance": { "period_start": 0, "period_end": 10, "returns": 0.02,
         "sharpe": 1.1, "win_rate": 0.5, "max_drawdown": 0.1, "samples": 40 } });

@@ -68,7 +68,7 @@ fn store() -> (tempfile::TempDir, Skills) {
 
 fn names(skills: &Skills, question: &str) -> Vec<String> {
     let query = SkillQuery { text: question.into(), ..SkillQuery::default() };
-    skills.search(&OP, &query).unwrap().into_iter().map(|h| h.name).collect()
+    skills.search(&OP, &query).unwrap().hits.into_iter().map(|h| h.name).collect()
 }
 
 fn described(skills: &Skills, name: &str, description: &str) -> SkillVersion {
@@ -82,7 +82,7 @@ fn an_indexer_finds_what_shares_no_word() {
     described(&skills, "ema", "enters after a retracement");
     described(&skills, "ratio", "trades the spread of two stocks");
     let query = SkillQuery { text: "buy dips".into(), ..SkillQuery::default() };
-    let hits = skills.search(&OP, &query).unwrap();
+    let hits = skills.search(&OP, &query).unwrap().hits;
     assert_eq!(hits.len(), 1);
     let parts = hits[0].parts;
     assert_eq!(hits[0].name, "ema");
