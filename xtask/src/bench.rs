@@ -136,10 +136,10 @@ mod tests {
         let asked = |group| PROGRAMS.iter().flat_map(|p| p.asked(group)).collect::<Vec<_>>();
         assert_eq!(
             asked(Some("series")),
-            ["series", "series-scale", "series-peers", "series-growth", "series-http"]
+            ["series", "series-scale", "series-rest", "series-peers", "series-growth", "series-http"]
         );
         assert_eq!(asked(Some("http")), ["http", "series-http"]);
         assert_eq!(asked(Some("nothing")), [""; 0]);
-        assert_eq!(asked(None).len(), 8);
+        assert_eq!(asked(None).len(), 9);
     }
 }

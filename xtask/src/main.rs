@@ -7,6 +7,7 @@ mod demo;
 mod guests;
 mod licences;
 mod peers;
+mod report;
 mod soak;
 mod steps;
 mod tests;
