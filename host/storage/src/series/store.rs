@@ -1,14 +1,14 @@
 //! The door to the series: checks the caller, the limits and the disk, then asks the engine.
 
 use super::coverage::{self, Coverage, CoverageQuery};
-use super::decimals::{DecimalEngine, Face, Scales};
+use super::decimals::{self, DecimalEngine, Face, Scales};
 use super::exchange::import::{Desk, Import, ImportProgress, Imported, Positions};
 use super::flux_query::{self, FluxQuery, TableSink};
 use super::line_protocol::{self, Mapping, Precision};
 use super::query::{self, Explanation, Query, Sessions, Table};
 use super::revisions::{Recorder, Rules};
 use super::tail::{self, History, Tail, Wanted};
-use super::units::Units;
+use super::units::{Read, Units, misfit};
 use super::{
     Budget, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest, Selector,
     SeriesEngine, SeriesInfo, SeriesKey, TimeRange, WriteBatch, WriteReport, exchange, kinds,
@@ -112,9 +112,19 @@ impl SeriesStore {
 
     /// Waits for a commit that is in one store and not yet in another.
     fn pass(&self) -> Result<()> {
+        self.units.as_ref().map_or(Ok(()), |units| units.pass(&self.adding, self.recorder.as_ref()))
+    }
+
+    /// [`SeriesStore::pass`] for who changes rows.
+    fn pass_to_write(&self) -> Result<()> {
+        self.units.as_ref().map_or(Ok(()), |units| units.pass_to_write(&self.adding, self.recorder.as_ref()))
+    }
+
+    /// What is read, as of one instant with regard to commits.
+    fn at_once<T>(&self, mut read: impl FnMut() -> Result<T>) -> Result<T> {
         match &self.units {
-            Some(units) => units.pass(&self.adding, self.engine.as_ref()),
-            None => Ok(()),
+            Some(units) => units.at_once(&self.adding, |_| read().map(Read::Held)),
+            None => read(),
         }
     }
 
@@ -125,20 +135,25 @@ impl SeriesStore {
 
     /// Applies what earlier commits left, by whoever has [`SeriesStore::alone`].
     pub(crate) fn settled(&self) -> Result<()> {
-        self.units.as_ref().map_or(Ok(()), |units| units.settle(self.engine.as_ref()))
+        self.units.as_ref().map_or(Ok(()), |units| units.settle(self.recorder.as_ref()))
     }
 
-    /// Would every row of a batch be taken? An error says which field has another type.
-    pub(crate) fn takes_all(&self, batch: &WriteBatch) -> Result<()> {
-        super::units::takes_all(self.engine.as_ref(), batch)
+    /// A batch as it is stored, if every row of it would be; else an error that says why not, or that this cannot be told.
+    pub(crate) fn takes_all(&self, batch: WriteBatch) -> Result<WriteBatch> {
+        let (stored, report) = decimals::stored(&self.scales, batch)?;
+        if let Some(conflict) = report.conflicts.first() {
+            return Err(misfit(conflict));
+        }
+        self.recorder.takes(&stored)?;
+        Ok(stored)
     }
 
-    /// The rows of a commit that is durable, by whoever has [`SeriesStore::alone`]. What cannot be applied now is tried again
-    /// before anybody reads or writes.
+    /// The rows of a commit that is durable, as they are stored, by whoever has [`SeriesStore::alone`]. What cannot be applied now is
+    /// tried again before anybody reads or writes.
     pub(crate) fn apply_commit(&self, caller: &Caller, batch: WriteBatch, id: i64) {
         let Some(units) = &self.units else { return };
         let names: BTreeSet<Change> = batch.series.iter().map(|(key, _)| changed(key)).collect();
-        units.apply(self.engine.as_ref(), batch, id);
+        units.apply(self.recorder.as_ref(), batch, id);
         if self.changes.wanted(caller) {
             self.changes.tell(names);
         }
@@ -161,6 +176,7 @@ impl SeriesStore {
 
     /// Drops rows for retention: unlike those of a delete, they are gone from what was known before, too.
     pub(crate) fn forget(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+        self.pass_to_write()?;
         self.desk.positions().forget_of(selector)?;
         self.recorder.forget(selector, range)
     }
@@ -177,7 +193,7 @@ impl SeriesStore {
     /// (a bar's volume) become floats, and numbers in fields that are declared as decimals become those.
     pub fn write(&self, caller: &Caller, batch: WriteBatch) -> Result<WriteReport> {
         let batch = self.checked(caller, batch)?;
-        self.pass()?;
+        self.pass_to_write()?;
         self.disk.writable()?;
         let _turn = match caller {
             Caller::Plugin { name, grants } if !grants.overwrite => {
@@ -235,6 +251,16 @@ impl SeriesStore {
                 (Some(_), None) => field.exact = true,
             }
         }
+    }
+
+    /// Lets the fields of a Parquet file that are decimals there and in the manifest keep their units.
+    pub(super) fn keep_units(&self, plan: &mut exchange::import::Plan, is_decimal: impl Fn(usize) -> bool) {
+        let one = plan.only_measurement().map(|m| self.scales.of(&plan.bucket, m));
+        let scales = one.unwrap_or_else(|| self.scales.of_bucket(&plan.bucket));
+        for field in plan.fields.iter_mut().filter(|f| f.of == Some(super::FieldType::Float)) {
+            field.decimal = is_decimal(field.column) && scales.scale(&field.name).is_some();
+        }
+        plan.scales = self.scales.clone();
     }
 
     /// Looks at a batch as [`SeriesStore::write`] does, and writes nothing.
@@ -310,7 +336,8 @@ impl SeriesStore {
     pub fn query(&self, caller: &Caller, query: &Query, budget: &Budget) -> Result<Table> {
         let mut query = self.permitted(caller, query)?;
         let engine = self.answering(&mut query)?;
-        query::execute(engine.as_ref(), &query, &self.budget(budget), self.limits.query_rows)
+        let budget = self.budget(budget);
+        self.at_once(|| query::execute(engine.as_ref(), &query, &budget, self.limits.query_rows))
     }
 
     /// Runs a query and says, in place of its rows, what it took.
@@ -321,7 +348,7 @@ impl SeriesStore {
     }
 
     /// [`SeriesStore::query`] batch by batch, without the answer ever being held. The limit on time covers all of it, with what
-    /// `sink` takes.
+    /// `sink` takes. An answer of one batch is of one instant; of a longer one each series is.
     pub fn query_into(
         &self,
         caller: &Caller,
@@ -332,7 +359,26 @@ impl SeriesStore {
         let mut query = self.permitted(caller, query)?;
         let budget = self.budget(budget);
         let engine = self.answering(&mut query)?;
-        query::execute_into(engine.as_ref(), &query, &budget, self.limits.query_rows, sink)
+        let Some(units) = &self.units else {
+            return query::execute_into(engine.as_ref(), &query, &budget, self.limits.query_rows, sink);
+        };
+        let (last, done) = units.at_once(&self.adding, |no_commit| {
+            let (mut held, mut handed_out) = (None, false);
+            let mut take = |frame| match held.replace(frame) {
+                None => Ok(()),
+                Some(before) => {
+                    handed_out = true;
+                    // Whoever takes the answer may be slow.
+                    *no_commit = None;
+                    sink(before)
+                }
+            };
+            let done =
+                query::execute_into(engine.as_ref(), &query, &budget, self.limits.query_rows, &mut take)?;
+            Ok(if handed_out { Read::HandedOut((held, done)) } else { Read::Held((held, done)) })
+        })?;
+        last.map_or(Ok(()), sink)?;
+        Ok(done)
     }
 
     /// Whole series into `out`, in bounded memory. No limit on rows, and none on time but the budget's own: who writes out
@@ -486,10 +532,14 @@ impl SeriesStore {
         budget: &Budget,
     ) -> Result<Vec<Latest>> {
         self.may_look(caller)?;
-        let mut all = match as_known_at {
-            None => self.engine.latest(selector)?,
-            Some(at) => self.recorder.latest_as_known_at(at, selector, &self.budget(budget))?,
-        };
+        let budget = self.budget(budget);
+        let mut all = self.at_once(|| match as_known_at {
+            None => self.engine.latest(selector),
+            Some(at) => {
+                let units = self.recorder.latest_as_known_at(at, selector, &budget)?;
+                Ok(decimals::newest(&self.scales, Face::Exact, units))
+            }
+        })?;
         all.retain(|l| caller.may_read_series(&l.key.bucket, &l.key.measurement).is_ok());
         Ok(all)
     }
@@ -506,7 +556,7 @@ impl SeriesStore {
         selector: &Selector,
     ) -> Result<Vec<SeriesInfo>> {
         self.may_look(caller)?;
-        let mut all = engine.list(selector)?;
+        let mut all = self.at_once(|| engine.list(selector))?;
         all.retain(|s| caller.may_read_series(&s.key.bucket, &s.key.measurement).is_ok());
         Ok(all)
     }
@@ -529,10 +579,13 @@ impl SeriesStore {
             None => self.engine.clone(),
             Some(time) => self.recorder.as_known_at(time.resolve("as_known_at", chrono_tz::Tz::UTC)?)?,
         };
-        let mut series = engine.choose(&query.selector(), &budget)?;
-        series.retain(|s| s.rows > 0 && caller.may_read_series(&s.key.bucket, &s.key.measurement).is_ok());
         self.calendar(&mut query.session)?;
-        coverage::coverage(engine.as_ref(), series, &query, &budget)
+        let readable = |s: &SeriesInfo| caller.may_read_series(&s.key.bucket, &s.key.measurement).is_ok();
+        self.at_once(|| {
+            let mut series = engine.choose(&query.selector(), &budget)?;
+            series.retain(|s| s.rows > 0 && readable(s));
+            coverage::coverage(engine.as_ref(), series, &query, &budget)
+        })
     }
 
     fn may_look(&self, caller: &Caller) -> Result<()> {
@@ -547,7 +600,7 @@ impl SeriesStore {
     /// Admin; audited before the first row goes and again when all are gone; allowed on a read-only disk.
     pub fn delete(&self, caller: &Caller, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
         caller.require(Scope::Admin, "delete series")?;
-        self.pass()?;
+        self.pass_to_write()?;
         let object = format!(
             "series:{}/{}",
             selector.bucket.as_deref().unwrap_or("*"),

@@ -304,12 +304,18 @@ fn hash(key: &SeriesKey) -> u64 {
     hasher.finish()
 }
 
+/// Is every frame well formed, under names that the server can hold?
+fn check(batch: &WriteBatch) -> Result<()> {
+    for (key, frame) in &batch.series {
+        frame.validate().map_err(|e| e.context(key))?;
+        lines::check_names(key, frame)?;
+    }
+    Ok(())
+}
+
 impl SeriesEngine for InfluxEngine {
     fn write(&self, batch: WriteBatch) -> Result<WriteReport> {
-        for (key, frame) in &batch.series {
-            frame.validate()?;
-            lines::check_names(key, frame)?;
-        }
+        check(&batch)?;
         let series: Vec<u64> = batch.series.iter().map(|(key, _)| hash(key)).collect();
         let known = {
             let reached = self.reached.read().unwrap_or_else(PoisonError::into_inner);
@@ -328,6 +334,13 @@ impl SeriesEngine for InfluxEngine {
             }
         }
         result
+    }
+
+    fn takes(&self, batch: &WriteBatch) -> Result<()> {
+        check(batch)?;
+        self.types.take(batch, |bucket, measurements| {
+            Ok(types::Loaded::asked(self.load_types(bucket, measurements)?))
+        })
     }
 
     fn scan(
