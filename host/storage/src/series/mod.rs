@@ -127,7 +127,7 @@ pub trait SeriesEngine: Send + Sync + std::fmt::Debug {
     /// another type than is there, for want of room. Stores no row. [`crate::Kind::Unavailable`]: that cannot be told now.
     fn takes(&self, batch: &WriteBatch) -> Result<()> {
         self.admit(batch)?;
-        units::fit(batch, &mut |key| units::listed(key, |of| self.list(of)))
+        units::fit(batch, &mut |key| units::listed(key, |of| self.choose(of, &Budget::default())))
     }
 
     /// The rows of one series within `range`, in ascending time without repeats. `fields: None` means all;

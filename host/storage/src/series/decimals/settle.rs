@@ -6,7 +6,7 @@ use crate::commits;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::DecimalFields;
 use crate::series::revisions::names;
-use crate::series::{FieldType, Selector, SeriesEngine, SeriesInfo};
+use crate::series::{Budget, FieldType, Selector, SeriesEngine, SeriesInfo};
 use crate::sqlite::Database;
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -164,7 +164,8 @@ fn differences(
 }
 
 fn of_bucket(stored: &dyn SeriesEngine, bucket: String) -> Result<Vec<SeriesInfo>> {
-    let mut all = stored.list(&Selector { bucket: Some(bucket), ..Selector::default() })?;
+    let of = Selector { bucket: Some(bucket), ..Selector::default() };
+    let mut all = stored.choose(&of, &Budget::default())?;
     all.retain(|info| info.rows > 0);
     Ok(all)
 }

@@ -40,7 +40,7 @@ mod tests;
 use super::{
     Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, FrameStream, Latest, Selector,
     SeriesEngine, SeriesInfo, SeriesKey, TimeRange, TimeStream, WriteBatch, WriteReport,
-    pieces::{Piece, PieceStream, Wanted},
+    pieces::{Even, Piece, PieceStream, Wanted},
 };
 use crate::error::{Error, Kind, Result};
 use crate::manifest::Influxdb2;
@@ -364,7 +364,8 @@ impl SeriesEngine for InfluxEngine {
         budget: &Budget,
     ) -> Result<PieceStream> {
         let equal = !wanted.fields.is_empty() && wanted.fields.iter().all(summed::is_equal);
-        let Some(windows) = wanted.windows.filter(|_| equal) else {
+        let summed = |windows: &Even| equal && summed::is_gain(&key.measurement, *windows);
+        let Some(windows) = wanted.windows.filter(summed) else {
             return Ok(Box::new(self.scan(key, range, fields, budget)?.map(|f| f.map(Piece::Rows))));
         };
         budget.check()?;

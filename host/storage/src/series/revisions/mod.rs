@@ -154,9 +154,10 @@ impl Recorder {
         if *seeded {
             return Ok(());
         }
+        let all = Budget::default();
         for bucket in self.rules.buckets() {
             let log = Selector { bucket: Some(hidden_bucket(bucket)), ..Selector::default() };
-            let last = self.engine.list(&log)?.iter().filter_map(|i| i.max_time).max();
+            let last = self.engine.choose(&log, &all)?.iter().filter_map(|i| i.max_time).max();
             last.into_iter().for_each(|t| self.clock.pass(t));
         }
         for rule in &self.rules.rules {
@@ -165,7 +166,7 @@ impl Recorder {
                 measurement: Some(rule.measurement.clone()),
                 tags: Vec::new(),
             };
-            for info in self.engine.list(&chosen)? {
+            for info in self.engine.choose(&chosen, &all)? {
                 let Some(max) = info.max_time else { continue };
                 let at = self.stripe(&info.key);
                 if let Some(newest) = self.turns(BTreeSet::from([at])).get_mut(&at) {
@@ -249,7 +250,8 @@ impl Recorder {
         if !self.hides() {
             return Ok(vec![selector.clone()]);
         }
-        let all: BTreeSet<String> = self.list(selector)?.into_iter().map(|i| i.key.bucket).collect();
+        let found = self.choose(selector, &Budget::default())?;
+        let all: BTreeSet<String> = found.into_iter().map(|i| i.key.bucket).collect();
         Ok(all.into_iter().map(|b| Selector { bucket: Some(b), ..selector.clone() }).collect())
     }
 
@@ -268,7 +270,7 @@ impl Recorder {
         let _turns = self.all_turns();
         for chosen in self.buckets(selector)? {
             if self.rules.rules.iter().any(|r| chosen.bucket.as_ref() == Some(&r.bucket)) {
-                let all = self.engine.list(&chosen)?;
+                let all = self.engine.choose(&chosen, &Budget::default())?;
                 all.iter().map(|i| &i.key).filter(|key| self.is_watched(key)).try_for_each(&mut *note)?;
             }
             let done = self.engine.delete(&chosen, range)?;

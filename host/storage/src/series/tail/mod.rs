@@ -152,7 +152,7 @@ impl Telling<'_> {
 
 /// The types of a measurement's fields. What cannot be read now is missing, and its rows are told.
 fn stored_types(engine: &dyn SeriesEngine, key: &SeriesKey) -> HashMap<String, FieldType> {
-    units::listed(key, |of| engine.list(of)).unwrap_or_default()
+    units::listed(key, |of| engine.choose(of, &Budget::default())).unwrap_or_default()
 }
 
 fn without_conflicts(frame: Frame, known: &HashMap<String, FieldType>) -> Frame {

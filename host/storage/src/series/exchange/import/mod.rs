@@ -314,7 +314,7 @@ impl Work<'_> {
         let only = types.keys().next().filter(|_| types.len() == 1);
         let selector =
             Selector { bucket: Some(self.plan.bucket.clone()), measurement: only.cloned(), tags: Vec::new() };
-        for info in self.store.engine().list(&selector)? {
+        for info in self.store.engine().choose(&selector, self.budget)? {
             let Some(fields) = types.get(&info.key.measurement) else { continue };
             for (name, have) in &info.fields {
                 let Some(got) = fields.get(name).filter(|got| *got != have) else { continue };
