@@ -42,7 +42,7 @@ impl RequestId {
         if getrandom::fill(&mut bytes).is_err() {
             bytes = crate::schema::now_ns().to_be_bytes();
         }
-        Self(format!("{:016x}", u64::from_be_bytes(bytes)).into())
+        Self(hex::encode(bytes).into())
     }
 
     /// What `work` records on this thread carries this id.

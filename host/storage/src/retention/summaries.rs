@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::files::{FileStat, Weight};
 use crate::layer::DataLayer;
 use crate::series::kinds::{Kind, timeframe_of};
-use crate::series::{Selector, SeriesKey};
+use crate::series::{Budget, Selector, SeriesKey};
 use std::collections::BTreeSet;
 
 /// How far ages may run ahead of the newest point.
