@@ -59,6 +59,11 @@ impl Units {
         self.noted()
     }
 
+    /// Is every commit applied, and that noted? By whoever keeps commits away.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.left.load(Ordering::SeqCst)
+    }
+
     /// An error while rows that are applied are not noted as such.
     fn noted(&self) -> Result<()> {
         let unnoted = || lock(&self.unnoted).keys().next().copied();
