@@ -196,11 +196,7 @@ fn no_row_comes_between_the_look_of_a_plugin_and_its_write() {
         let q = Query { measurement: "m".into(), ..Query::default() };
         let table = s.query(&OP, &q, &Budget::default()).unwrap();
         // The feed may replace the plugin's row, never the other way round.
-        assert_eq!(
-            table.frame.columns[0].get(t),
-            Some(Value::Float(1.0)),
-            "{t}, refused {refused}"
-        );
+        assert_eq!(table.frame.columns[0].get(t), Some(Value::Float(1.0)), "{t}, refused {refused}");
     }
 }
 
