@@ -1,6 +1,7 @@
 //! On whose behalf a thread works: the id of an HTTP request or of a plugin's run, which every entry written meanwhile carries.
 
 use crate::error::{Error, Result};
+use crate::hex;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;

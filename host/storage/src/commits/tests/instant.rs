@@ -5,7 +5,7 @@ use crate::series::Value;
 use crate::series::coverage::CoverageQuery;
 
 /// Commits while others read.
-const COMMITS: i64 = 300;
+const COMMITS: i64 = 200;
 
 /// What several readers see of one number while another thread counts it up by commits: nobody sees two at once.
 fn read_while_commits_are_made(layer: &Arc<DataLayer>, read: impl Fn(&DataLayer) -> Vec<i64> + Sync) {
@@ -68,7 +68,7 @@ fn answer(layer: &DataLayer, query: &Query, column: &str) -> Vec<i64> {
 fn a_question_over_several_series() {
     let dir = tempfile::tempdir().unwrap();
     let layer = layer(dir.path());
-    let asked = both("SELECT n FROM signal.*");
+    let asked = both("SELECT n FROM \"signal.*\"");
     read_while_commits_are_made(&layer, |layer| answer(layer, &asked, "n"));
 }
 
@@ -76,7 +76,7 @@ fn a_question_over_several_series() {
 fn the_newest_rows_first() {
     let dir = tempfile::tempdir().unwrap();
     let layer = layer(dir.path());
-    let asked = both("SELECT n FROM signal.* ORDER BY time DESC LIMIT 2");
+    let asked = both("SELECT n FROM \"signal.*\" ORDER BY time DESC LIMIT 2");
     read_while_commits_are_made(&layer, |layer| answer(layer, &asked, "n"));
 }
 
@@ -84,7 +84,7 @@ fn the_newest_rows_first() {
 fn an_answer_that_is_held() {
     let dir = tempfile::tempdir().unwrap();
     let layer = layer(dir.path());
-    let asked = both("SELECT n FROM signal.*");
+    let asked = both("SELECT n FROM \"signal.*\"");
     read_while_commits_are_made(&layer, |layer| {
         let table = layer.series().query(&OP, &asked, &Budget::default()).unwrap();
         let column = table.column("n").unwrap();
@@ -120,9 +120,9 @@ fn lists_and_coverage_count_alike() {
     let over = AtomicBool::new(false);
     let of = Selector { measurement: Some("signal.*".into()), ..Selector::default() };
     std::thread::scope(|scope| {
-        let alike = |what: &str, rows: Vec<u64>| {
+        fn alike(what: &str, rows: Vec<u64>) {
             assert!(rows.len() == 2 && rows[0] == rows[1], "{what}: {rows:?}");
-        };
+        }
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
                 let list = layer.series().list(&OP, &of).unwrap();

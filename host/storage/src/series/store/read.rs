@@ -9,8 +9,7 @@ use crate::series::flux_query::{self, FluxQuery, TableSink};
 use crate::series::query::{self, Explanation, Query, Table};
 use crate::series::units::Read;
 use crate::series::{
-    Budget, Frame, FrameStream, Latest, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, exchange,
-    kinds,
+    Budget, FrameStream, Latest, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, exchange, kinds,
 };
 use crate::units::Span;
 use std::collections::BTreeMap;

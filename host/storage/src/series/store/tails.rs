@@ -4,7 +4,7 @@ use super::SeriesStore;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::series::tail::{self, History, Tail, Wanted};
-use crate::series::{Budget, Selector, SeriesEngine as _, SeriesInfo, TimeRange};
+use crate::series::{Budget, Selector, SeriesInfo, TimeRange};
 
 impl SeriesStore {
     /// Hears of every row that is written to the series of a pattern from now on; with `from`, beside that the rows from that

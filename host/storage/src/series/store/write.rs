@@ -9,8 +9,7 @@ use crate::schema::now_ns;
 use crate::series::line_protocol::{self, Mapping, Precision};
 use crate::series::units::Units;
 use crate::series::{
-    Budget, DeleteReport, Frame, Selector, SeriesEngine as _, SeriesKey, TimeRange, WriteBatch, WriteReport,
-    kinds,
+    Budget, DeleteReport, Frame, Selector, SeriesKey, TimeRange, WriteBatch, WriteReport, kinds,
 };
 use serde_json::json;
 use std::collections::BTreeSet;

@@ -8,7 +8,9 @@ mod tests;
 pub use queue::{Lagged, TAIL_BYTES_MAX, TailEvent};
 
 use super::decimals::Scales;
-use super::{FieldType, Frame, FrameStream, SeriesEngine, SeriesKey, Value, WriteBatch, WriteReport, units};
+use super::{
+    Budget, FieldType, Frame, FrameStream, SeriesEngine, SeriesKey, Value, WriteBatch, WriteReport, units,
+};
 use crate::caller::{Caller, pattern_matches};
 use crate::error::{Error, Kind, Result};
 use queue::Queue;

@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(decimal_text(i128::MIN, 38), "-1.70141183460469231731687303715884105728");
         assert_eq!((decimal_text(-5, 0).as_str(), decimal_text(5, 1).as_str()), ("-5", "0.5"));
         let why =
-            |scale| Cell::Decimal(12_345, 3).as_declared(Some(scale)).map(Cell::field_type).unwrap_err();
+            |scale| Cell::Decimal(12_345, 3).as_declared(Some(scale)).map(|c| c.field_type()).unwrap_err();
         assert!(why(2).contains("12.345") && why(2).contains("more digits after the point than decimal(2)"));
         assert!(why(18).contains("beyond decimal(18)"), "{}", why(18));
         assert!(matches!(
