@@ -8,7 +8,7 @@ use std::time::Duration;
 /// `kill -9` this many times.
 const KILLS: u64 = 20;
 
-fn commit(n: u64) -> Value {
+pub fn commit(n: u64) -> Value {
     json!({
         "idempotency_key": format!("run-{n}"),
         "skills": [{ "skill": { "name": "learned", "version": format!("0.0.{n}"), "language": "python", "code": format!("# {n}") } }],
@@ -21,7 +21,7 @@ fn commit(n: u64) -> Value {
 }
 
 /// What each store says of the newest commit; 0 where there is none.
-fn seen(host: &Host) -> [u64; 5] {
+pub fn seen(host: &Host) -> [u64; 5] {
     // What is not there yet is said on standard error.
     let said = |args: &[&str]| {
         let said = host.run(&[&["--json"], args].concat());

@@ -1,5 +1,6 @@
 //! Against a real InfluxDB 2.
 
+mod commits;
 mod flux;
 
 use crate::recorded;

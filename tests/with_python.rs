@@ -69,11 +69,13 @@ fn the_unmodified_influxdb_client_writes_frames_queries_and_finds_buckets() {
 
 #[test]
 fn exports_are_read_by_others_and_their_files_are_imported() {
-    let mut host = Host::new();
+    let exact =
+        "[[series.decimals]]\nbucket = \"exact\"\nmeasurement = \"*\"\nfields = [\"price\"]\nscale = 8";
+    let mut host = Host::new().with(exact);
     host.serve();
     let token = host.token("trader", "write");
     let printed = python(&host, "tests/python/read_exports.py", &token);
-    for story in ["exports", "round trips", "imports", "refusals"] {
+    for story in ["exports", "round trips", "imports", "refusals", "decimals"] {
         assert!(printed.contains(&format!("{story} ok")), "{printed}");
     }
 }

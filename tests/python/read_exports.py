@@ -311,3 +311,58 @@ refused(of(pa.array([float("inf")])), ["row 1", "`v`"])
 refused(of(pa.array([1.0]), compression="brotli"), ["Brotli", "zstd"])
 refused(of(pa.array(["a"]), use_dictionary=False, column_encoding={"v": "DELTA_BYTE_ARRAY"}), ["`v`", "PLAIN"])
 print("refusals ok")
+
+# Where the manifest declares decimals of eight digits, others' decimals are taken to the last digit, and read again so.
+
+PRICES = [D("92233720368.54775807"), D("-92233720368.54775808"), D("0.10"), None, D("123456789.01234567")]
+WANT = [None if p is None else f"{p:.8f}" for p in PRICES]
+STAMPS = [i * 1_000_000_000 for i in range(len(PRICES))]
+clocks = pa.array(STAMPS, pa.timestamp("ns", "UTC"))
+count = 0
+for precision, scale in ((19, 8), (24, 8), (38, 10), (76, 12)):
+    kind = pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
+    table = pa.table({"time": clocks, "price": pa.array(PRICES, kind)})
+    for how in ({}, {"use_dictionary": False, "compression": "snappy"}):
+        content = written(lambda out: pq.write_table(table, out, **how))
+        load(content, bucket="exact", measurement=f"arrow{precision}")
+        got = query(f"arrow{precision}", bucket="exact")["price"]
+        count += same(got, [w for w in WANT if w is not None], f"pyarrow {precision}, {scale}")
+small = pa.table({"time": clocks[:2], "price": pa.array([D("-1.25"), D("7.5")], pa.decimal128(9, 2))})
+content = written(lambda out: pq.write_table(small, out, store_decimal_as_integer=True))
+load(content, bucket="exact", measurement="small")
+count += same(query("small", bucket="exact")["price"], ["-1.25000000", "7.50000000"], "pyarrow INT32")
+frame = pd.DataFrame({"time": pd.to_datetime(STAMPS, utc=True), "price": PRICES})
+load(written(lambda out: frame.to_parquet(out, index=False)), bucket="exact", measurement="pandas")
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "d.parquet")
+    for at, width in enumerate(("DECIMAL(18, 8)", "DECIMAL(30, 8)")):
+        chosen = table if at else table.slice(2)
+        duckdb.sql(f"COPY (SELECT time, price::{width} AS price FROM chosen) TO '{path}' (FORMAT parquet)")
+        load(open(path, "rb").read(), bucket="exact", measurement=f"duckdb{at}")
+        got = query(f"duckdb{at}", bucket="exact")["price"]
+        count += same(got, [w for w in WANT[0 if at else 2 :] if w is not None], width)
+polar = pl.DataFrame({"time": pl.Series(STAMPS).cast(pl.Datetime("ns", "UTC")), "price": pl.Series(PRICES, dtype=pl.Decimal(38, 8))})
+load(written(polar.write_parquet), bucket="exact", measurement="polars")
+for name in ("pandas", "polars"):
+    count += same(query(name, bucket="exact")["price"], [w for w in WANT if w is not None], name)
+# What the host writes, they read.
+exported = post("/v1/series/export", json.dumps({"bucket": "exact", "measurement": "polars"}), format="parquet")
+there = [p for p in PRICES if p is not None]
+path = os.path.join(tempfile.mkdtemp(), "e.parquet")
+open(path, "wb").write(exported)
+for label, got in (
+    ("pyarrow", pq.read_table(path).column("price").to_pylist()),
+    ("pandas", list(pd.read_parquet(path)["price"])),
+    ("polars", pl.read_parquet(path)["price"].to_list()),
+    ("duckdb", [row[0] for row in duckdb.sql(f"SELECT price FROM '{path}' ORDER BY time").fetchall()]),
+):
+    assert got == there and all(isinstance(g, D) for g in got), f"{label}: {got}"
+    count += len(got)
+try:
+    load(of(pa.array([D("1.000000001")], pa.decimal128(12, 9))), bucket="exact", measurement="m", fields="price=v")
+except urllib.error.HTTPError as e:
+    problem = json.load(e)
+    assert e.code == 400 and all(w in problem["detail"] for w in ("row 1", "1.000000001", "decimal(8)")), problem
+else:
+    raise AssertionError("nine digits were taken")
+print(f"decimals ok: {count} cells are the same")

@@ -4,6 +4,7 @@ use crate::descriptor::{DESCRIPTOR_BYTES_MAX, Descriptor, SECTION};
 use crate::text::printable;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use shiphold_storage::hex;
 use shiphold_storage::manifest::World;
 use shiphold_storage::units::ByteSize;
 use shiphold_storage::{Error, Kind, Result};
@@ -60,7 +61,7 @@ pub(crate) fn read(path: &Path, most: ByteSize) -> Result<Vec<u8>> {
 
 /// SHA-256 in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Looks at a component file.

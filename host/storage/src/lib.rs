@@ -9,6 +9,7 @@ pub mod commits;
 pub mod disk;
 pub mod error;
 pub mod files;
+pub mod hex;
 pub mod http_grant;
 pub mod json_schema;
 pub mod layer;

@@ -3,6 +3,7 @@
 
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Kind, Result};
+use crate::hex;
 use crate::series::Budget;
 use crate::sqlite::{Database, READ_MAX};
 use rusqlite::Connection;
@@ -165,10 +166,7 @@ fn value(of: ValueRef<'_>) -> (Value, usize) {
             (serde_json::Number::from_f64(x).map_or_else(|| x.to_string().into(), Value::Number), 8)
         }
         ValueRef::Text(text) => (String::from_utf8_lossy(text).into_owned().into(), text.len()),
-        ValueRef::Blob(bytes) => {
-            let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-            (format!("x'{hex}'").into(), bytes.len() * 2)
-        }
+        ValueRef::Blob(bytes) => (format!("x'{}'", hex::encode(bytes)).into(), bytes.len() * 2),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Kind, Result};
+use crate::hex;
 use crate::schema::now_ns;
 use crate::sqlite::Database;
 use rusqlite::OptionalExtension;
@@ -60,8 +61,7 @@ impl Tokens {
         }
         let mut random = [0_u8; SECRET_BYTES];
         getrandom::fill(&mut random).map_err(|e| Error::new(Kind::Io, format!("no random bytes: {e}")))?;
-        let secret: String =
-            std::iter::once(PREFIX.to_string()).chain(random.iter().map(|b| format!("{b:02x}"))).collect();
+        let secret = PREFIX.to_string() + &hex::encode(random);
         let info =
             TokenInfo { name: name.into(), scope, created_at: now_ns(), expires_at, last_used_at: None };
         self.db.write(|tx| {

@@ -10,6 +10,7 @@ use shiphold_storage::Manifest;
 use shiphold_storage::audit::{
     Checkpoint, DOCUMENT_BYTES_MAX, Signed, SigningKey, VerifyingKey, verify_export,
 };
+use shiphold_storage::hex;
 use shiphold_storage::layer::write_pair;
 use std::io::{BufReader, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -315,6 +316,6 @@ fn read_pair(path: &Path) -> Result<Signed, Failure> {
         .map_err(|_| Failure::plain(format!("{} is no checkpoint: it is not UTF-8", path.display())))?;
     let mut beside = path.as_os_str().to_os_string();
     beside.push(".sig");
-    let signature = read(Path::new(&beside))?.iter().map(|b| format!("{b:02x}")).collect();
+    let signature = hex::encode(read(Path::new(&beside))?);
     Ok(Signed { document, signature })
 }

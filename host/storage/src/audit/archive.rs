@@ -1,19 +1,20 @@
 //! Sealed segments in a file store: gzip of the lines of an export (`segment-00000001.jsonl.gz`), and beside it the checkpoint of the
 //! last entry with its signature. The table goes when the file was read back and walked.
 
-use super::chain::{AuditLine, PAGE, Walk, hex};
-use super::export::LINE_BYTES_MAX;
+use super::chain::{PAGE, Walk};
+use super::reader::Entries;
 use super::segments::{Place, Segment, Tables, table_of};
 use super::{Audit, AuditBreak, Entry, SigningKey};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Kind, Result};
 use crate::files::{FileStores, PutOptions};
+use crate::hex;
 use crate::schema::now_ns;
 use crate::sqlite::Database;
 use flate2::Compression;
 use flate2::read::{GzDecoder, GzEncoder};
 use serde_json::json;
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::io::{self, BufReader, Read};
 
 /// Bytes of an archived segment, decompressed.
 pub const ARCHIVE_BYTES_MAX: u64 = 1 << 40;
@@ -127,21 +128,10 @@ impl Audit {
 /// Walks the file of a segment from what is before it to its head.
 fn walk(content: impl Read, segment: &Segment) -> Result<Option<AuditBreak>> {
     let mut walk = Walk::after(segment.first_seq - 1, segment.previous);
-    let mut lines = BufReader::new(GzDecoder::new(content).take(ARCHIVE_BYTES_MAX));
-    let mut line = String::new();
-    loop {
-        line.clear();
-        let read = (&mut lines)
-            .take(LINE_BYTES_MAX + 1)
-            .read_line(&mut line)
-            .map_err(|e| Error::corrupt(format!("the file of segment {} cannot be read: {e}", segment.id)))?;
-        if read == 0 {
-            break;
-        }
-        let entry: AuditLine = serde_json::from_str(&line).map_err(|e| {
-            Error::corrupt(format!("the file of segment {} holds a line that is no entry: {e}", segment.id))
-        })?;
-        walk.step(&entry);
+    let lines = BufReader::new(GzDecoder::new(content).take(ARCHIVE_BYTES_MAX));
+    for entry in Entries::new(lines, format!("the file of segment {}", segment.id)) {
+        // It was whole when it was archived.
+        walk.step(&entry.map_err(|e| Error::corrupt(e.to_string()))?);
         if walk.is_broken() {
             break;
         }
@@ -154,9 +144,9 @@ fn walk(content: impl Read, segment: &Segment) -> Result<Option<AuditBreak>> {
             problem: format!(
                 "it ends at entry {} with the hash {}, not at {} with {}",
                 place.0,
-                hex(&place.1),
+                hex::encode(place.1),
                 segment.last_seq,
-                hex(&segment.head)
+                hex::encode(segment.head)
             ),
         })
     }))

@@ -5,6 +5,7 @@
 use super::checkpoint::{Checkpoint, VerifyingKey};
 use super::segments::{Segment, Tables};
 use crate::error::Result;
+use crate::hex;
 use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +69,7 @@ impl AuditLine {
             after: row.get(6)?,
             detail: row.get(7)?,
             request: row.get(8)?,
-            hash: hex(&row.get::<_, Vec<u8>>(9)?),
+            hash: hex::encode(row.get::<_, Vec<u8>>(9)?),
         })
     }
 
@@ -150,7 +151,7 @@ impl Walk {
         let next = self.seq + 1;
         if line.seq != next {
             self.breaks(next, format!("entries {next} to {} are missing", line.seq - 1));
-        } else if line.hash != hex(&expected) {
+        } else if line.hash != hex::encode(expected) {
             self.breaks(next, "its hash does not follow from its fields and the entry before it: one of the two was changed");
         } else {
             self.reach(line.seq, expected);
@@ -168,7 +169,7 @@ impl Walk {
         }
         if let (Some(key), Some(archive)) = (&self.key, &segment.archive) {
             let signed = archive.checkpoint.check(key);
-            if !signed.is_ok_and(|c| (c.seq, c.hash) == (segment.last_seq, hex(&segment.head))) {
+            if !signed.is_ok_and(|c| (c.seq, c.hash) == (segment.last_seq, hex::encode(segment.head))) {
                 return self.breaks(
                     segment.first_seq,
                     format!(
@@ -187,7 +188,7 @@ impl Walk {
     fn reach(&mut self, seq: i64, hash: [u8; 32]) {
         (self.seq, self.hash) = (seq, hash);
         while let Some(c) = self.to_meet.pop_if(|c| c.seq <= seq) {
-            if c.seq == seq && c.hash == hex(&hash) {
+            if c.seq == seq && c.hash == hex::encode(hash) {
                 self.checkpoints += 1;
             } else {
                 return self.breaks(
@@ -213,7 +214,7 @@ impl Walk {
         }
         AuditProof {
             entries: self.seq.unsigned_abs(),
-            head: hex(&self.hash),
+            head: hex::encode(self.hash),
             archived: self.archived,
             checkpoints: self.checkpoints,
             broken: self.broken,
@@ -243,8 +244,4 @@ impl Walk {
         }
         Ok(!lines.is_empty())
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

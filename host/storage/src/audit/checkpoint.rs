@@ -5,10 +5,11 @@
 //! of the document: `openssl pkeyutl -verify -pubin -inkey KEY.pub -rawin -in FILE -sigfile FILE.sig` checks it without this program.
 
 use super::Audit;
-use super::chain::{Walk, hex};
+use super::chain::Walk;
 use super::segments::{Tables, last};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::schema::now_ns;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -68,7 +69,7 @@ impl fmt::Debug for SigningKey {
 
 impl fmt::Display for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -83,7 +84,7 @@ impl std::str::FromStr for VerifyingKey {
 
     /// 64 hexadecimal digits.
     fn from_str(text: &str) -> Result<Self> {
-        unhex(text).map(Self).ok_or_else(|| {
+        hex::decode_array(text).map(Self).ok_or_else(|| {
             Error::invalid(format!(
                 "`{}` is no public key",
                 text.chars().take(80).collect::<String>().escape_debug()
@@ -138,7 +139,7 @@ impl SigningKey {
     fn sign(&self, checkpoint: &Checkpoint) -> Result<Signed> {
         let document = serde_json::to_string(checkpoint)
             .map_err(|e| Error::internal(format!("writing a checkpoint: {e}")))?;
-        let signature = hex(self.0.sign(document.as_bytes()).as_ref());
+        let signature = hex::encode(self.0.sign(document.as_bytes()));
         Ok(Signed { document, signature })
     }
 }
@@ -153,7 +154,7 @@ impl Checkpoint {
 impl Signed {
     /// The 64 bytes of the signature.
     pub fn signature_bytes(&self) -> Result<Vec<u8>> {
-        unhex::<64>(&self.signature)
+        hex::decode_array::<64>(&self.signature)
             .map(Vec::from)
             .ok_or_else(|| Error::invalid("the checkpoint has no signature of 64 bytes"))
     }
@@ -165,7 +166,7 @@ impl Signed {
             return Err(refused(&format!("has more than {DOCUMENT_BYTES_MAX} bytes")));
         }
         let signature: [u8; 64] =
-            unhex(&self.signature).ok_or_else(|| refused("has no signature of 64 bytes"))?;
+            hex::decode_array(&self.signature).ok_or_else(|| refused("has no signature of 64 bytes"))?;
         UnparsedPublicKey::new(&ED25519, key.0).verify(self.document.as_bytes(), &signature).map_err(
             |_| {
                 refused(&format!("was not signed with the key {key}, or was changed since")).hint(
@@ -192,7 +193,7 @@ impl Audit {
             return Err(Error::not_found("the audit trail is empty: there is nothing to sign"));
         }
         let checkpoint =
-            Checkpoint { kind: KIND.into(), host: host.into(), seq, hash: hex(&hash), time: now_ns() };
+            Checkpoint { kind: KIND.into(), host: host.into(), seq, hash: hex::encode(hash), time: now_ns() };
         let signed = key.sign(&checkpoint)?;
         self.db.write_always(|tx| {
             tx.prepare_cached(
@@ -206,7 +207,13 @@ impl Audit {
 
     /// The checkpoint of an entry that the walk of a sealed segment ended at; kept with the segment.
     pub(super) fn sign_segment(key: &SigningKey, host: &str, seq: i64, head: &[u8; 32]) -> Result<Signed> {
-        key.sign(&Checkpoint { kind: KIND.into(), host: host.into(), seq, hash: hex(head), time: now_ns() })
+        key.sign(&Checkpoint {
+            kind: KIND.into(),
+            host: host.into(),
+            seq,
+            hash: hex::encode(head),
+            time: now_ns(),
+        })
     }
 
     /// Walks to the end; an error where the chain is broken, for nothing that is broken is signed.
@@ -245,7 +252,7 @@ impl Audit {
             }
         })?;
         let agrees = there.filter(|l| l.seq == checkpoint.seq && l.hash == checkpoint.hash);
-        Ok(match agrees.and_then(|l| unhex(&l.hash)) {
+        Ok(match agrees.and_then(|l| hex::decode_array(&l.hash)) {
             Some(hash) => Walk::after(checkpoint.seq, hash),
             None => Walk::new(vec![checkpoint], Some(*key)),
         })
@@ -286,15 +293,4 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Signed> {
 
 fn pem(what: &str, der: &[u8]) -> String {
     format!("-----BEGIN {what}-----\n{}\n-----END {what}-----\n", STANDARD.encode(der))
-}
-
-pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.is_ascii() {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }

@@ -1,15 +1,14 @@
 //! The trail outside of its database: a line of JSON for each entry, exactly as the hashes were made over it.
 
 use super::chain::{AuditLine, BEGINNING, PAGE, Walk};
-use super::checkpoint::{Checkpoint, unhex};
+use super::checkpoint::Checkpoint;
+use super::reader::Entries;
 use super::segments::Tables;
 use super::{Audit, AuditProof};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Result};
-use std::io::{BufRead, Read as _};
-
-/// Bytes of a line of an export.
-pub const LINE_BYTES_MAX: u64 = 1 << 20;
+use crate::hex;
+use std::io::BufRead;
 
 impl Audit {
     /// Every entry after `after` whose table is in this database, in order; the first that is not archived if that is none. What is
@@ -44,36 +43,17 @@ impl Audit {
 /// Walks the lines of an export, which needs no database. One that begins in the middle is walked from there: what was before it is
 /// taken from its first line, and `checkpoints` say whether that is so.
 pub fn verify_export(lines: impl BufRead, checkpoints: Vec<Checkpoint>) -> Result<AuditProof> {
-    let mut lines = lines;
     let mut walk: Option<Walk> = None;
     let mut to_meet = Some(checkpoints);
-    let mut line = String::new();
-    for number in 1.. {
-        line.clear();
-        let read = (&mut lines)
-            .take(LINE_BYTES_MAX + 1)
-            .read_line(&mut line)
-            .map_err(|e| Error::io(format!("line {number} of the export"), e))?;
-        if read == 0 {
-            break;
-        }
-        if read as u64 > LINE_BYTES_MAX {
-            return Err(Error::limit(
-                format!("line {number} of the export"),
-                format!("{LINE_BYTES_MAX} bytes"),
-                "this is no export of an audit trail",
-            ));
-        }
-        let entry: AuditLine = serde_json::from_str(&line)
-            .map_err(|e| Error::invalid(format!("line {number} of the export is no entry: {e}")))?;
+    let mut entries = Entries::new(lines, "the export");
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
         let walk = match &mut walk {
             Some(walk) => walk,
             None if entry.seq == 1 => walk.insert(Walk::new(to_meet.take().unwrap_or_default(), None)),
             None => {
-                let (Some(hash), true) = (unhex::<32>(&entry.hash), entry.seq > 1) else {
-                    return Err(Error::invalid(format!(
-                        "line {number} of the export is no entry of a trail"
-                    )));
+                let (Some(hash), true) = (hex::decode_array(&entry.hash), entry.seq > 1) else {
+                    return Err(Error::invalid(format!("{} is no entry of a trail", entries.place())));
                 };
                 // The first entry stands for all before it.
                 walk = Some(Walk::after(entry.seq, hash).meeting(to_meet.take().unwrap_or_default()));

@@ -4,21 +4,24 @@ mod archive;
 mod chain;
 mod checkpoint;
 mod export;
+mod reader;
 mod request;
 mod segments;
 
 pub use archive::{ARCHIVE_BYTES_MAX, Archived};
 pub use chain::{AuditBreak, AuditLine, AuditProof};
 pub use checkpoint::{Checkpoint, DOCUMENT_BYTES_MAX, Signed, SigningKey, VerifyingKey};
-pub use export::{LINE_BYTES_MAX, verify_export};
+pub use export::verify_export;
+pub use reader::LINE_BYTES_MAX;
 pub use request::{REQUEST_ID_BYTES_MAX, RequestId};
 pub use segments::{Archive, SEGMENTS_MAX, Segment};
 
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::schema::now_ns;
 use crate::sqlite::{Database, Tx};
-use chain::{COLUMNS, Walk, hex};
+use chain::{COLUMNS, Walk};
 use rusqlite::{Connection, ToSql};
 use segments::Tables;
 use serde::{Deserialize, Serialize};
@@ -167,7 +170,7 @@ impl Audit {
             hash: String::new(),
         };
         let hash = line.follows(&previous);
-        line.hash = hex(&hash);
+        line.hash = hex::encode(hash);
         tx.prepare_cached(&format!("INSERT INTO audit({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)"))?
             .execute((
                 line.seq,

@@ -1,6 +1,7 @@
 //! On whose behalf a thread works: the id of an HTTP request or of a plugin's run, which every entry written meanwhile carries.
 
 use crate::error::{Error, Result};
+use crate::hex;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ impl RequestId {
         if getrandom::fill(&mut bytes).is_err() {
             bytes = crate::schema::now_ns().to_be_bytes();
         }
-        Self(format!("{:016x}", u64::from_be_bytes(bytes)).into())
+        Self(hex::encode(bytes).into())
     }
 
     /// What `work` records on this thread carries this id.

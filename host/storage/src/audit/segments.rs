@@ -1,10 +1,11 @@
 //! Where entries are: in the open table, in the table of a sealed segment, or in an archive.
 
-use super::chain::{AuditLine, BEGINNING, COLUMNS, hex};
+use super::chain::{AuditLine, BEGINNING, COLUMNS};
 use super::checkpoint::Signed;
 use super::{Audit, Entry};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::schema::now_ns;
 use crate::sqlite::Tx;
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -47,7 +48,7 @@ pub struct Archive {
 }
 
 fn in_hex<S: serde::Serializer>(hash: &[u8; 32], s: S) -> std::result::Result<S::Ok, S::Error> {
-    s.serialize_str(&hex(hash))
+    s.serialize_str(&hex::encode(hash))
 }
 
 impl Segment {
@@ -249,7 +250,7 @@ fn seal(tx: &Tx<'_>, caller: &Caller, entries_min: u64) -> Result<Option<Segment
     )?;
     let segment = Segment { id, first_seq, last_seq, previous, head, sealed_at, archive: None };
     let entry = Entry::new(caller, "audit.seal", format!("audit:{id}"))
-        .change(None, Some(hex(&head)))
+        .change(None, Some(hex::encode(head)))
         .detail(json!({ "first": first_seq, "last": last_seq }));
     Audit::append(tx, &entry)?;
     Ok(Some(segment))

@@ -1,6 +1,7 @@
 //! Files on their way in and out of a backup: hashed while they are copied, synced, and gone again on failure.
 
 use crate::error::{Error, Kind, Result};
+use crate::hex;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -49,7 +50,7 @@ pub(super) fn digest(
         each(part)?;
     }
     out.blake3 = blake.finalize().to_hex().to_string();
-    out.sha256 = sha256.map(|s| s.finalize().iter().map(|b| format!("{b:02x}")).collect());
+    out.sha256 = sha256.map(|s| hex::encode(s.finalize()));
     Ok(out)
 }
 

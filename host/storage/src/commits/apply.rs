@@ -11,7 +11,7 @@ use crate::layer::DataLayer;
 use crate::locks::lock;
 use crate::schema::now_ns;
 use crate::series::record::{self, Part};
-use crate::series::{SeriesKey, WriteBatch};
+use crate::series::{SeriesInfo, SeriesKey, WriteBatch};
 use crate::settings::Settings;
 use crate::skills::{Contribution, Skills};
 use crate::sqlite::{Database, Tx};
@@ -44,7 +44,8 @@ impl DataLayer {
         let _one = lock(self.committing());
         let turn = self.series().alone();
         self.series().settled()?;
-        self.series().takes_all(&batch)?;
+        let rows = batch.rows() as u64;
+        let batch = self.series().takes_all(batch)?;
         let record = encode(&batch)?;
         let named = self.files().naming(objects)?;
         let mut touched = Vec::new();
@@ -52,7 +53,7 @@ impl DataLayer {
             if let Some(done) = replay(tx, caller, commit, &digest)? {
                 return Ok((done, None));
             }
-            let done = make(tx, caller, commit, &said, &digest, batch.rows() as u64, &named, &mut touched)?;
+            let done = make(tx, caller, commit, &said, &digest, rows, &named, &mut touched)?;
             if let Some(record) = &record {
                 tx.prepare_cached("INSERT INTO commit_rows(commit_id, record) VALUES (?1, ?2)")?
                     .execute((done.id, record))?;
@@ -239,6 +240,29 @@ fn encode(batch: &WriteBatch) -> Result<Option<Vec<u8>>> {
     let parts: Vec<Part> =
         batch.series.iter().map(|(key, frame)| (Arc::new(key.clone()), Arc::new(frame.clone()))).collect();
     record::encode(&parts).map(Some)
+}
+
+/// The series of the rows of commits that are not applied yet, each as often as it is in one. Of a database that may be of an older
+/// release; what cannot be read will be set aside.
+pub(crate) fn series_waiting(c: &rusqlite::Connection) -> Result<Vec<SeriesInfo>> {
+    let known = "SELECT count(*) FROM sqlite_schema WHERE name = 'commit_rows'";
+    if c.query_row(known, [], |r| r.get::<_, i64>(0))? == 0 {
+        return Ok(Vec::new());
+    }
+    let mut statement = c.prepare_cached("SELECT record FROM commit_rows WHERE error IS NULL")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let parts = record::decode(&row.get::<_, Vec<u8>>(0)?).unwrap_or_default();
+        found.extend(parts.iter().map(|(key, frame)| SeriesInfo {
+            key: SeriesKey::clone(key),
+            fields: frame.columns.iter().map(|c| (c.name.clone(), c.values.field_type())).collect(),
+            rows: frame.len() as u64,
+            min_time: frame.times.iter().min().copied(),
+            max_time: frame.times.iter().max().copied(),
+        }));
+    }
+    Ok(found)
 }
 
 /// The records of commits whose rows are not applied yet, in order.

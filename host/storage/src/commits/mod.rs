@@ -6,16 +6,22 @@
 //! sees one store after the commit and then another before it. What a crash leaves is applied when the stores are opened, before
 //! anybody reads.
 //!
+//! Rows are recorded as they are stored: decimals as their units. Before the transaction the engine was asked whether it takes all of
+//! them ([`crate::series::SeriesEngine::takes`]); with InfluxDB it is the outbox that takes them, so that a commit needs no server
+//! which said before what its fields are.
+//!
 //! Isolation: commits are serial, in the order of their transactions; no caller writes to the series store while one of them is
-//! applied. A read of one store sees one instant; reads that follow each other never go back before a commit that one of them saw.
+//! applied. A read that begins after a commit was answered, or seen by another read, sees all of it. One that it comes in the middle of
+//! sees all of it or nothing in each store: of the structured store it reads one snapshot; of series a read begins anew
+//! (`series/units.rs`), until more than one batch of its answer was handed out.
 
 mod apply;
 mod gate;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod types;
 
-pub(crate) use apply::{applied, aside, rows_of, set_aside, waiting};
+pub(crate) use apply::{applied, aside, rows_of, series_waiting, set_aside, waiting};
 pub(crate) use gate::Gate;
 pub use gate::WAIT_MAX;
 pub use types::{

@@ -1,8 +1,11 @@
 //! Commits over all stores, cut off at every step, and read meanwhile.
 
+mod instant;
+mod left;
+
 use super::*;
 use crate::caller::{Caller, Scope};
-use crate::error::Kind;
+use crate::error::{Kind, Result};
 use crate::layer::DataLayer;
 use crate::layer::tests::{layer_over, manifest};
 use crate::series::model_engine::ModelEngine;
@@ -21,8 +24,17 @@ fn layer(dir: &std::path::Path) -> Arc<DataLayer> {
     layer_over(&manifest(dir, "[files.models]\nkind = \"models\""), None).0
 }
 
+/// Says that it is over, also when an assertion fails: other threads wait for it.
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// The n-th version of everything.
-fn commit(n: i64) -> Commit {
+pub(crate) fn commit(n: i64) -> Commit {
     Commit {
         idempotency_key: None,
         skills: vec![CommitSkill {
@@ -71,35 +83,42 @@ fn commit(n: i64) -> Commit {
     }
 }
 
-/// The newest `n` of the rows; 0 where there is none.
-fn latest(layer: &DataLayer) -> i64 {
-    let selector = Selector { measurement: Some("signal.pullback".into()), ..Selector::default() };
-    let rows = layer.series().latest(&OP, &selector, None, &Budget::default()).unwrap();
-    serde_json::to_value(rows).unwrap()[0]["fields"][0]["value"].as_i64().unwrap_or(0)
-}
-
-/// The newest version that a question finds; 0 where there is none.
-fn found(layer: &DataLayer) -> i64 {
-    let query = SkillQuery { text: "pullback".into(), ..SkillQuery::default() };
-    let hits = layer.skills().search(&OP, &query).unwrap().hits;
-    hits.first().map_or(0, |hit| hit.version.patch as i64)
+/// What one store says of the newest commit, or 0 where there is none: the series, the settings, the skills, the files, what
+/// skills achieved, the answer to a question about skills.
+pub(crate) fn seen_in(layer: &DataLayer, store: usize) -> Result<i64> {
+    let or_none = |found: Result<i64>| match found {
+        Err(e) if e.kind() == Kind::NotFound => Ok(0),
+        other => other,
+    };
+    or_none(match store {
+        0 => {
+            let of = Selector { measurement: Some("signal.pullback".into()), ..Selector::default() };
+            let rows = layer.series().latest(&OP, &of, None, &Budget::default())?;
+            Ok(serde_json::to_value(rows).unwrap()[0]["fields"][0]["value"].as_i64().unwrap_or(0))
+        }
+        1 => {
+            let setting = layer.settings().get(&OP, "live", "version", None);
+            setting.map(|s| s.value.and_then(|v| v.as_i64()).unwrap_or(0))
+        }
+        2 => layer.skills().get(&OP, "pullback", None).map(|s| s.version.patch as i64),
+        3 => layer.files().stat(&OP, "models", "pullback/model.bin", None).map(|f| f.version as i64),
+        4 => layer.skills().performance(&OP, "pullback").map(|p| p.len() as i64),
+        _ => {
+            let query = SkillQuery { text: "pullback".into(), ..SkillQuery::default() };
+            let hits = layer.skills().search(&OP, &query)?.hits;
+            Ok(hits.first().map_or(0, |hit| hit.version.patch as i64))
+        }
+    })
 }
 
 /// What each store says of the newest commit; 0 where there is none.
-fn seen(layer: &DataLayer) -> [i64; 6] {
+pub(crate) fn seen(layer: &DataLayer) -> [i64; 6] {
     let query: Query =
         serde_json::from_value(json!({ "measurement": "signal.pullback", "start": 0, "end": 2000 })).unwrap();
     let table = layer.series().query(&OP, &query, &Budget::default()).unwrap();
-    let latest = latest(layer);
-    assert_eq!(table.rows() as i64, i64::from(latest > 0));
-    [
-        latest,
-        layer.settings().get(&OP, "live", "version", None).map_or(0, |s| s.value.unwrap().as_i64().unwrap()),
-        layer.skills().get(&OP, "pullback", None).map_or(0, |s| s.version.patch as i64),
-        layer.files().stat(&OP, "models", "pullback/model.bin", None).map_or(0, |f| f.version as i64),
-        layer.skills().performance(&OP, "pullback").map_or(0, |p| p.len() as i64),
-        found(layer),
-    ]
+    let all = [0, 1, 2, 3, 4, 5].map(|store| seen_in(layer, store).unwrap());
+    assert_eq!(table.rows() as i64, i64::from(all[0] > 0));
+    all
 }
 
 #[test]
@@ -218,24 +237,7 @@ fn a_reader_never_goes_back_before_a_commit_that_it_saw() {
                     order.rotate_left((looks as usize + turn) % 6);
                     let mut newest = 0;
                     for store in order {
-                        let now = match store {
-                            0 => latest(&layer),
-                            1 => layer
-                                .settings()
-                                .get(&OP, "live", "version", None)
-                                .unwrap()
-                                .value
-                                .unwrap()
-                                .as_i64()
-                                .unwrap(),
-                            2 => layer.skills().get(&OP, "pullback", None).unwrap().version.patch as i64,
-                            3 => found(&layer),
-                            4 => {
-                                layer.files().stat(&OP, "models", "pullback/model.bin", None).unwrap().version
-                                    as i64
-                            }
-                            _ => layer.skills().performance(&OP, "pullback").unwrap().len() as i64,
-                        };
+                        let now = seen_in(&layer, store).unwrap();
                         assert!(now >= newest, "store {store} says {now} after {newest} was seen");
                         newest = now;
                     }

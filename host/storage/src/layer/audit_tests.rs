@@ -115,11 +115,7 @@ fn the_host_seals_and_signs_by_itself() {
     assert_eq!(desk.layer.audit().segments(&OP).unwrap().len(), 1);
     let folder = desk.dir.path().join("elsewhere");
     let document = std::fs::read_to_string(folder.join("audit-000000001001.json")).unwrap();
-    let signature: String = std::fs::read(folder.join("audit-000000001001.json.sig"))
-        .unwrap()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let signature = crate::hex::encode(std::fs::read(folder.join("audit-000000001001.json.sig")).unwrap());
     let signed = Signed { document, signature };
     assert_eq!(signed.check(&desk.key.verifying()).unwrap().host, "shiphold");
     let proof = desk.verify(&[signed], false);

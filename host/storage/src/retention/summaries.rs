@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::files::{FileStat, Weight};
 use crate::layer::DataLayer;
 use crate::series::kinds::{Kind, timeframe_of};
-use crate::series::{Selector, SeriesKey};
+use crate::series::{Budget, Selector, SeriesKey};
 use std::collections::BTreeSet;
 
 /// How far ages may run ahead of the newest point.
@@ -35,8 +35,8 @@ pub(super) fn each_file(
 }
 
 pub(super) fn now(layer: &DataLayer, wall_ns: i64) -> Result<i64> {
-    let mut newest =
-        layer.series().engine().list(&Selector::default())?.iter().filter_map(|s| s.max_time).max();
+    let all = layer.series().engine().choose(&Selector::default(), &Budget::default())?;
+    let mut newest = all.iter().filter_map(|s| s.max_time).max();
     if newest.is_none() {
         for store in layer.files().names() {
             each_file(layer, store, &mut |f, _| newest = newest.max(Some(f.created_at)))?;

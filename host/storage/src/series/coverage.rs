@@ -1,7 +1,7 @@
 //! What a series has, and where rows are missing.
 
 use super::kinds::{self, Calendar, Timeframe};
-use super::query::{Sessions, Time};
+use super::query::{Sessions, Time, between};
 use super::{Budget, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange};
 use crate::error::{Error, Result};
 use crate::units::Span;
@@ -64,13 +64,7 @@ impl CoverageQuery {
     }
 
     fn range(&self) -> Result<TimeRange> {
-        let at = |place: &str, time: &Option<Time>, or: i64| {
-            time.as_ref().map_or(Ok(or), |t| t.resolve(place, Tz::UTC))
-        };
-        TimeRange::new(
-            at("start", &self.start, TimeRange::ALL.start)?,
-            at("end", &self.end, TimeRange::ALL.end)?,
-        )
+        between(self.start.as_ref(), self.end.as_ref(), Tz::UTC)
     }
 
     fn every(&self, key: &SeriesKey) -> Result<Timeframe> {

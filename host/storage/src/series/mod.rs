@@ -133,6 +133,13 @@ pub trait SeriesEngine: Send + Sync + std::fmt::Debug {
         batch.series.iter().try_for_each(|(key, frame)| frame.validate().map_err(|e| e.context(key)))
     }
 
+    /// Refuses a batch of which [`SeriesEngine::write`] would not store every row as things stand: for what it holds, for a field of
+    /// another type than is there, for want of room. Stores no row. [`crate::Kind::Unavailable`]: that cannot be told now.
+    fn takes(&self, batch: &WriteBatch) -> Result<()> {
+        self.admit(batch)?;
+        units::fit(batch, &mut |key| units::listed(key, |of| self.choose(of, &Budget::default())))
+    }
+
     /// The rows of one series within `range`, in ascending time without repeats. `fields: None` means all;
     /// a field that the series does not have is left out. A series that does not exist has no rows.
     /// What is written after the call began may be missing from the stream, never half of a batch of it.

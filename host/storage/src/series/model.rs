@@ -476,7 +476,8 @@ impl Budget {
 pub struct SeriesInfo {
     pub key: SeriesKey,
     pub fields: Vec<(String, FieldType)>,
-    /// Rows stored; an upper bound while runs overlap (late data not yet compacted).
+    /// Rows stored; an upper bound while runs overlap (late data not yet compacted). InfluxDB's are exact up to a number of points; of
+    /// series beyond it they are those of the fullest field.
     pub rows: u64,
     /// First and last time, `None` when the series is empty.
     pub min_time: Option<i64>,

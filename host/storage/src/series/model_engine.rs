@@ -4,11 +4,11 @@
 use super::{
     Budget, Capabilities, Column, CompactReport, DeleteReport, EngineStats, Fault, FieldType, Frame,
     FrameStream, Latest, LatestField, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, TypeConflict,
-    Value, Values, WriteBatch, WriteReport,
+    Value, Values, WriteBatch, WriteReport, units,
 };
 use crate::error::{Error, Kind, Result};
+use crate::locks::lock;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 /// Rows of a frame that [`ModelEngine::default`] gives.
@@ -35,7 +35,8 @@ struct State {
 pub struct ModelEngine {
     state: Mutex<State>,
     frame_rows: usize,
-    failing: AtomicBool,
+    /// What writes fail with.
+    failing: Mutex<Option<Kind>>,
 }
 
 impl Default for ModelEngine {
@@ -47,12 +48,17 @@ impl Default for ModelEngine {
 impl ModelEngine {
     /// With frames of at most this many rows (more than 0).
     pub fn with_frame_rows(frame_rows: usize) -> Self {
-        Self { state: Mutex::default(), frame_rows: frame_rows.max(1), failing: AtomicBool::new(false) }
+        Self { state: Mutex::default(), frame_rows: frame_rows.max(1), failing: Mutex::default() }
     }
 
     /// From now on writes fail as on a device that does not answer, or do not any more.
     pub fn fail_writes(&self, failing: bool) {
-        self.failing.store(failing, Ordering::SeqCst);
+        self.fail_writes_with(failing.then_some(Kind::Io));
+    }
+
+    /// From now on writes fail with an error of this kind; `None`: they do not any more.
+    pub fn fail_writes_with(&self, kind: Option<Kind>) {
+        *lock(&self.failing) = kind;
     }
 
     fn state(&self) -> Result<MutexGuard<'_, State>> {
@@ -116,8 +122,8 @@ pub fn frame_of(rows: &[(i64, Row)]) -> Frame {
 
 impl SeriesEngine for ModelEngine {
     fn write(&self, batch: WriteBatch) -> Result<WriteReport> {
-        if self.failing.load(Ordering::SeqCst) {
-            return Err(Error::new(Kind::Io, "the device does not answer"));
+        if let Some(kind) = *lock(&self.failing) {
+            return Err(Error::new(kind, "the device does not answer"));
         }
         for (_, frame) in &batch.series {
             frame.validate()?;
@@ -166,6 +172,15 @@ impl SeriesEngine for ModelEngine {
         state.commits += 1;
         state.rows_written += report.written;
         Ok(report)
+    }
+
+    fn takes(&self, batch: &WriteBatch) -> Result<()> {
+        self.admit(batch)?;
+        let state = self.state()?;
+        units::fit(batch, &mut |key| {
+            let of = |name: &(String, String, String)| name.0 == key.bucket && name.1 == key.measurement;
+            Ok(state.types.iter().filter(|(n, _)| of(n)).map(|(n, of)| (n.2.clone(), *of)).collect())
+        })
     }
 
     fn scan(

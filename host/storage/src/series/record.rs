@@ -1,6 +1,7 @@
 //! A record: rows of some series as bytes with a checksum, and how a batch is cut into records.
 
 use crate::error::{Error, Result};
+use crate::series::query::picked;
 use crate::series::{Column, FieldType, Frame, SeriesKey, Values};
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ pub(crate) fn cut(series: Vec<(SeriesKey, Frame)>, refused: &[Option<Vec<bool>>]
         let frames: Vec<Frame> = match whole {
             true if rows.is_empty() => Vec::new(),
             true => vec![frame],
-            false => rows.chunks(PART_ROWS_MAX).map(|rows| chosen(&frame, rows)).collect(),
+            false => rows.chunks(PART_ROWS_MAX).map(|rows| picked(&frame, rows)).collect(),
         };
         for frame in frames {
             bytes += frame.size_bytes();
@@ -46,29 +47,6 @@ pub(crate) fn cut(series: Vec<(SeriesKey, Frame)>, refused: &[Option<Vec<bool>>]
         records.push(open);
     }
     (records, total)
-}
-
-/// Some rows of a frame.
-pub(crate) fn chosen(frame: &Frame, rows: &[usize]) -> Frame {
-    fn pick<T: Clone>(from: &[T], rows: &[usize]) -> Vec<T> {
-        rows.iter().filter_map(|row| from.get(*row).cloned()).collect()
-    }
-    let columns = frame
-        .columns
-        .iter()
-        .map(|c| Column {
-            name: c.name.clone(),
-            values: match &c.values {
-                Values::Float(v) => Values::Float(pick(v, rows)),
-                Values::Integer(v) | Values::Decimal(v, _) => Values::Integer(pick(v, rows)),
-                Values::Unsigned(v) => Values::Unsigned(pick(v, rows)),
-                Values::Boolean(v) => Values::Boolean(pick(v, rows)),
-                Values::String(v) => Values::String(pick(v, rows)),
-            },
-            valid: c.valid.as_ref().map(|v| pick(v, rows)),
-        })
-        .collect();
-    Frame { times: pick(&frame.times, rows), columns }
 }
 
 fn put_len(out: &mut Vec<u8>, n: usize) -> Result<()> {

@@ -44,6 +44,8 @@ pub(super) fn conflicts_within_one_batch(engine: &dyn SeriesEngine, bucket: &str
             (b.clone(), frame(&[1, 2, 3], vec![Column::new("v", Values::Boolean(vec![true; 3]))])),
         ],
     };
+    assert_eq!(engine.takes(&batch).unwrap_err().kind(), Kind::Conflict);
+    assert!(rows(engine, &a).is_empty(), "a look writes nothing");
     let said = engine.write(batch).unwrap();
     assert_eq!((said.written, said.dropped, said.conflicts.len()), (2, 3, 1), "the first one decides");
     assert_eq!((rows(engine, &a).len(), rows(engine, &b).len()), (2, 0));

@@ -123,8 +123,15 @@ fn write(engine: &dyn SeriesEngine, key: &SeriesKey, frame: Frame) -> WriteRepor
     report
 }
 
+/// What an engine says of a batch beforehand, it does.
+#[track_caller]
 fn try_write(engine: &dyn SeriesEngine, key: &SeriesKey, frame: Frame) -> crate::Result<WriteReport> {
-    engine.write(WriteBatch { series: vec![(key.clone(), frame)] })
+    let batch = WriteBatch { series: vec![(key.clone(), frame)] };
+    let takes = engine.takes(&batch);
+    let said = engine.write(batch);
+    let whole = said.as_ref().is_ok_and(|report| report.dropped == 0);
+    assert_eq!(takes.is_ok(), whole, "{takes:?}, then {said:?}");
+    said
 }
 
 /// The rows of a scan. Times must ascend strictly, over frames too; a row without any value counts as no row.

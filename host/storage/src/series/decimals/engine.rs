@@ -4,6 +4,7 @@ use super::{Decimal, FieldScales, Inexact, Scales, sum_to_f64};
 use crate::error::Result;
 use crate::series::pieces::{FieldSummary, Piece, PieceStream, Summary, Total, Wanted};
 use crate::series::query::chosen;
+use crate::series::units::misfit;
 use crate::series::{
     Budget, Capabilities, Column, CompactReport, DeleteReport, EngineStats, Fault, FieldType, Frame,
     FrameStream, Latest, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, TimeStream, TypeConflict,
@@ -181,6 +182,63 @@ fn fit(column: &mut Column, scale: u8, bad: &mut [bool]) -> Option<Refused> {
     refused
 }
 
+/// A batch as it is stored. Numbers and their texts become units; a row with one that is not exactly a decimal of the field's scale
+/// is left out and counted, as for a conflict of types. In a field that is none a decimal is the nearest float.
+pub(crate) fn stored(scales: &Scales, batch: WriteBatch) -> Result<(WriteBatch, WriteReport)> {
+    let mut report = WriteReport::default();
+    let mut out = WriteBatch::default();
+    for (key, mut frame) in batch.series {
+        frame.validate().map_err(|e| e.context(&key))?;
+        let of_key = scales.of(&key.bucket, &key.measurement);
+        let mut bad = Vec::new();
+        for column in &mut frame.columns {
+            let Some(scale) = of_key.scale(&column.name) else {
+                as_floats(column);
+                continue;
+            };
+            bad.resize(frame.times.len(), false);
+            let Some(refused) = fit(column, scale, &mut bad) else { continue };
+            let conflict = TypeConflict {
+                bucket: key.bucket.clone(),
+                measurement: key.measurement.clone(),
+                field: column.name.clone(),
+                have: FieldType::Decimal(scale),
+                got: refused.got,
+                value: Some(refused.value),
+            };
+            let told = |c: &TypeConflict| {
+                (&c.bucket, &c.measurement, &c.field, c.got)
+                    == (&conflict.bucket, &conflict.measurement, &conflict.field, conflict.got)
+            };
+            if report.conflicts.len() < CONFLICTS_MAX && !report.conflicts.iter().any(told) {
+                report.conflicts.push(conflict);
+            }
+        }
+        let dropped = bad.iter().filter(|bad| **bad).count();
+        if dropped > 0 {
+            report.dropped += dropped as u64;
+            bad.iter_mut().for_each(|bad| *bad = !*bad);
+            frame = chosen(frame, &bad);
+        }
+        if dropped == 0 || !frame.is_empty() {
+            out.series.push((key, frame));
+        }
+    }
+    Ok((out, report))
+}
+
+/// Newest values as they are shown.
+pub(crate) fn newest(scales: &Scales, face: Face, mut all: Vec<Latest>) -> Vec<Latest> {
+    for latest in &mut all {
+        let scales = scales.of(&latest.key.bucket, &latest.key.measurement);
+        for field in &mut latest.fields {
+            let value = std::mem::replace(&mut field.value, Value::Boolean(false));
+            field.value = face.value(scales.scale(&field.name), value);
+        }
+    }
+    all
+}
+
 impl DecimalEngine {
     fn shown(&self, mut all: Vec<SeriesInfo>) -> Vec<SeriesInfo> {
         for info in &mut all {
@@ -194,55 +252,16 @@ impl DecimalEngine {
 }
 
 impl SeriesEngine for DecimalEngine {
-    /// Numbers and their texts become units. A row with one that is not exactly a decimal of the field's scale is refused as
-    /// for a conflict of types. In a field that is none a decimal is the nearest float.
+    /// As [`stored`] says.
     fn write(&self, batch: WriteBatch) -> Result<WriteReport> {
-        let mut report = WriteReport::default();
-        let mut out = WriteBatch::default();
-        for (key, mut frame) in batch.series {
-            frame.validate().map_err(|e| e.context(&key))?;
-            let scales = self.of(&key);
-            let mut bad = Vec::new();
-            for column in &mut frame.columns {
-                let Some(scale) = scales.scale(&column.name) else {
-                    as_floats(column);
-                    continue;
-                };
-                bad.resize(frame.times.len(), false);
-                let Some(refused) = fit(column, scale, &mut bad) else { continue };
-                let conflict = TypeConflict {
-                    bucket: key.bucket.clone(),
-                    measurement: key.measurement.clone(),
-                    field: column.name.clone(),
-                    have: FieldType::Decimal(scale),
-                    got: refused.got,
-                    value: Some(refused.value),
-                };
-                let told = |c: &TypeConflict| {
-                    (&c.bucket, &c.measurement, &c.field, c.got)
-                        == (&conflict.bucket, &conflict.measurement, &conflict.field, conflict.got)
-                };
-                if report.conflicts.len() < CONFLICTS_MAX && !report.conflicts.iter().any(told) {
-                    report.conflicts.push(conflict);
-                }
-            }
-            let dropped = bad.iter().filter(|bad| **bad).count();
-            if dropped > 0 {
-                report.dropped += dropped as u64;
-                bad.iter_mut().for_each(|bad| *bad = !*bad);
-                frame = chosen(frame, &bad);
-            }
-            if dropped == 0 || !frame.is_empty() {
-                out.series.push((key, frame));
-            }
-        }
+        let (out, mut report) = stored(&self.scales, batch)?;
         if out.series.is_empty() {
             return Ok(report);
         }
-        let stored = self.inner.write(out)?;
-        report.written += stored.written;
-        report.dropped += stored.dropped;
-        for mut conflict in stored.conflicts {
+        let inner = self.inner.write(out)?;
+        report.written += inner.written;
+        report.dropped += inner.dropped;
+        for mut conflict in inner.conflicts {
             let scales = self.scales.of(&conflict.bucket, &conflict.measurement);
             conflict.have = scales.shown(&conflict.field, conflict.have);
             conflict.got = scales.shown(&conflict.field, conflict.got);
@@ -298,15 +317,7 @@ impl SeriesEngine for DecimalEngine {
     }
 
     fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
-        let mut all = self.inner.latest(selector)?;
-        for latest in &mut all {
-            let scales = self.of(&latest.key);
-            for field in &mut latest.fields {
-                let value = std::mem::replace(&mut field.value, Value::Boolean(false));
-                field.value = self.face.value(scales.scale(&field.name), value);
-            }
-        }
-        Ok(all)
+        Ok(newest(&self.scales, self.face, self.inner.latest(selector)?))
     }
 
     fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {
@@ -323,6 +334,12 @@ impl SeriesEngine for DecimalEngine {
 
     fn retentions(&self) -> Result<BTreeMap<String, Option<Span>>> {
         self.inner.retentions()
+    }
+
+    fn takes(&self, batch: &WriteBatch) -> Result<()> {
+        let (out, report) = stored(&self.scales, batch.clone())?;
+        report.conflicts.first().map_or(Ok(()), |conflict| Err(misfit(conflict)))?;
+        self.inner.takes(&out)
     }
 
     /// Units are integers to the engine.

@@ -10,7 +10,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use engine::{DecimalEngine, Face};
+pub(crate) use engine::{DecimalEngine, Face, newest, stored};
 pub(in crate::series) use number::sum_to_f64;
 pub use number::{Decimal, Inexact, SCALE_MAX};
 pub use settle::{HINT, misread};

@@ -7,6 +7,8 @@ use std::fmt;
 
 /// Digits after the point at most: ten to that power still is an `i64`.
 pub const SCALE_MAX: u8 = 18;
+/// The same as a power of ten.
+const MORE_MAX: u32 = SCALE_MAX as u32;
 /// Decimal digits of the greatest `i64`.
 const DIGITS_MAX: usize = 19;
 /// Whole numbers up to here are floats without rounding.
@@ -114,11 +116,24 @@ impl Decimal {
 
     /// The same number with another scale.
     pub fn rescaled(self, scale: u8) -> Result<Self, Inexact> {
-        let units = i128::from(self.units) * unit(scale);
-        if units % unit(self.scale) != 0 {
-            return Err(Inexact::Digits);
-        }
-        Ok(Self { units: in_range(units / unit(self.scale))?, scale })
+        Self::of_units(i128::from(self.units), u32::from(self.scale), scale)
+    }
+
+    /// `units` times ten to the minus `digits`, as others write decimals.
+    pub fn of_units(units: i128, digits: u32, scale: u8) -> Result<Self, Inexact> {
+        let units = match u32::from(scale).checked_sub(digits) {
+            Some(more) => units.checked_mul(10_i128.pow(more.min(MORE_MAX))).ok_or(Inexact::Range)?,
+            None => {
+                // A power beyond every number divides zero alone.
+                let by = 10_i128.checked_pow(digits - u32::from(scale));
+                let (part, whole) = by.map_or((units, 0), |by| (units % by, units / by));
+                if part != 0 {
+                    return Err(Inexact::Digits);
+                }
+                whole
+            }
+        };
+        Ok(Self { units: in_range(units)?, scale })
     }
 
     /// The nearest float.
@@ -264,6 +279,30 @@ mod tests {
         assert_eq!(price.rescaled(18).map(|d| d.units), Ok(1_230_000_000_000_000_000));
         assert_eq!(Decimal { units: i64::MAX, scale: 0 }.rescaled(1), Err(Inexact::Range));
         assert_eq!(Decimal { units: i64::MIN, scale: 18 }.rescaled(18).map(|d| d.units), Ok(i64::MIN));
+    }
+
+    #[test]
+    fn units_of_others_are_taken_where_they_are_the_same_number() {
+        let huge = i128::from(i64::MAX) * 1_000;
+        for (units, digits, scale, want) in [
+            (12_345, 2, 4, Ok(1_234_500)),
+            (1_234_500, 4, 2, Ok(12_345)),
+            (1_234_501, 4, 2, Err(Inexact::Digits)),
+            (huge, 5, 2, Ok(i64::MAX)),
+            (-huge, 5, 2, Ok(-i64::MAX)),
+            (huge + 1, 5, 2, Err(Inexact::Digits)),
+            (huge, 2, 2, Err(Inexact::Range)),
+            (i128::MAX, 0, 18, Err(Inexact::Range)),
+            (i128::MIN, 38, 0, Err(Inexact::Digits)),
+            (10_i128.pow(38), 38, 0, Ok(1)),
+            (0, 76, 0, Ok(0)),
+            (7, 76, 18, Err(Inexact::Digits)),
+            (7, 0, 18, Ok(7_000_000_000_000_000_000)),
+            (10, 0, 18, Err(Inexact::Range)),
+        ] {
+            let got = Decimal::of_units(units, digits, scale).map(|d| d.units);
+            assert_eq!(got, want, "{units} of {digits} as {scale}");
+        }
     }
 
     proptest! {

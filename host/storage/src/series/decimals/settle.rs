@@ -2,10 +2,11 @@
 //! with others looks at what is stored before it goes on.
 
 use super::{FieldScales, Scales};
+use crate::commits;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::DecimalFields;
 use crate::series::revisions::names;
-use crate::series::{FieldType, Selector, SeriesEngine, SeriesInfo};
+use crate::series::{Budget, FieldType, Selector, SeriesEngine, SeriesInfo};
 use crate::sqlite::Database;
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -39,7 +40,8 @@ pub(crate) fn settle(db: &Database, stored: &dyn SeriesEngine, declared: &[Decim
     if before == now {
         return Ok(());
     }
-    let wrong = differences(&before, declared, stored).map_err(|e| {
+    let waiting = db.read(commits::series_waiting)?;
+    let wrong = differences(&before, declared, stored, &waiting).map_err(|e| {
         e.context("[[series.decimals]] has changed, and what is stored must be looked at first").hint(
             "make the series engine reachable and start again, or put [[series.decimals]] back as it was",
         )
@@ -76,7 +78,7 @@ pub(crate) fn unsettled(
     stored: &dyn SeriesEngine,
     declared: &[DecimalFields],
 ) -> Result<Vec<String>> {
-    differences(&before(c)?, declared, stored)
+    differences(&before(c)?, declared, stored, &commits::series_waiting(c)?)
 }
 
 /// [`unsettled`] of a list of series as a host shows it that runs with other declarations.
@@ -116,8 +118,14 @@ fn refuse(wrong: &[String]) -> Result<()> {
 pub const HINT: &str = "put [[series.decimals]] back as it was; to change it, export the series, delete its rows, \
                                start with the new declaration and import them again (docs/manifest.md)";
 
-/// Every stored field that another declaration gives another meaning, once for each measurement.
-fn differences(before: &Noted, declared: &[DecimalFields], stored: &dyn SeriesEngine) -> Result<Vec<String>> {
+/// Every stored field that another declaration gives another meaning, once for each measurement. `waiting`: series whose rows will be
+/// stored before anybody reads.
+fn differences(
+    before: &Noted,
+    declared: &[DecimalFields],
+    stored: &dyn SeriesEngine,
+    waiting: &[SeriesInfo],
+) -> Result<Vec<String>> {
     let old = before.iter().map(|(bucket, measurement, field, scale)| DecimalFields {
         bucket: bucket.clone(),
         measurement: measurement.clone(),
@@ -130,7 +138,8 @@ fn differences(before: &Noted, declared: &[DecimalFields], stored: &dyn SeriesEn
         old.0.iter().chain(&new.0).map(|declared| declared.bucket.as_str()).collect();
     let mut wrong = BTreeSet::new();
     for bucket in buckets {
-        for info in of_bucket(stored, bucket.to_string())? {
+        let waiting = waiting.iter().filter(|info| info.key.bucket == bucket).cloned();
+        for info in of_bucket(stored, bucket.to_string())?.into_iter().chain(waiting) {
             let (old, new) = both(&old, &new, bucket, &info);
             for (name, of) in &info.fields {
                 wrong.extend(
@@ -155,7 +164,8 @@ fn differences(before: &Noted, declared: &[DecimalFields], stored: &dyn SeriesEn
 }
 
 fn of_bucket(stored: &dyn SeriesEngine, bucket: String) -> Result<Vec<SeriesInfo>> {
-    let mut all = stored.list(&Selector { bucket: Some(bucket), ..Selector::default() })?;
+    let of = Selector { bucket: Some(bucket), ..Selector::default() };
+    let mut all = stored.choose(&of, &Budget::default())?;
     all.retain(|info| info.rows > 0);
     Ok(all)
 }

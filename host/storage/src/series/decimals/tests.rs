@@ -1,6 +1,7 @@
 //! Decimals through the whole data layer.
 
 use super::*;
+use crate::commits::{Commit, CommitRows};
 use crate::layer::DataLayer;
 use crate::layer::tests::{layer_over, manifest};
 use crate::series::exchange::import::Import;
@@ -238,6 +239,10 @@ fn what_was_known_is_shown_and_held_to_its_scale() {
     };
     let known = layer.series().query(&OP, &at(then), &Budget::default()).unwrap();
     assert_eq!(shown(&known, "close"), ["1.5000"]);
+    let latest = |at| layer.series().latest(&OP, &Selector::default(), at, &Budget::default()).unwrap();
+    for (at, units) in [(Some(then), 15_000), (None, 25_000)] {
+        assert_eq!(latest(at)[0].fields[0].value, Value::Decimal(Decimal { units, scale: 4 }), "{at:?}");
+    }
     // The rows are gone, but not what was known of them.
     let chosen = Selector { measurement: Some("bar.*".into()), ..Selector::default() };
     layer.series().delete(&OP, &chosen, TimeRange::ALL).unwrap();
@@ -245,6 +250,48 @@ fn what_was_known_is_shown_and_held_to_its_scale() {
     drop(layer);
     let e = refused(dir.path(), &kept.replace("scale = 4", "scale = 2"));
     assert!(e.kind() == Kind::Conflict && e.message().contains("its revisions"), "{e}");
+}
+
+fn commit(lines: &str) -> Commit {
+    let rows = CommitRows { bucket: None, lines: lines.into(), precision: Precision::Ns };
+    Commit { series: vec![rows], ..Commit::default() }
+}
+
+/// What is applied late is what was committed, and nobody may give it another meaning meanwhile.
+#[test]
+fn rows_of_a_commit_that_a_crash_left_are_the_same_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let m = |scale: u8| manifest(dir.path(), &BARS.replace("scale = 4", &format!("scale = {scale}")));
+    let engine = Arc::new(ModelEngine::default());
+    let layer = layer_over(&m(4), Some(engine.clone())).0;
+    engine.fail_writes(true);
+    layer.commit(&OP, &commit("bar.1m.A close=101.25,high=103i,low=\"99.5\" 1")).unwrap();
+    drop(layer);
+    let wrong = DataLayer::check(&m(2)).unwrap().unwrap();
+    assert!(wrong.iter().any(|w| w.contains("`close` of `market/bar.1m.A` holds decimal(4)")), "{wrong:?}");
+    assert_eq!(DataLayer::open(&m(2)).unwrap_err().kind(), Kind::Conflict);
+    engine.fail_writes(false);
+    let layer = layer_over(&m(4), Some(engine)).0;
+    let rows = ask(&layer, "SELECT close, high, low FROM bar.1m.A");
+    for (field, want) in [("close", "101.2500"), ("high", "103.0000"), ("low", "99.5000")] {
+        assert_eq!(shown(&rows, field), [want], "{field}");
+    }
+}
+
+#[test]
+fn a_commit_takes_what_a_write_takes_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = open(dir.path(), BARS);
+    layer
+        .commit(&OP, &commit("bar.1m.A close=1.5 1\nbar.1m.A close=\"2.5\" 2\nbar.1m.A close=3i 3"))
+        .unwrap();
+    for wrong in ["1.00001", "t", "\"many\""] {
+        let e =
+            layer.commit(&OP, &commit(&format!("bar.1m.A close=4 4\nbar.1m.A close={wrong} 5"))).unwrap_err();
+        assert!(e.kind() == Kind::Conflict && e.message().contains("`close`"), "{wrong}: {e:?}");
+        assert!(e.message().contains("decimal(4)") && e.hint_text().is_some(), "{wrong}: {e:?}");
+    }
+    assert_eq!(shown(&ask(&layer, "SELECT close FROM bar.1m.A"), "close"), ["1.5000", "2.5000", "3.0000"]);
 }
 
 #[test]
@@ -335,6 +382,11 @@ fn an_export_in_csv_is_imported_again() {
     let mut file = Vec::new();
     let export = Export { measurement: "bar.1m.C".into(), ..Export::default() };
     layer.series().export(&OP, &export, Format::Csv, &Budget::default(), &mut file).unwrap();
+    let import = Import { measurement: Some("bar.1m.C".into()), ..Import::default() };
+    let import =
+        || layer.series().import(&OP, &mut file.as_slice(), &import, &Budget::default(), &mut |_, _, _| {});
+    // Over what is there, which is of the type that its texts become.
+    assert_eq!(import().unwrap().written, 2);
     layer
         .series()
         .delete(
@@ -343,11 +395,7 @@ fn an_export_in_csv_is_imported_again() {
             TimeRange::ALL,
         )
         .unwrap();
-    let import = Import { measurement: Some("bar.1m.C".into()), ..Import::default() };
-    let said = layer
-        .series()
-        .import(&OP, &mut file.as_slice(), &import, &Budget::default(), &mut |_, _, _| {})
-        .unwrap();
+    let said = import().unwrap();
     assert_eq!((said.written, said.dropped), (2, 0), "{said:?}\n{}", String::from_utf8_lossy(&file));
     let rows = ask(&layer, "SELECT close FROM bar.1m.C");
     assert_eq!(shown(&rows, "close"), ["99999999999.0002", "0.1000"]);

@@ -9,6 +9,7 @@ use super::prepare::{self, JOIN_ROWS_MAX, Prepared, Space, Staged};
 use super::run::{Run, merge};
 use super::{lock, read, tables, write};
 use crate::error::{Error, Result};
+use crate::series::units::misfit;
 use crate::series::{WriteBatch, WriteReport};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -96,6 +97,13 @@ impl Core {
                 self.bell.ring();
             }
         }
+    }
+
+    /// Would every row of a batch be stored? Nothing is changed.
+    pub(super) fn takes(&self, batch: &WriteBatch) -> Result<()> {
+        bounds::check(batch)?;
+        let prepared = Staged::default().prepare(&read(&self.catalog), batch.clone(), self.series_max)?;
+        prepared.report.conflicts.first().map_or(Ok(()), |conflict| Err(misfit(conflict)))
     }
 
     fn next_group(&self) -> Vec<Job> {

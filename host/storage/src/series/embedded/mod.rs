@@ -159,6 +159,9 @@ impl SeriesEngine for EmbeddedEngine {
     fn admit(&self, batch: &WriteBatch) -> Result<()> {
         bounds::check(batch)
     }
+    fn takes(&self, batch: &WriteBatch) -> Result<()> {
+        self.core.takes(batch)
+    }
     fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
         self.core.delete(selector, range)
     }

@@ -5,7 +5,7 @@ use super::columns::Columns;
 use super::csv_out::CsvFile;
 use super::parquet_out::ParquetFile;
 use crate::error::Result;
-use crate::series::query::{Filters, TagFilter, Time, with_values};
+use crate::series::query::{Filters, TagFilter, Time, between, with_values};
 use crate::series::{Budget, Frame, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -37,13 +37,7 @@ pub struct Export {
 
 impl Export {
     pub(crate) fn range(&self) -> Result<TimeRange> {
-        let at = |place, time: &Option<Time>, open| {
-            time.as_ref().map_or(Ok(open), |t| t.resolve(place, chrono_tz::Tz::UTC))
-        };
-        TimeRange::new(
-            at("start", &self.start, TimeRange::ALL.start)?,
-            at("end", &self.end, TimeRange::ALL.end)?,
-        )
+        between(self.start.as_ref(), self.end.as_ref(), chrono_tz::Tz::UTC)
     }
 
     pub(crate) fn selector(&self) -> Selector {

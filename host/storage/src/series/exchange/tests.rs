@@ -205,7 +205,10 @@ fn what_is_asked_for_is_what_is_there() {
         e.message().to_string()
     };
     assert!(refused(Export { fields: Some(vec!["z".into()]), ..asked("m") }).contains("`z`"));
-    assert!(refused(Export { start: Some(2.into()), end: Some(1.into()), ..asked("m") }).contains("starts"));
+    assert!(
+        refused(Export { start: Some(2.into()), end: Some(1.into()), ..asked("m") })
+            .contains("`start` is after")
+    );
 }
 
 #[test]

@@ -51,7 +51,7 @@ struct Shown {
 
 impl<'r> Run<'r, '_> {
     fn pipeline(&mut self, pipeline: &Pipeline, readable: &dyn Fn(&SeriesKey) -> bool) -> Result<()> {
-        let shown = chosen(self.engine, pipeline, readable)?;
+        let shown = chosen(self.engine, pipeline, readable, self.budget)?;
         let at = pipeline.stages.iter().position(|s| matches!(s, Stage::Pivot));
         let mut table = 0;
         for series in &shown {
@@ -166,13 +166,14 @@ fn chosen(
     engine: &dyn SeriesEngine,
     pipeline: &Pipeline,
     readable: &dyn Fn(&SeriesKey) -> bool,
+    budget: &Budget,
 ) -> Result<Vec<Shown>> {
     let test = leading(pipeline);
     let (start, stop) = pipeline.range();
     let range = TimeRange { start, end: stop };
     let asks_for = |measurement: &str| test.names(measurement);
     let mut shown = Vec::new();
-    for info in listed(engine, &pipeline.bucket, &test)? {
+    for info in listed(engine, &pipeline.bucket, &test, budget)? {
         let outside = match (info.min_time, info.max_time) {
             (Some(min), Some(max)) => !range.overlaps(min, max),
             _ => info.rows == 0,
@@ -193,9 +194,9 @@ fn chosen(
 }
 
 /// The series of a bucket, but for those that a condition cannot mean.
-fn listed(engine: &dyn SeriesEngine, bucket: &str, test: &Test) -> Result<Vec<SeriesInfo>> {
+fn listed(engine: &dyn SeriesEngine, bucket: &str, test: &Test, budget: &Budget) -> Result<Vec<SeriesInfo>> {
     let of = |measurement: Option<String>| {
-        engine.list(&Selector { bucket: Some(bucket.into()), measurement, tags: Vec::new() })
+        engine.choose(&Selector { bucket: Some(bucket.into()), measurement, tags: Vec::new() }, budget)
     };
     // A `*` in a name would stand for others.
     let Some(names) = test.measurements().filter(|names| names.iter().all(|n| !n.contains('*'))) else {

@@ -4,10 +4,10 @@ use super::face::Face;
 use super::filter::Test;
 use super::fold::{self, Fold};
 use super::plan::{Stage, Window};
-use super::table::{Growing, VALUE, picked};
+use super::table::{Growing, VALUE};
 use crate::error::{Error, Result};
 use crate::series::query;
-use crate::series::query::{Function, Joined};
+use crate::series::query::{Function, Joined, picked};
 use crate::series::{Budget, FieldType, Frame, Value};
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -140,7 +140,11 @@ fn limited(frames: Frames<'_>, rows: u64, offset: u64) -> Frames<'_> {
         let to = from + left.min(len - from);
         left -= to - from;
         let keep = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        Some(Ok(if (from, to) == (0, len) { frame } else { picked(&frame, keep(from)..keep(to)) }))
+        Some(Ok(if (from, to) == (0, len) {
+            frame
+        } else {
+            picked(&frame, &(keep(from)..keep(to)).collect::<Vec<_>>())
+        }))
     });
     // Nothing more is read than is asked for.
     if rows == 0 { Box::new(std::iter::empty()) } else { some(cut) }
@@ -173,7 +177,7 @@ fn in_order(frames: Frames<'_>, columns: &[String], descending: bool, rows_max: 
         let order = order.unwrap_or(Ordering::Equal);
         if descending { order.reverse() } else { order }
     });
-    Ok(picked(&frame, rows.into_iter()))
+    Ok(picked(&frame, &rows))
 }
 
 /// Columns that are the same in all rows, and unknown ones, put nothing in order. What has no value comes first.

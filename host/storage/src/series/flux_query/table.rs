@@ -162,14 +162,3 @@ impl Growing {
         Column { name: self.name, values: self.values, valid }
     }
 }
-
-/// Rows of a frame by their numbers.
-pub(super) fn picked(frame: &Frame, rows: impl Iterator<Item = usize> + Clone) -> Frame {
-    let columns = frame.columns.iter().map(|column| {
-        let mut out = Growing::new(&column.name, column.values.field_type());
-        rows.clone().for_each(|row| out.push(column.get(row)));
-        out.into_column()
-    });
-    let columns = columns.collect();
-    Frame { times: rows.filter_map(|row| frame.times.get(row).copied()).collect(), columns }
-}

@@ -1,12 +1,14 @@
 //! The buckets of the server: their names, and how long it keeps their rows.
 
+use super::InfluxEngine;
 use super::client::{Client, REPLY_BYTES_MAX};
 use crate::error::{Error, Kind, Result};
-use crate::series::Budget;
+use crate::series::{Budget, Fault};
 use crate::units::Span;
 use reqwest::header;
 use serde::Deserialize;
 use serde_json::json;
+use std::sync::PoisonError;
 
 /// Buckets in one page of the list: InfluxDB's own bound.
 const PAGE: usize = 100;
@@ -137,5 +139,60 @@ fn shard_seconds(retention: u64) -> u64 {
         r if r < 2 * DAY => 3_600,
         r if r <= 180 * DAY => DAY,
         _ => 7 * DAY,
+    }
+}
+
+impl InfluxEngine {
+    /// Makes a bucket where there is none, and gives it a retention.
+    pub(crate) fn restore_bucket(&self, bucket: &str, keep: Option<Span>) -> Result<()> {
+        if self.client.bucket(bucket)?.is_none() {
+            self.make_bucket(bucket)?;
+        }
+        keep.map_or(Ok(()), |keep| self.client.set_retention(bucket, keep))
+    }
+
+    /// The buckets whose retention is not the manifest's: somebody changed it on the server.
+    pub(super) fn strayed(&self, budget: &Budget) -> Result<Vec<Fault>> {
+        if self.retention.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there = self.client.buckets(budget)?;
+        let said = |keep: Option<Span>| keep.map_or("for ever".to_string(), |k| format!("for {k}"));
+        let stray = there.into_iter().filter_map(|b| {
+            let want = self.retention.get(&b.name).filter(|want| !b.keeps_for(**want))?;
+            let problem = format!(
+                "InfluxDB keeps its rows {}, and [series.influxdb2.retention] says {want}: the first write after a start of \
+                 the host sets it again",
+                said(b.keep)
+            );
+            Some(Fault { object: format!("bucket `{}`", b.name), problem })
+        });
+        Ok(stray.collect())
+    }
+
+    /// Makes a bucket that a write needs.
+    pub(super) fn make_bucket(&self, bucket: &str) -> Result<()> {
+        if self.create_buckets {
+            return self.client.create_bucket(bucket);
+        }
+        Err(Error::not_found(format!("InfluxDB has no bucket `{bucket}`"))
+            .hint("create it there, or set `create_buckets = true` in [series.influxdb2]"))
+    }
+
+    /// Gives a bucket the retention of the manifest, once a start. What it fails for is no reason to refuse rows.
+    pub(super) fn keep(&self, bucket: &str) {
+        let Some(span) = self.retention.get(bucket) else { return };
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept().contains(bucket) {
+            return;
+        }
+        match self.client.set_retention(bucket, *span) {
+            Ok(()) => {
+                kept().insert(bucket.to_string());
+            }
+            Err(e) => {
+                tracing::warn!(error = ?e, "the retention of a bucket could not be set: the next write tries again")
+            }
+        }
     }
 }

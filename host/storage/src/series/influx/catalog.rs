@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Measurements that one query asks for.
 const ASKED_MAX: usize = 50;
-/// Series whose rows are counted exactly in one list; each costs a query.
-const COUNTED_MAX: usize = 1_000;
+/// Points of all fields that one list looks at to count rows: the server takes about half a second for a million.
+pub(super) const COUNTED_POINTS_MAX: u64 = 5_000_000;
 /// Nanoseconds between two rows, where nobody counted them.
 const GUESSED_GAP_NS: u64 = 1_000_000_000;
 
@@ -192,13 +192,6 @@ fn spans(
     Ok(found)
 }
 
-/// Do all fields have as many points over the same span? So do those that were written together.
-fn together(spans: &Spans) -> bool {
-    let mut all = spans.values().map(|s| (s.count, s.first, s.last));
-    let first = all.next();
-    all.all(|s| Some(s) == first)
-}
-
 fn info(key: SeriesKey, rows: u64, spans: Spans) -> SeriesInfo {
     SeriesInfo {
         rows,
@@ -209,24 +202,25 @@ fn info(key: SeriesKey, rows: u64, spans: Spans) -> SeriesInfo {
     }
 }
 
-/// The chosen series, ordered by key.
+/// The chosen series, ordered by key. Rows are exact for as many as [`COUNTED_POINTS_MAX`] points; of series beyond them they are
+/// those of the fullest field, which are fewer where fields were written apart.
 pub(super) fn list(client: &Client, selector: &Selector) -> Result<Vec<SeriesInfo>> {
-    let mut counted = 0;
-    let found = spans(client, selector, &["first", "last", "count"], &Budget::default())?.into_iter();
-    found
-        .map(|(key, spans)| {
-            let least = spans.values().map(|s| s.count).max().unwrap_or(0);
-            let rows = if together(&spans) {
-                least
-            } else if counted < COUNTED_MAX {
-                counted += 1;
-                count_rows(client, &key)?.max(least)
-            } else {
-                spans.values().map(|s| s.count).sum()
-            };
-            Ok(info(key, rows, spans))
-        })
-        .collect()
+    list_counting(client, selector, COUNTED_POINTS_MAX)
+}
+
+pub(super) fn list_counting(
+    client: &Client,
+    selector: &Selector,
+    points_max: u64,
+) -> Result<Vec<SeriesInfo>> {
+    let found = spans(client, selector, &["first", "last", "count"], &Budget::default())?;
+    let counted = count_rows(client, selector, &found, points_max)?;
+    let each = found.into_iter().map(|(key, spans)| {
+        let fullest = spans.values().map(|s| s.count).max().unwrap_or(0);
+        let rows = counted.get(&key).copied().unwrap_or(0).max(fullest);
+        info(key, rows, spans)
+    });
+    Ok(each.collect())
 }
 
 /// [`list`], but that rows are guessed: to count them, the server reads every point.
@@ -241,20 +235,66 @@ pub(super) fn choose(client: &Client, selector: &Selector, budget: &Budget) -> R
     Ok(guessed.collect())
 }
 
-/// Distinct times of one series, over all its fields.
-fn count_rows(client: &Client, key: &SeriesKey) -> Result<u64> {
-    let query = format!(
-        "{}{}{} |> drop(columns: [\"_value\", \"_field\", \"_start\", \"_stop\"]) |> unique(column: \"_time\") \
-         |> map(fn: (r) => ({{r with _value: 1}})) |> count()",
-        flux::source(&key.bucket, TimeRange::ALL),
-        flux::one_of("_measurement", [key.measurement.as_str()]),
-        flux::tags(&key.tags)
-    );
-    let tables = reply::parse(&client.query(&query, &Budget::default())?)?;
-    match tables.iter().find(|t| t.tags == key.tags) {
-        Some(table) => table.count(),
-        None => Ok(0),
+/// Are the times of all fields known to be those of each? Of two points that is told by the first and the last.
+fn is_counted(spans: &Spans) -> bool {
+    let mut all = spans.values().map(|s| (s.count, s.first, s.last));
+    let first = all.next();
+    first.is_none_or(|(count, ..)| spans.len() == 1 || (count <= 2 && all.all(|s| Some(s) == first)))
+}
+
+/// Distinct times of series over all of their fields, where the counts of these do not tell: as many points alone do not say that the
+/// times are the same. The server looks at every point for it, so measurements are taken in their order as long as there is room.
+fn count_rows(
+    client: &Client,
+    selector: &Selector,
+    found: &BTreeMap<SeriesKey, Spans>,
+    points_max: u64,
+) -> Result<BTreeMap<SeriesKey, u64>> {
+    let mut of_measurement: BTreeMap<(&str, &str), Counted<'_>> = BTreeMap::new();
+    for (key, spans) in found {
+        let of = of_measurement.entry((key.bucket.as_str(), key.measurement.as_str())).or_default();
+        of.in_doubt |= !is_counted(spans);
+        for (name, span) in spans {
+            of.points = of.points.saturating_add(span.count);
+            if span.of == Some(FieldType::String) {
+                of.texts.insert(name);
+            }
+        }
     }
+    let mut plain: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut questions: Vec<(&str, Vec<&str>, BTreeSet<&str>)> = Vec::new();
+    let mut left = points_max;
+    for ((bucket, measurement), of) in of_measurement {
+        if !of.in_doubt || of.points > left {
+            continue;
+        }
+        left -= of.points;
+        match of.texts.is_empty() {
+            true => plain.entry(bucket).or_default().push(measurement),
+            // Another measurement may have numbers under the same name.
+            false => questions.push((bucket, vec![measurement], of.texts)),
+        }
+    }
+    for (bucket, names) in plain {
+        questions.extend(names.chunks(ASKED_MAX).map(|names| (bucket, names.to_vec(), BTreeSet::new())));
+    }
+    let mut tables = Vec::new();
+    for (bucket, names, texts) in questions {
+        let source = flux::source(bucket, TimeRange::ALL)
+            + &flux::one_of("_measurement", names)
+            + &flux::tags(&selector.tags);
+        let query = flux::count_times(&source, texts.iter().copied());
+        chosen(bucket, selector, &client.query(&query, &Budget::default())?, &mut tables)?;
+    }
+    tables.into_iter().map(|(key, table)| Ok((key, table.count()?))).collect()
+}
+
+/// What is known of a measurement before its rows are counted.
+#[derive(Default)]
+struct Counted<'a> {
+    points: u64,
+    in_doubt: bool,
+    texts: BTreeSet<&'a str>,
 }
 
 /// Series and rows of everything; a series counts as many rows as its fullest field has points.

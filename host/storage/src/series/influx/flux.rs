@@ -97,14 +97,26 @@ pub(super) fn times<'a>(source: &str, texts: impl Iterator<Item = &'a str> + Clo
     let part = format!(
         " |> limit(n: {most}) |> drop(columns: [\"_value\", \"_field\", \"_start\", \"_stop\", \"_measurement\"])"
     );
+    let points = points(source, texts, &part);
+    format!("{points} |> unique(column: \"_time\") |> sort(columns: [\"_time\"]) |> limit(n: {most})")
+}
+
+/// How many times there are at which any field of a series has a value, for each series of a source.
+pub(super) fn count_times<'a>(source: &str, texts: impl Iterator<Item = &'a str> + Clone) -> String {
+    let points = points(source, texts, r#" |> drop(columns: ["_value", "_field", "_start", "_stop"])"#);
+    // A time cannot be counted, and no value is left.
+    format!(r#"{points} |> unique(column: "_time") |> set(key: "_value", value: "") |> count()"#)
+}
+
+/// The points of a source, each field after `part`; texts are read as [`TEXT`] says.
+fn points<'a>(source: &str, texts: impl Iterator<Item = &'a str> + Clone, part: &str) -> String {
     let (others, these) = (none_of("_field", texts.clone()), one_of("_field", texts));
-    let points = match these.is_empty() {
+    match these.is_empty() {
         true => format!("{source}{part}"),
         false => format!(
             "union(tables: [{source}{others}{part}, {source}{these}{TEXT}{part}, {source}{these}{EMPTY_TEXT}{part}])"
         ),
-    };
-    format!("{points} |> unique(column: \"_time\") |> sort(columns: [\"_time\"]) |> limit(n: {most})")
+    }
 }
 
 /// Texts that are not empty, and those that are. InfluxDB 2.7 takes texts of a column for others, or panics, where an empty

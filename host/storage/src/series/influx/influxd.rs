@@ -3,8 +3,8 @@
 mod names;
 mod summed;
 
-use super::InfluxEngine;
 use super::fake_server::engine;
+use super::{InfluxEngine, catalog};
 use crate::error::Kind;
 use crate::series::{
     Budget, Column, Frame, Selector, SeriesEngine, SeriesKey, TimeRange, Value, Values, WriteBatch,
@@ -149,6 +149,49 @@ fn what_others_write_past_the_host_is_counted_or_refused() {
     let tags = vec![("table".to_string(), "1".to_string()), ("result".to_string(), "r".to_string())];
     let named = SeriesKey::new(Influxd::BUCKET, "named", tags).unwrap();
     assert_eq!(scan(&engine, &named).unwrap()[0].times, [7]);
+}
+
+/// As many points over the same span need not be at the same times.
+#[test]
+fn rows_are_counted_where_fields_were_written_apart() {
+    let server = Influxd::start();
+    let engine = open(&server);
+    let at = |key: &SeriesKey, times: &[i64], column: Column| {
+        let frame = Frame { times: times.to_vec(), columns: vec![column] };
+        engine.write(WriteBatch { series: vec![(key.clone(), frame)] }).unwrap();
+    };
+    let texts = |texts: [&str; 3]| Values::String(texts.map(String::from).to_vec());
+    // Together, apart with numbers, and apart with texts whose places the server itself would mix up.
+    let (same, apart, words) = (key("market", "a"), key("market", "b"), key("market", "c"));
+    for name in ["x", "y"] {
+        at(&same, &[1, 2, 4], Column::float(name, vec![1.0; 3]));
+    }
+    at(&apart, &[1, 2, 4], Column::float("x", vec![1.0; 3]));
+    at(&apart, &[1, 3, 4], Column::float("y", vec![1.0; 3]));
+    at(&words, &[1, 2, 9], Column::new("x", texts(["x", "", "y"])));
+    at(&words, &[1, 5, 9], Column::new("y", Values::Boolean(vec![true; 3])));
+    at(&words, &[1, 6, 9], Column::new("z", texts(["", "", ""])));
+    let tagged = SeriesKey::new("market", "b", vec![("s".into(), "A".into())]).unwrap();
+    at(&tagged, &[1, 2, 4], Column::float("x", vec![1.0; 3]));
+    at(&tagged, &[1, 3, 4], Column::float("z", vec![1.0; 3]));
+    let rows = |selector: &Selector, points_max| -> Vec<(String, u64)> {
+        let found = catalog::list_counting(&engine.client, selector, points_max).unwrap();
+        found.into_iter().map(|info| (info.key.to_string(), info.rows)).collect()
+    };
+    let want = |rows: [u64; 4]| -> Vec<(String, u64)> {
+        [&same, &apart, &tagged, &words].iter().map(|key| key.to_string()).zip(rows).collect()
+    };
+    let all = Selector::default();
+    let listed = engine.list(&all).unwrap();
+    assert_eq!(listed.iter().map(|i| i.rows).collect::<Vec<_>>(), [3, 4, 4, 5]);
+    assert_eq!(rows(&all, catalog::COUNTED_POINTS_MAX), want([3, 4, 4, 5]));
+    // 6, 12 and 9 points: at the bound, and a point less.
+    assert_eq!(rows(&all, 27), want([3, 4, 4, 5]));
+    assert_eq!(rows(&all, 26), want([3, 4, 4, 3]), "of what is not counted: the fullest field");
+    assert_eq!(rows(&all, 17), want([3, 3, 3, 5]));
+    assert_eq!(rows(&all, 5), want([3; 4]));
+    let one = Selector { tags: tagged.tags.clone(), ..Selector::default() };
+    assert_eq!(rows(&one, 6), [(tagged.to_string(), 4)]);
 }
 
 /// InfluxDB 2.7 itself gives the second text the place of the empty one, or panics.

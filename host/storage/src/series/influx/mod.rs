@@ -40,7 +40,7 @@ mod tests;
 use super::{
     Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, FrameStream, Latest, Selector,
     SeriesEngine, SeriesInfo, SeriesKey, TimeRange, TimeStream, WriteBatch, WriteReport,
-    pieces::{Piece, PieceStream, Wanted},
+    pieces::{Even, Piece, PieceStream, Wanted},
 };
 use crate::error::{Error, Kind, Result};
 use crate::manifest::Influxdb2;
@@ -119,42 +119,6 @@ impl InfluxEngine {
     /// The same server, with every bucket as it is: for rows that a retention would refuse.
     pub(crate) fn without_retention(self) -> Self {
         Self { retention: BTreeMap::new(), ..self }
-    }
-
-    /// Makes a bucket where there is none, and gives it a retention.
-    pub(crate) fn restore_bucket(&self, bucket: &str, keep: Option<Span>) -> Result<()> {
-        if self.client.bucket(bucket)?.is_none() {
-            self.make_bucket(bucket)?;
-        }
-        keep.map_or(Ok(()), |keep| self.client.set_retention(bucket, keep))
-    }
-
-    /// The buckets whose retention is not the manifest's: somebody changed it on the server.
-    fn strayed(&self, budget: &Budget) -> Result<Vec<Fault>> {
-        if self.retention.is_empty() {
-            return Ok(Vec::new());
-        }
-        let there = self.client.buckets(budget)?;
-        let said = |keep: Option<Span>| keep.map_or("for ever".to_string(), |k| format!("for {k}"));
-        let stray = there.into_iter().filter_map(|b| {
-            let want = self.retention.get(&b.name).filter(|want| !b.keeps_for(**want))?;
-            let problem = format!(
-                "InfluxDB keeps its rows {}, and [series.influxdb2.retention] says {want}: the first write after a start of \
-                 the host sets it again",
-                said(b.keep)
-            );
-            Some(Fault { object: format!("bucket `{}`", b.name), problem })
-        });
-        Ok(stray.collect())
-    }
-
-    /// Makes a bucket that a write needs.
-    fn make_bucket(&self, bucket: &str) -> Result<()> {
-        if self.create_buckets {
-            return self.client.create_bucket(bucket);
-        }
-        Err(Error::not_found(format!("InfluxDB has no bucket `{bucket}`"))
-            .hint("create it there, or set `create_buckets = true` in [series.influxdb2]"))
     }
 
     /// One try to send the lines of one request; makes the bucket where it may.
@@ -252,23 +216,6 @@ impl InfluxEngine {
         Ok(loaded)
     }
 
-    /// Gives a bucket the retention of the manifest, once a start. What it fails for is no reason to refuse rows.
-    fn keep(&self, bucket: &str) {
-        let Some(span) = self.retention.get(bucket) else { return };
-        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept().contains(bucket) {
-            return;
-        }
-        match self.client.set_retention(bucket, *span) {
-            Ok(()) => {
-                kept().insert(bucket.to_string());
-            }
-            Err(e) => {
-                tracing::warn!(error = ?e, "the retention of a bucket could not be set: the next write tries again")
-            }
-        }
-    }
-
     fn write_checked(&self, batch: &WriteBatch) -> Result<WriteReport> {
         let admitted = self.types.admit(batch, |bucket, measurements| {
             Ok(types::Loaded::asked(self.load_types(bucket, measurements)?))
@@ -304,12 +251,18 @@ fn hash(key: &SeriesKey) -> u64 {
     hasher.finish()
 }
 
+/// Is every frame well formed, under names that the server can hold?
+fn check(batch: &WriteBatch) -> Result<()> {
+    for (key, frame) in &batch.series {
+        frame.validate().map_err(|e| e.context(key))?;
+        lines::check_names(key, frame)?;
+    }
+    Ok(())
+}
+
 impl SeriesEngine for InfluxEngine {
     fn write(&self, batch: WriteBatch) -> Result<WriteReport> {
-        for (key, frame) in &batch.series {
-            frame.validate()?;
-            lines::check_names(key, frame)?;
-        }
+        check(&batch)?;
         let series: Vec<u64> = batch.series.iter().map(|(key, _)| hash(key)).collect();
         let known = {
             let reached = self.reached.read().unwrap_or_else(PoisonError::into_inner);
@@ -328,6 +281,13 @@ impl SeriesEngine for InfluxEngine {
             }
         }
         result
+    }
+
+    fn takes(&self, batch: &WriteBatch) -> Result<()> {
+        check(batch)?;
+        self.types.take(batch, |bucket, measurements| {
+            Ok(types::Loaded::asked(self.load_types(bucket, measurements)?))
+        })
     }
 
     fn scan(
@@ -351,7 +311,8 @@ impl SeriesEngine for InfluxEngine {
         budget: &Budget,
     ) -> Result<PieceStream> {
         let equal = !wanted.fields.is_empty() && wanted.fields.iter().all(summed::is_equal);
-        let Some(windows) = wanted.windows.filter(|_| equal) else {
+        let summed = |windows: &Even| equal && summed::is_gain(&key.measurement, *windows);
+        let Some(windows) = wanted.windows.filter(summed) else {
             return Ok(Box::new(self.scan(key, range, fields, budget)?.map(|f| f.map(Piece::Rows))));
         };
         budget.check()?;

@@ -17,9 +17,11 @@ use super::scan::{SHRINK_FACTOR, Scan};
 use super::types::or_empty;
 use super::{flux, reply};
 use crate::error::{Error, Kind, Result};
+use crate::series::kinds::{self, Timeframe};
 use crate::series::model::TIME_MIN_NS;
 use crate::series::pieces::{Even, FieldSummary, Part, Piece, Summary, Total, WantedField};
 use crate::series::{Budget, FieldType, SeriesKey, TimeRange, Value, Values};
+use chrono_tz::Tz;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -40,6 +42,13 @@ pub(super) fn is_equal(field: &WantedField) -> bool {
         // Decimals stand before the engine, which has integers.
         (FieldType::String | FieldType::Decimal(_), _) => false,
     })
+}
+
+/// Are the sums of windows less to send than rows? A window that is no longer than the bars of its series holds one of them, whose
+/// values are fewer than its sums. The rows give the same answer, whatever the series really holds.
+pub(super) fn is_gain(measurement: &str, windows: Even) -> bool {
+    let bars = kinds::timeframe_of(measurement).and_then(|text| text.parse::<Timeframe>().ok());
+    bars.and_then(|bars| bars.even(Tz::UTC)).is_none_or(|bars| windows.length > bars.length)
 }
 
 /// A series whose windows the server sums up.
@@ -431,4 +440,28 @@ fn has_all(wanted: &WantedField, summary: &FieldSummary) -> bool {
 fn two_types(field: &str) -> Error {
     Error::new(Kind::Corrupt, format!("the field `{}` has two types in InfluxDB", reply::short(field)))
         .hint("delete one of them: a client wrote it past the host")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_of_one_bar_are_no_gain() {
+        const MINUTE: i64 = 60_000_000_000;
+        let gain = |measurement: &str, length| is_gain(measurement, Even { length, first: 0 });
+        for (measurement, length, want) in [
+            ("bar.1m.AAPL", MINUTE - 1, false),
+            ("bar.1m.AAPL", MINUTE, false),
+            ("bar.1m.AAPL", MINUTE + 1, true),
+            ("bar.1d.AAPL", 1_440 * MINUTE, false),
+            ("bar.1w.AAPL", 1_440 * MINUTE, false),
+            // Months have no length, and of others nobody knows how near their rows are.
+            ("bar.1mo.AAPL", 1, true),
+            ("bar.odd.AAPL", 1, true),
+            ("tick.AAPL", 1, true),
+        ] {
+            assert_eq!(gain(measurement, length), want, "{measurement} {length}");
+        }
+    }
 }

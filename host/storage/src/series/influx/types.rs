@@ -4,10 +4,12 @@
 use super::answers::Conflict;
 use super::client::Client;
 use super::{flux, reply};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
+pub(super) use crate::series::units::Fields;
+use crate::series::units::fit;
 use crate::series::{Budget, FieldType, Frame, TimeRange, TypeConflict, WriteBatch};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Measurements that are remembered; then all are asked for again.
 const KNOWN_MAX: usize = 100_000;
@@ -15,8 +17,6 @@ const KNOWN_MAX: usize = 100_000;
 const ASKED_MAX: usize = 50;
 /// Distinct conflicts of a report.
 const CONFLICTS_MAX: usize = 100;
-
-pub(super) type Fields = HashMap<String, FieldType>;
 
 /// Per series of a batch: which rows are refused; `None` if none is.
 pub(super) type RefusedRows = Vec<Option<Vec<bool>>>;
@@ -114,13 +114,12 @@ fn load_some(client: &Client, bucket: &str, measurements: &[&str]) -> Result<Vec
 }
 
 impl Types {
-    /// Decides which rows fit, and remembers the types of fields that are new. `load` gives the fields of
-    /// measurements that are not known yet.
-    pub fn admit(
+    /// What is known with the fields of every measurement of a batch; `load` gives those that are not known yet.
+    fn with_fields(
         &self,
         batch: &WriteBatch,
         mut load: impl FnMut(&str, &[&str]) -> Result<Loaded>,
-    ) -> Result<Admitted> {
+    ) -> Result<MutexGuard<'_, HashMap<(String, String), Known>>> {
         let mut unknown: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,6 +160,35 @@ impl Types {
                 });
             }
         }
+        Ok(known)
+    }
+
+    /// An error where a row of a batch would be refused, and where that cannot be told because the server was never asked.
+    pub fn take(&self, batch: &WriteBatch, load: impl FnMut(&str, &[&str]) -> Result<Loaded>) -> Result<()> {
+        let known = self.with_fields(batch, load)?;
+        fit(batch, &mut |key| {
+            match known.get(&(key.bucket.clone(), key.measurement.clone())) {
+            Some(have) if have.asked => Ok(have.fields.clone()),
+            _ => Err(Error::new(
+                Kind::Unavailable,
+                format!(
+                    "InfluxDB cannot be asked for the fields of {}/{}: nobody knows whether it takes the rows",
+                    key.bucket, key.measurement
+                ),
+            )
+            .hint("try again when InfluxDB can be reached; nothing was stored")),
+        }
+        })
+    }
+
+    /// Decides which rows fit, and remembers the types of fields that are new. `load` gives the fields of
+    /// measurements that are not known yet.
+    pub fn admit(
+        &self,
+        batch: &WriteBatch,
+        load: impl FnMut(&str, &[&str]) -> Result<Loaded>,
+    ) -> Result<Admitted> {
+        let mut known = self.with_fields(batch, load)?;
         let mut admitted = Admitted { checked: true, ..Admitted::default() };
         for (key, frame) in &batch.series {
             // Another thread's error may have made it forgotten since: then the server's own check stands.
@@ -264,6 +292,33 @@ mod tests {
         types.forget("b", "m");
         let n = Column::new("n", Values::Integer(vec![1]));
         assert_eq!(types.admit(&batch(vec![n], 1), have).unwrap().dropped, 0);
+    }
+
+    #[test]
+    fn a_batch_is_taken_only_by_what_the_server_said() {
+        let types = Types::default();
+        let v = |values| batch(vec![Column::new("v", values)], 1);
+        let (whole, real) = (v(Values::Integer(vec![1])), v(Values::Float(vec![1.0])));
+        let away = |_: &str, m: &[&str]| Ok(Loaded { fields: vec![Fields::new(); m.len()], asked: false });
+        let e = types.take(&real, away).unwrap_err();
+        assert!(
+            e.kind() == Kind::Unavailable && e.message().contains("b/m") && e.hint_text().is_some(),
+            "{e:?}"
+        );
+        let have = |_: &str, _: &[&str]| {
+            Ok(Loaded::asked(vec![Fields::from([("v".to_string(), FieldType::Float)])]))
+        };
+        types.take(&real, have).unwrap();
+        let never = |_: &str, _: &[&str]| -> Result<Loaded> { panic!("asked twice") };
+        let e = types.take(&whole, never).unwrap_err();
+        assert!(e.kind() == Kind::Conflict && e.message().contains("`v` of `b/m` is float"), "{e:?}");
+        // It was a look: the field is still new.
+        let new = batch(vec![Column::new("n", Values::Integer(vec![1]))], 1);
+        types.take(&new, never).unwrap();
+        let other = batch(vec![Column::new("n", Values::Float(vec![1.0]))], 1);
+        types.take(&other, never).unwrap();
+        let both = WriteBatch { series: new.series.into_iter().chain(other.series).collect() };
+        assert_eq!(types.take(&both, never).unwrap_err().kind(), Kind::Conflict);
     }
 
     #[test]

@@ -234,3 +234,43 @@ pub(in crate::series) fn chosen(frame: Frame, keep: &[bool]) -> Frame {
             .collect(),
     }
 }
+
+/// The rows of a frame with these numbers, in this order; a number that it does not have is passed over.
+pub(in crate::series) fn picked(frame: &Frame, rows: &[usize]) -> Frame {
+    fn of<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
+        rows.iter().filter_map(|row| values.get(*row).cloned()).collect()
+    }
+    let columns = frame.columns.iter().map(|c| Column {
+        name: c.name.clone(),
+        values: match &c.values {
+            Values::Float(v) => Values::Float(of(v, rows)),
+            Values::Integer(v) => Values::Integer(of(v, rows)),
+            Values::Unsigned(v) => Values::Unsigned(of(v, rows)),
+            Values::Boolean(v) => Values::Boolean(of(v, rows)),
+            Values::String(v) => Values::String(of(v, rows)),
+            Values::Decimal(v, scale) => Values::Decimal(of(v, rows), *scale),
+        },
+        valid: c.valid.as_ref().map(|v| of(v, rows)).filter(|v| v.contains(&false)),
+    });
+    Frame { times: of(&frame.times, rows), columns: columns.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_picked_in_the_order_that_is_asked_for() {
+        let mut gaps = Column::new("b", Values::Decimal(vec![10, 0, 30], 2));
+        gaps.valid = Some(vec![true, false, true]);
+        let texts = ["x", "y", "z"].map(String::from).to_vec();
+        let frame =
+            Frame { times: vec![1, 2, 3], columns: vec![gaps, Column::new("s", Values::String(texts))] };
+        let back = picked(&frame, &[2, 0, 7, 0]);
+        assert_eq!(back.times, [3, 1, 1]);
+        assert_eq!(back.columns[0], Column::new("b", Values::Decimal(vec![30, 10, 10], 2)), "no gap is left");
+        assert_eq!(back.columns[1].values, Values::String(["z", "x", "x"].map(String::from).to_vec()));
+        assert_eq!(picked(&frame, &[1]).columns[0].valid, Some(vec![false]));
+        assert_eq!(picked(&frame, &[]).times, [0_i64; 0]);
+    }
+}

@@ -7,8 +7,8 @@
 
 use super::ast::Query;
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::series::SeriesKey;
-use std::fmt::Write as _;
 
 /// Bytes of a cursor as text. A series' key has 64 KiB at most, so none that a page gives is longer.
 pub const CURSOR_BYTES_MAX: usize = 256 << 10;
@@ -42,11 +42,7 @@ impl Cursor {
             bytes.extend(length.to_le_bytes());
             bytes.extend(part.as_bytes());
         }
-        let mut text = String::with_capacity(bytes.len() * 2);
-        for byte in bytes {
-            let _ = write!(text, "{byte:02x}");
-        }
-        Ok(text)
+        Ok(hex::encode(bytes))
     }
 
     /// Of the text that a page of `query` gave.
@@ -62,7 +58,7 @@ impl Cursor {
             Error::invalid(format!("`after` {what}"))
                 .hint("give it as `next` of the page before had it, or begin without it")
         };
-        let bytes = unhex(text).ok_or_else(|| wrong("is not what a page gave"))?;
+        let bytes = hex::decode(text).ok_or_else(|| wrong("is not what a page gave"))?;
         let mut rest = bytes.as_slice();
         let [VERSION] = *take::<1>(&mut rest).ok_or_else(|| wrong("is empty"))? else {
             return Err(wrong("is of another version of the host"));
@@ -96,11 +92,4 @@ fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     let (first, after) = rest.split_first_chunk::<N>()?;
     *rest = after;
     Some(first)
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let bytes = pairs.iter().map(|[a, b]| Some(digit(*a)? << 4 | digit(*b)?)).collect();
-    if rest.is_empty() { bytes } else { None }
 }

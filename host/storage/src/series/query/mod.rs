@@ -24,7 +24,7 @@ mod tests;
 
 pub use ast::{Aggregate, Asof, Book, Direction, Fill, Function, Query, Sessions, TagFilter, Time, Window};
 pub(crate) use columns::with_values;
-pub(in crate::series) use columns::{Builder, chosen};
+pub(in crate::series) use columns::{Builder, chosen, picked};
 pub use cursor::CURSOR_BYTES_MAX;
 pub use execute::{BATCH_ROWS, Done, Sink, execute, execute_for, execute_into};
 pub use explain::{Explanation, PushedDown, SHOWN_SERIES_MAX, explain};
@@ -33,6 +33,7 @@ pub use filter::{FILTER_VALUES_MAX, FILTERS_MAX, REGEX_BYTES_MAX};
 pub use joined::{Joined, Shape};
 pub use read::read;
 pub use table::Table;
+pub(in crate::series) use time::between;
 pub use time::{parse_time, shown_time};
 pub use window::resample_bars;
 pub(crate) use window::windows_of;

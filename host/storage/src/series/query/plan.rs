@@ -6,10 +6,10 @@ use super::book::Levels;
 use super::explain::{SHOWN_SERIES_MAX, Trace};
 use super::filter::Filter;
 use super::sources::Source;
+use super::time::between;
 use super::window::{Windows, parts_of};
 use crate::error::{Error, Result};
 use crate::series::kinds::{self, Calendar, Timeframe};
-use crate::series::model::TIME_MIN_NS;
 use crate::series::pieces::{Part, Wanted, WantedField};
 use crate::series::{Selector, TimeRange};
 use chrono_tz::Tz;
@@ -69,13 +69,7 @@ impl Plan {
             (None, Some(calendar)) => calendar.zone(),
             (zone, _) => kinds::zone("timezone", zone.as_deref())?,
         };
-        let start = query.start.as_ref().map_or(Ok(TIME_MIN_NS), |t| t.resolve("start", zone))?;
-        let end = query.end.as_ref().map_or(Ok(i64::MAX), |t| t.resolve("end", zone))?;
-        if start > end {
-            return Err(
-                Error::invalid("`start` is after `end`").hint("the start is in the range, the end is not")
-            );
-        }
+        let range = between(query.start.as_ref(), query.end.as_ref(), zone)?;
         if query.limit == Some(0) {
             return Err(Error::invalid("`limit` is 0").hint("leave it out, or ask for one row or more"));
         }
@@ -133,7 +127,7 @@ impl Plan {
         };
         Ok(Self {
             selector,
-            range: TimeRange { start, end },
+            range,
             zone,
             work,
             fill: query.fill,

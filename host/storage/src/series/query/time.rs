@@ -3,6 +3,7 @@
 use super::ast::Time;
 use crate::error::{Error, Result};
 use crate::schema::now_ns;
+use crate::series::TimeRange;
 use crate::series::kinds::instant_of_local;
 use crate::units::Span;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
@@ -35,6 +36,20 @@ pub fn parse_time(place: &str, text: &str, zone: Tz) -> Result<i64> {
         });
     }
     local(text).map(|t| instant_of_local(t, zone)).ok_or_else(bad)
+}
+
+/// The range from one time to another as a request has them in `start` and `end`: the start is in it, the end is not, and what is left
+/// out is open.
+pub(in crate::series) fn between(start: Option<&Time>, end: Option<&Time>, zone: Tz) -> Result<TimeRange> {
+    let at = |place, time: Option<&Time>, open| time.map_or(Ok(open), |t| t.resolve(place, zone));
+    let all = TimeRange::ALL;
+    let range = TimeRange { start: at("start", start, all.start)?, end: at("end", end, all.end)? };
+    if range.start > range.end {
+        return Err(
+            Error::invalid("`start` is after `end`").hint("the start is in the range, the end is not")
+        );
+    }
+    Ok(range)
 }
 
 /// A time as people read it: RFC 3339 in UTC.

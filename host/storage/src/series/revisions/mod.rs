@@ -154,9 +154,10 @@ impl Recorder {
         if *seeded {
             return Ok(());
         }
+        let all = Budget::default();
         for bucket in self.rules.buckets() {
             let log = Selector { bucket: Some(hidden_bucket(bucket)), ..Selector::default() };
-            let last = self.engine.list(&log)?.iter().filter_map(|i| i.max_time).max();
+            let last = self.engine.choose(&log, &all)?.iter().filter_map(|i| i.max_time).max();
             last.into_iter().for_each(|t| self.clock.pass(t));
         }
         for rule in &self.rules.rules {
@@ -165,7 +166,7 @@ impl Recorder {
                 measurement: Some(rule.measurement.clone()),
                 tags: Vec::new(),
             };
-            for info in self.engine.list(&chosen)? {
+            for info in self.engine.choose(&chosen, &all)? {
                 let Some(max) = info.max_time else { continue };
                 let at = self.stripe(&info.key);
                 if let Some(newest) = self.turns(BTreeSet::from([at])).get_mut(&at) {
@@ -178,24 +179,12 @@ impl Recorder {
     }
 
     /// Writes with the log of what is replaced, as one batch.
-    fn record(&self, mut batch: WriteBatch) -> Result<WriteReport> {
+    fn record(&self, batch: WriteBatch) -> Result<WriteReport> {
         self.seed()?;
-        let watched = |(key, _): &&(SeriesKey, Frame)| self.is_watched(key);
-        for (key, frame) in batch.series.iter().filter(watched) {
-            frame.validate().map_err(|e| e.context(key))?;
-        }
-        let mut turns =
-            self.turns(batch.series.iter().filter(watched).map(|(k, _)| self.stripe(k)).collect());
-        let mut undone = Vec::new();
-        for (key, frame) in batch.series.iter().filter(watched) {
-            let Some(newest) = turns.get(&self.stripe(key)) else { continue };
-            let undo = Undo::look(self.engine.as_ref(), key, frame, newest.get(key).copied())?;
-            if undo.len() > 0 {
-                undone.push((hidden(key), undo));
-            }
-        }
+        let mut turns = self.turns_of(&batch)?;
+        let undone = self.undone(&batch, &turns)?;
         // An upper bound: it holds also if the write fails.
-        for (key, frame) in batch.series.iter().filter(watched) {
+        for (key, frame) in self.watched_of(&batch) {
             let Some(newest) = turns.get_mut(&self.stripe(key)) else { continue };
             if let Some(last) = frame.times.iter().max() {
                 newest.entry(key.clone()).and_modify(|n| *n = (*n).max(*last)).or_insert(*last);
@@ -206,18 +195,36 @@ impl Recorder {
             return self.engine.write(batch);
         }
         let ticket = self.clock.draw(entries);
-        // The log first: who sees a row sees what it replaced.
-        let mut series = Vec::with_capacity(batch.series.len() + undone.len());
-        let mut time = ticket.at;
-        for (key, undo) in undone {
-            let n = i64::try_from(undo.len()).unwrap_or(i64::MAX);
-            series.extend(undo.into_frames(ticket.at, time).into_iter().map(|frame| (key.clone(), frame)));
-            time = time.saturating_add(n);
-        }
-        series.append(&mut batch.series);
-        let mut report = self.engine.write(WriteBatch { series })?;
+        let mut report = self.engine.write(undo::with_log(batch, undone, ticket.at))?;
         report.written = report.written.saturating_sub(entries as u64);
         Ok(report)
+    }
+
+    fn watched_of<'a>(&'a self, batch: &'a WriteBatch) -> impl Iterator<Item = &'a (SeriesKey, Frame)> {
+        batch.series.iter().filter(|(key, _)| self.is_watched(key))
+    }
+
+    /// The turns of the series of a batch that a rule takes, whose frames are well formed.
+    fn turns_of(&self, batch: &WriteBatch) -> Result<BTreeMap<usize, MutexGuard<'_, Newest>>> {
+        self.watched_of(batch).try_for_each(|(key, frame)| frame.validate().map_err(|e| e.context(key)))?;
+        Ok(self.turns(self.watched_of(batch).map(|(key, _)| self.stripe(key)).collect()))
+    }
+
+    /// What a batch changes of each series that a rule takes, by whoever has their turns.
+    fn undone(
+        &self,
+        batch: &WriteBatch,
+        turns: &BTreeMap<usize, MutexGuard<'_, Newest>>,
+    ) -> Result<Vec<(SeriesKey, Undo)>> {
+        let mut undone = Vec::new();
+        for (key, frame) in self.watched_of(batch) {
+            let Some(newest) = turns.get(&self.stripe(key)) else { continue };
+            let undo = Undo::look(self.engine.as_ref(), key, frame, newest.get(key).copied())?;
+            if undo.len() > 0 {
+                undone.push((hidden(key), undo));
+            }
+        }
+        Ok(undone)
     }
 
     /// Keeps the rows that a delete takes away.
@@ -243,7 +250,8 @@ impl Recorder {
         if !self.hides() {
             return Ok(vec![selector.clone()]);
         }
-        let all: BTreeSet<String> = self.list(selector)?.into_iter().map(|i| i.key.bucket).collect();
+        let found = self.choose(selector, &Budget::default())?;
+        let all: BTreeSet<String> = found.into_iter().map(|i| i.key.bucket).collect();
         Ok(all.into_iter().map(|b| Selector { bucket: Some(b), ..selector.clone() }).collect())
     }
 
@@ -262,7 +270,7 @@ impl Recorder {
         let _turns = self.all_turns();
         for chosen in self.buckets(selector)? {
             if self.rules.rules.iter().any(|r| chosen.bucket.as_ref() == Some(&r.bucket)) {
-                let all = self.engine.list(&chosen)?;
+                let all = self.engine.choose(&chosen, &Budget::default())?;
                 all.iter().map(|i| &i.key).filter(|key| self.is_watched(key)).try_for_each(&mut *note)?;
             }
             let done = self.engine.delete(&chosen, range)?;
@@ -285,12 +293,17 @@ impl Recorder {
     }
 }
 
+fn refuse_hidden(batch: &WriteBatch) -> Result<()> {
+    match batch.series.iter().find(|(key, _)| is_hidden(&key.bucket)) {
+        None => Ok(()),
+        Some((key, _)) => Err(Error::invalid(format!("the bucket `{}` is the host's own", key.bucket))
+            .hint("write to another bucket")),
+    }
+}
+
 impl SeriesEngine for Recorder {
     fn write(&self, batch: WriteBatch) -> Result<WriteReport> {
-        if let Some((key, _)) = batch.series.iter().find(|(k, _)| is_hidden(&k.bucket)) {
-            return Err(Error::invalid(format!("the bucket `{}` is the host's own", key.bucket))
-                .hint("write to another bucket"));
-        }
+        refuse_hidden(&batch)?;
         let _turn = self.watch.enter(&batch)?;
         let telling = self.tails.enter(&batch);
         let report = if batch.series.iter().any(|(k, _)| self.is_watched(k)) {
@@ -300,6 +313,17 @@ impl SeriesEngine for Recorder {
         };
         telling.tell(&report, self.engine.as_ref());
         Ok(report)
+    }
+
+    /// With the log that a write would add.
+    fn takes(&self, batch: &WriteBatch) -> Result<()> {
+        refuse_hidden(batch)?;
+        if self.watched_of(batch).next().is_none() {
+            return self.engine.takes(batch);
+        }
+        self.seed()?;
+        let undone = self.undone(batch, &self.turns_of(batch)?)?;
+        self.engine.takes(&undo::with_log(batch.clone(), undone, now_ns()))
     }
 
     fn scan(

@@ -3,7 +3,7 @@
 use super::names::{AT, GONE, ROW, TO, kept};
 use crate::error::{Error, Kind, Result};
 use crate::series::query::chosen;
-use crate::series::{Budget, Column, Frame, SeriesEngine, SeriesKey, TimeRange, Value, Values};
+use crate::series::{Budget, Column, Frame, SeriesEngine, SeriesKey, TimeRange, Value, Values, WriteBatch};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -131,6 +131,20 @@ impl Undo {
         }
         out
     }
+}
+
+/// A batch behind the log of what it changes, whose entries have the times from `at` on.
+pub(super) fn with_log(mut batch: WriteBatch, undone: Vec<(SeriesKey, Undo)>, at: i64) -> WriteBatch {
+    // The log first: who sees a row sees what it replaced.
+    let mut series = Vec::with_capacity(batch.series.len() + undone.len());
+    let mut time = at;
+    for (key, undo) in undone {
+        let n = i64::try_from(undo.len()).unwrap_or(i64::MAX);
+        series.extend(undo.into_frames(at, time).into_iter().map(|frame| (key.clone(), frame)));
+        time = time.saturating_add(n);
+    }
+    series.append(&mut batch.series);
+    WriteBatch { series }
 }
 
 /// A row of the log that says: what was within `range` is not known any more.

@@ -9,7 +9,7 @@ pub use queue::{Lagged, TAIL_BYTES_MAX, TailEvent};
 
 use super::decimals::Scales;
 use super::{
-    FieldType, Frame, FrameStream, Selector, SeriesEngine, SeriesKey, Value, WriteBatch, WriteReport,
+    Budget, FieldType, Frame, FrameStream, SeriesEngine, SeriesKey, Value, WriteBatch, WriteReport, units,
 };
 use crate::caller::{Caller, pattern_matches};
 use crate::error::{Error, Kind, Result};
@@ -154,14 +154,7 @@ impl Telling<'_> {
 
 /// The types of a measurement's fields. What cannot be read now is missing, and its rows are told.
 fn stored_types(engine: &dyn SeriesEngine, key: &SeriesKey) -> HashMap<String, FieldType> {
-    let of = Selector {
-        bucket: Some(key.bucket.clone()),
-        measurement: Some(key.measurement.clone()),
-        tags: Vec::new(),
-    };
-    let all = engine.list(&of).unwrap_or_default();
-    let same = all.into_iter().filter(|info| info.key.measurement == key.measurement);
-    same.flat_map(|info| info.fields).collect()
+    units::listed(key, |of| engine.choose(of, &Budget::default())).unwrap_or_default()
 }
 
 fn without_conflicts(frame: Frame, known: &HashMap<String, FieldType>) -> Frame {

@@ -1,7 +1,7 @@
 //! CSV with a head, read a block of rows at a time from a file that nobody vouches for: a line has a bound, and an error names it.
 
 use super::Source;
-use super::cells::{Block, Cells, Text};
+use super::cells::{Block, Cells, Text, exact_float};
 use super::plan::{Field, Head, Of, Plan};
 use super::spool::Spooled;
 use crate::error::{Error, Kind, Result};
@@ -260,7 +260,7 @@ fn value(field: &Field, text: &str) -> Result<Option<Value>, (String, &'static s
             boolean(text).map(Value::Boolean).ok_or(("true or false".into(), "write true or false"))
         }
         FieldType::String | FieldType::Decimal(_) => number(text).map(|_| Value::String(text.to_string())),
-        FieldType::Float if field.exact => super::exact_float(text).map(Value::Float).ok_or((
+        FieldType::Float if field.exact => exact_float(text).map(Value::Float).ok_or((
             "a number that a float holds to its last digit".into(),
             "a field of this name is a decimal of the manifest: name the one measurement, and all digits are kept",
         )),
@@ -278,7 +278,7 @@ fn float(text: &str) -> Result<f64, (String, &'static str)> {
     let v = number(text)?;
     // Of fractions a text is the nearest float; a whole number is that one and no other, such as the number of an order.
     let whole = text.len() > 15 && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'+'));
-    if whole && super::exact_float(text).is_none() {
+    if whole && exact_float(text).is_none() {
         return Err((
             "a number that a float holds".into(),
             "say that the field is whole: `fields` with COLUMN:integer or COLUMN:unsigned, or COLUMN:string",

@@ -13,7 +13,7 @@ mod times;
 #[cfg(test)]
 mod tests;
 
-pub(super) use cells::{Block, Cells, Text, exact_float};
+pub(super) use cells::{Block, Cells, Text};
 pub use csv_in::LINE_BYTES_MAX;
 pub(in crate::series) use plan::Plan;
 pub(super) use plan::{Head, Of};
@@ -41,7 +41,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 /// With another way of reading files, what was begun with this one begins anew.
-const READER: &str = "shiphold import 1";
+const READER: &str = "shiphold import 2";
 /// Fields of all measurements of a file.
 pub const FIELDS_MAX: usize = 1_000_000;
 /// Distinct type conflicts that a report lists.
@@ -210,7 +210,8 @@ fn look(
     let read = file.read_at(&mut first, 0).map_err(|e| Error::io("reading the file that is imported", e))?;
     if read == MAGIC.len() && first == *MAGIC {
         let footer = Footer::read(file.file(), file.bytes)?;
-        let plan = Plan::new(import, bucket, &footer.heads())?;
+        let mut plan = Plan::new(import, bucket, &footer.heads())?;
+        store.keep_units(&mut plan, |column| footer.is_decimal(column));
         return Ok((Form::Parquet(footer), plan));
     }
     let (_, heads) = Records::open(file)?;
@@ -277,7 +278,10 @@ impl Work<'_> {
                 };
                 for column in &frame.columns {
                     if !fields.contains_key(&column.name) {
-                        fields.insert(column.name.clone(), column.values.field_type());
+                        // Numbers and texts of a decimal become one; a row that is none is refused by itself.
+                        let scale = self.store.scale(key, &column.name);
+                        let of = scale.map_or(column.values.field_type(), FieldType::Decimal);
+                        fields.insert(column.name.clone(), of);
                         count += 1;
                     }
                 }
@@ -310,7 +314,7 @@ impl Work<'_> {
         let only = types.keys().next().filter(|_| types.len() == 1);
         let selector =
             Selector { bucket: Some(self.plan.bucket.clone()), measurement: only.cloned(), tags: Vec::new() };
-        for info in self.store.engine().list(&selector)? {
+        for info in self.store.engine().choose(&selector, self.budget)? {
             let Some(fields) = types.get(&info.key.measurement) else { continue };
             for (name, have) in &info.fields {
                 let Some(got) = fields.get(name).filter(|got| *got != have) else { continue };

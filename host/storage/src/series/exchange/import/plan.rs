@@ -3,10 +3,12 @@
 use super::times::Times;
 use super::{Import, bars};
 use crate::error::{Error, Result};
+use crate::series::decimals::Scales;
 use crate::series::exchange::COLUMNS_MAX;
 use crate::series::exchange::columns::{FIELD, MEASUREMENT, TAG, TIME};
 use crate::series::kinds::{self, Timeframe};
 use crate::series::{FieldType, SeriesKey};
+use std::sync::Arc;
 
 /// Names of a column with times, in any case, where none is `time`.
 const TIME_NAMES: [&str; 8] =
@@ -51,17 +53,20 @@ pub(in crate::series) struct Plan {
     pub(in crate::series) fields: Vec<Field>,
     /// Rows are bars: what a bar must have, they have.
     pub(super) bars: bool,
+    /// Of Parquet: what [`Field::decimal`] is of.
+    pub(in crate::series) scales: Arc<Scales>,
 }
 
 #[derive(Debug, Clone)]
 pub(in crate::series) struct Field {
     pub(in crate::series) name: String,
-    pub(in crate::series::exchange) column: usize,
+    pub(in crate::series) column: usize,
     /// `None`: what the cells of a CSV file are is seen when all of them were.
     pub(in crate::series) of: Option<FieldType>,
     /// In CSV: a backslash in front is taken off, and an empty cell is none; the head says that it is a string.
     pub(in crate::series::exchange) escaped: bool,
-    /// In CSV: a decimal of the manifest; its digits stay a text, for no float holds all of them.
+    /// A decimal of the manifest, whose digits are kept, for no float holds all of them: as a text in CSV, in Parquet as units, and
+    /// there of some measurement of the file.
     pub(in crate::series) decimal: bool,
     /// In CSV: it may be a decimal of some measurement of the file, so that a text must be a float and no other number.
     pub(in crate::series) exact: bool,
@@ -192,6 +197,7 @@ impl Plan {
             fixed: import.tag.clone(),
             fields: Vec::new(),
             bars,
+            scales: Arc::default(),
         };
         if plan.measurement.is_none() {
             let at = heads.iter().position(|h| h.name == MEASUREMENT).ok_or_else(|| {

@@ -1,9 +1,10 @@
 //! Rows become pieces: batches of bounded size, by series, each row looked at before it is in one.
 
 use super::bars;
-use super::cells::{Block, Cell};
+use super::cells::{Block, Cell, decimal_text};
 use super::plan::Plan;
 use crate::error::{Error, Result};
+use crate::series::decimals::FieldScales;
 use crate::series::model::{TIME_MAX_NS, TIME_MIN_NS};
 use crate::series::{Column, FieldType, Frame, SeriesKey, Values, WriteBatch};
 use std::collections::HashMap;
@@ -43,6 +44,7 @@ pub(super) struct Pieces<'a> {
 
 struct Partial {
     key: SeriesKey,
+    scales: FieldScales,
     times: Vec<i64>,
     /// One per field of the plan; `None` until there is a value.
     columns: Vec<Option<(Values, Vec<bool>)>>,
@@ -114,6 +116,7 @@ impl<'a> Pieces<'a> {
                     Cell::Float(v) => Some(v).filter(|v| v.is_finite()),
                     // A decimal, which stays a text until it is written.
                     Cell::Text(text) => std::str::from_utf8(text.data()).ok()?.parse().ok(),
+                    Cell::Decimal(units, digits) => decimal_text(units, digits).parse().ok(),
                     _ => None,
                 }
             })?;
@@ -174,7 +177,8 @@ impl<'a> Pieces<'a> {
                 self.bytes += slots * SLOT_BYTES + key.to_string().len();
                 self.known.insert(key.clone(), at);
                 let columns = std::iter::repeat_with(|| None).take(slots).collect();
-                self.series.push(Partial { key, times: Vec::new(), columns });
+                let scales = self.plan.scales.of(&key.bucket, &key.measurement);
+                self.series.push(Partial { key, scales, times: Vec::new(), columns });
                 at
             }
         };
@@ -187,6 +191,13 @@ impl Partial {
     /// Puts a value into the row that was begun last; gives the bytes of a text.
     fn push(&mut self, slot: usize, cell: Cell<'_>, name: &str) -> Result<usize> {
         let row = self.times.len() - 1;
+        let cell = match cell {
+            Cell::Decimal(..) => cell.as_declared(self.scales.scale(name)).map_err(|why| {
+                Error::invalid(format!("column `{name}`: it {why}"))
+                    .hint("declare more digits for it in [[series.decimals]], or write numbers of so many")
+            })?,
+            other => other,
+        };
         let Some(column) = self.columns.get_mut(slot) else { return Ok(0) };
         let (values, valid) = column.get_or_insert_with(|| (Values::empty(cell.field_type()), Vec::new()));
         pad(values, row);
@@ -198,6 +209,7 @@ impl Partial {
             (Values::Integer(v), Cell::Integer(x)) => v.push(x),
             (Values::Unsigned(v), Cell::Unsigned(x)) => v.push(x),
             (Values::Boolean(v), Cell::Boolean(x)) => v.push(x),
+            (Values::Decimal(v, _), Cell::Units(d)) => v.push(d.units),
             (Values::String(v), Cell::Text(x)) => {
                 let text = utf8(x.data(), &format!("column `{name}`"))?;
                 bytes = text.len();

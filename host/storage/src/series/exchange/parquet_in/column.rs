@@ -4,7 +4,7 @@ use super::footer::{Chunk, Leaf, Logical, broken};
 use super::pages::Pages;
 use crate::error::{Error, Result};
 use crate::locks::lock;
-use crate::series::exchange::import::{Cells, Text, Times, exact_float};
+use crate::series::exchange::import::{Cells, Text, Times};
 use crate::series::{FieldType, Value};
 use parquet::basic::Type as Physical;
 use parquet::column::page::{Page, PageMetadata, PageReader};
@@ -181,6 +181,10 @@ impl Leaf {
         }
     }
 
+    pub(in crate::series::exchange) const fn is_decimal(&self) -> bool {
+        self.flat && matches!(self.logical, Logical::Decimal { .. })
+    }
+
     pub(in crate::series::exchange) const fn is_time(&self) -> bool {
         self.flat
             && (matches!(self.logical, Logical::Date | Logical::Timestamp { .. })
@@ -199,7 +203,7 @@ impl Leaf {
             && matches!(self.logical, Logical::None | Logical::Text)
     }
 
-    /// Cells as [`Leaf::field_type`] has them.
+    /// Cells as [`Leaf::field_type`] has them, decimals with all of their digits.
     pub(super) fn cells(&self, raw: Raw) -> Result<Cells, (usize, String)> {
         let none = || (0, "holds what no field can".to_string());
         Ok(match raw {
@@ -207,7 +211,7 @@ impl Leaf {
             Raw::Float(v) => Cells::Float(v),
             Raw::Integer(v) => match self.logical {
                 Logical::Decimal { scale } => {
-                    Cells::Float(mapped(v, |v| decimal(&i128::from(v).to_string(), scale))?)
+                    Cells::Decimal(v.into_iter().map(|v| v.map(i128::from)).collect(), digits(scale))
                 }
                 Logical::Integer { signed: false } => {
                     Cells::Unsigned(v.into_iter().map(|v| v.map(i64::cast_unsigned)).collect())
@@ -215,12 +219,12 @@ impl Leaf {
                 _ => Cells::Integer(v),
             },
             Raw::Bytes(v) => match self.logical {
-                Logical::Decimal { scale } => Cells::Float(mapped(v, |v| {
-                    let whole = whole(v.data()).ok_or("is a decimal of more than 38 digits")?;
-                    decimal(&whole.to_string(), scale)
-                })?),
+                Logical::Decimal { scale } => Cells::Decimal(
+                    mapped(v, |v| whole(v.data()).ok_or("is a decimal of more than 38 digits"))?,
+                    digits(scale),
+                ),
                 Logical::Float16 => {
-                    Cells::Float(mapped(v, |v| half(v.data()).ok_or("is no number of two bytes".into()))?)
+                    Cells::Float(mapped(v, |v| half(v.data()).ok_or("is no number of two bytes"))?)
                 }
                 Logical::None | Logical::Text => Cells::Text(v),
                 _ => return Err(none()),
@@ -257,32 +261,28 @@ impl Leaf {
     }
 }
 
-fn mapped<T>(
+fn mapped<T, U>(
     from: Vec<Option<T>>,
-    made: impl Fn(T) -> Result<f64, String>,
-) -> Result<Vec<Option<f64>>, (usize, String)> {
-    let one = |(row, v): (usize, Option<T>)| v.map(&made).transpose().map_err(|why| (row, why));
+    made: impl Fn(T) -> Result<U, &'static str>,
+) -> Result<Vec<Option<U>>, (usize, String)> {
+    let one = |(row, v): (usize, Option<T>)| v.map(&made).transpose().map_err(|why| (row, why.to_string()));
     from.into_iter().enumerate().map(one).collect()
 }
 
-/// A whole number of at most 16 bytes, the greatest first.
-fn whole(bytes: &[u8]) -> Option<i128> {
-    let first = bytes.first()?;
-    let filler = if *first & 0x80 == 0 { 0 } else { 0xff };
-    let mut wide = [filler; 16];
-    let from = wide.len().checked_sub(bytes.len())?;
-    wide.get_mut(from..)?.copy_from_slice(bytes);
-    Some(i128::from_be_bytes(wide))
+/// Digits after the point; a footer with others is refused.
+fn digits(scale: i32) -> u32 {
+    u32::try_from(scale).unwrap_or_default()
 }
 
-/// The float whose shortest text is this decimal; none that would be another number.
-fn decimal(digits: &str, scale: i32) -> Result<f64, String> {
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |rest| ("-", rest));
-    let scale = usize::try_from(scale).unwrap_or_default();
-    let padded = format!("{digits:0>width$}", width = scale + 1);
-    let (whole, fraction) = padded.split_at(padded.len() - scale);
-    let text = format!("{sign}{whole}.{fraction}");
-    exact_float(&text).ok_or_else(|| format!("is {text}, which no float holds"))
+/// A whole number, the greatest byte first; more than 16 bytes only say its sign once more.
+fn whole(bytes: &[u8]) -> Option<i128> {
+    let filler = if *bytes.first()? & 0x80 == 0 { 0 } else { 0xff };
+    let mut wide = [filler; 16];
+    let (before, last) = bytes.split_at(bytes.len().saturating_sub(wide.len()));
+    wide.get_mut(16 - last.len()..)?.copy_from_slice(last);
+    let number = i128::from_be_bytes(wide);
+    let same_sign = (number < 0) == (filler == 0xff);
+    (same_sign && before.iter().all(|b| *b == filler)).then_some(number)
 }
 
 /// IEEE 754 of two bytes, the least first.
@@ -327,20 +327,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decimals_become_floats_where_they_are_the_same_number() {
-        for (digits, scale, want) in [
-            ("18970", 2, Some(189.7)),
-            ("-5", 3, Some(-0.005)),
-            ("0", 0, Some(0.0)),
-            ("9007199254740993", 0, None),
-            ("123456789012345678", 18, None),
-            ("1", 76, Some(1e-76)),
-        ] {
-            assert_eq!(decimal(digits, scale).ok(), want, "{digits} {scale}");
-        }
+    fn whole_numbers_of_any_width() {
         assert_eq!(whole(&[0xff, 0x85]), Some(-123));
         assert_eq!(whole(&[0x7f; 16]).map(|n| n > 0), Some(true));
-        assert_eq!((whole(&[]), whole(&[0; 17])), (None, None));
+        let wide = |sign: u8, first: u8| {
+            let mut bytes = [sign; 32];
+            bytes[16] = first;
+            whole(&bytes)
+        };
+        assert_eq!(wide(0, 0x7f).map(|n| n > 0), Some(true));
+        assert_eq!(wide(0xff, 0x80).map(|n| n < 0), Some(true));
+        assert_eq!((wide(0, 0x80), wide(0xff, 0x7f), wide(1, 0)), (None, None, None));
+        assert_eq!((whole(&[]), whole(&[0; 17])), (None, Some(0)));
     }
 
     #[test]

@@ -41,6 +41,11 @@ impl Footer {
         };
         self.columns.iter().map(|leaf| Head { name: leaf.name.clone(), of: of(leaf) }).collect()
     }
+
+    /// Does a column hold decimals?
+    pub(super) fn is_decimal(&self, column: usize) -> bool {
+        self.columns.get(column).is_some_and(Leaf::is_decimal)
+    }
 }
 
 /// Rows of a Parquet file.
@@ -144,9 +149,12 @@ impl<'a> ParquetRows<'a> {
                     _ => return Err(broken(&format!("column `{}` holds no texts", leaf.name))),
                 },
                 Some(field) => {
-                    let of = plan.fields.get(field - names).and_then(|f| f.of);
-                    let cells = leaf.cells(raw).map_err(wrong)?;
-                    block.fields.push(match of {
+                    let field = plan.fields.get(field - names);
+                    let mut cells = leaf.cells(raw).map_err(wrong)?;
+                    if !field.is_some_and(|f| f.decimal) {
+                        cells = cells.into_floats().map_err(wrong)?;
+                    }
+                    block.fields.push(match field.and_then(|f| f.of) {
                         Some(of) => cells.into_type(of).map_err(wrong)?,
                         None => cells,
                     });

@@ -56,13 +56,24 @@ impl Core {
         Ok(report)
     }
 
-    fn store(&self, records: Vec<Vec<Part>>, checked: bool) -> Result<()> {
+    /// Would every row of a batch be acknowledged now, and none of them be refused later?
+    pub(super) fn takes(&self, batch: &WriteBatch) -> Result<()> {
+        self.types.take(batch, |bucket, measurements| self.load_types(bucket, measurements))?;
+        let (records, _) = record::cut(batch.series.clone(), &[]);
+        let job = self.job(records, true)?;
+        let (bytes, parts) = self.used();
+        if bytes + job.bytes() > self.options.bytes_max || parts + job.parts() > PARTS_MAX {
+            return Err(self.full(bytes, parts));
+        }
+        Ok(())
+    }
+
+    fn job(&self, records: Vec<Vec<Part>>, checked: bool) -> Result<Job> {
         let records = records
             .into_iter()
             .map(|parts| Ok((record::encode(&parts)?, parts)))
             .collect::<Result<Vec<_>>>()?;
-        let slot = Slot::default();
-        let job = Job { records, checked, slot: slot.clone() };
+        let job = Job { records, checked, slot: Slot::default() };
         if job.bytes() > self.options.bytes_max {
             return Err(Error::limit(
                 format!("the batch of {} bytes", job.bytes()),
@@ -70,6 +81,18 @@ impl Core {
                 "send smaller batches, or raise `outbox_max` in [series.influxdb2]",
             ));
         }
+        Ok(job)
+    }
+
+    /// Bytes and parts of what waits; what is set aside counts.
+    fn used(&self) -> (u64, u64) {
+        let head = read(&self.head);
+        (head.bytes().saturating_add(self.refused_bytes()), head.parts())
+    }
+
+    fn store(&self, records: Vec<Vec<Part>>, checked: bool) -> Result<()> {
+        let job = self.job(records, checked)?;
+        let slot = job.slot.clone();
         lock(&self.queue).push_back(job);
         let mut next_seq = lock(&self.next_seq);
         loop {
@@ -87,10 +110,7 @@ impl Core {
 
     /// Jobs for one transaction; those for which there is no room are refused.
     fn next_jobs(&self) -> Vec<Job> {
-        let (mut bytes, mut parts) = {
-            let head = read(&self.head);
-            (head.bytes().saturating_add(self.refused_bytes()), head.parts())
-        };
+        let (mut bytes, mut parts) = self.used();
         let mut queue = lock(&self.queue);
         let (mut jobs, mut group) = (Vec::new(), 0);
         while let Some(job) = queue.front() {

@@ -7,6 +7,7 @@ use super::{lock, read, write};
 use crate::error::{Error, Kind, Result};
 use crate::schema::now_ns;
 use crate::series::influx::lines::{REQUEST_BYTES_MAX, REQUEST_LINES_MAX};
+use crate::series::query::picked;
 use crate::series::record;
 use crate::series::{Frame, SeriesKey, WriteBatch};
 use std::sync::atomic::Ordering;
@@ -129,7 +130,7 @@ impl Core {
             let rows: Vec<usize> = (0..frame.len()).filter(is_refused).collect();
             if !rows.is_empty() {
                 tracing::error!(series = %key, rows = rows.len(), why, "InfluxDB refuses acknowledged rows: set aside");
-                parts.push((key.clone(), record::chosen(frame, &rows)));
+                parts.push((key.clone(), picked(frame, &rows)));
             }
         }
         for (key, _) in &parts {

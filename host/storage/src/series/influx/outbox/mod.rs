@@ -38,7 +38,6 @@ pub(crate) use tables::MIGRATIONS;
 pub(super) use target::Target;
 
 use self::core::Core;
-use super::lines;
 use crate::error::{Error, Kind, Result};
 use crate::locks::{lock, read, write};
 use crate::series::record;
@@ -141,11 +140,14 @@ impl Drop for Outbox {
 
 impl SeriesEngine for Outbox {
     fn write(&self, batch: WriteBatch) -> Result<WriteReport> {
-        for (key, frame) in &batch.series {
-            frame.validate()?;
-            lines::check_names(key, frame)?;
-        }
+        super::check(&batch)?;
         self.core.write(batch)
+    }
+
+    /// What the server is known to hold decides: in an outage that is what it said before.
+    fn takes(&self, batch: &WriteBatch) -> Result<()> {
+        super::check(batch)?;
+        self.core.takes(batch)
     }
 
     fn scan(

@@ -5,6 +5,7 @@ use super::super::InfluxEngine;
 use super::super::fake_server::{Asked, FakeServer, Reply};
 use super::PATIENT_MS;
 use crate::series::pieces::{Even, Part, Wanted, WantedField};
+use crate::series::store::BUCKET_BYTES_MAX;
 use crate::series::{Budget, FieldType, Selector, SeriesEngine, SeriesKey, TimeRange};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -333,12 +334,17 @@ fn names() -> impl Strategy<Value = Names> {
     )
 }
 
-/// No bucket of the server's own, which it does not list, and no tag that it has for a column of its own.
+/// No bucket of the server's own, which it does not list, nor one that no caller can name, which need not fit into an address; and no
+/// tag that it has for a column of its own.
 fn given(bucket: String, measurement: String, tags: Vec<(String, String)>, fields: Vec<String>) -> Names {
     let free = |name: String| if name.starts_with('_') { format!("-{name}") } else { name };
     let mut tags: Vec<_> = tags.into_iter().map(|(k, v)| (free(k), v)).collect();
     tags.sort();
-    Names { bucket: free(bucket), measurement, tags, fields }
+    let mut bucket = free(bucket);
+    while bucket.len() > BUCKET_BYTES_MAX {
+        bucket.pop();
+    }
+    Names { bucket, measurement, tags, fields }
 }
 
 proptest! {

@@ -1,5 +1,6 @@
 //! Files of other writers' making, files that lie, and files that are changed at random.
 
+mod decimals;
 mod fuzz;
 mod lies;
 mod made;

@@ -1,5 +1,7 @@
 //! The outbox before a real InfluxDB. Needs `SHIPHOLD_INFLUXD`; run by the `influxd` step of the tests.
 
+mod commits;
+
 use super::super::clock::ByHand;
 use super::*;
 use crate::series::influx::fake_server::engine;

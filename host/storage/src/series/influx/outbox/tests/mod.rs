@@ -6,6 +6,7 @@ mod hour;
 mod influxd;
 mod overlay;
 mod still;
+mod takes;
 
 use super::{Outbox, OutboxOptions, Target, target::Delivery};
 use crate::error::{Error, Kind, Result};
