@@ -10,6 +10,8 @@ mod audit_tests;
 mod soak_tests;
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod value_tests;
 
 pub use audit::{write_checkpoint, write_pair};
 pub(crate) use secret::secret;
@@ -36,7 +38,7 @@ use crate::series::{Budget, SeriesEngine, SeriesStore};
 use crate::settings::Settings;
 use crate::skills::Skills;
 use crate::sql::{SqlAnswer, SqlQuery};
-use crate::sqlite::{Database, Options, Synchronous};
+use crate::sqlite::{Counts, Database, Options, Synchronous};
 use crate::tokens::Tokens;
 use std::path::Path;
 use std::sync::Arc;
@@ -99,7 +101,11 @@ impl DataLayer {
             tracing::warn!(error = %e, "no reserve could be held back");
         }
         let path = manifest.host.data.join(STRUCTURED_FILE);
-        let options = Options { readers: manifest.limits.readers, ..Options::default() };
+        let options = Options {
+            readers: manifest.limits.readers,
+            values_bytes_max: manifest.limits.cache_max.0,
+            ..Options::default()
+        };
         let db = Arc::new(Database::open(&path, options, crate::schema::MIGRATIONS)?);
         let guard = disk.clone();
         let writable: crate::files::Writable = Arc::new(move || guard.writable());
@@ -124,8 +130,7 @@ impl DataLayer {
         if let Err(e) = series.settled() {
             tracing::error!(error = %e, "rows of a commit are not applied yet");
         }
-        let passing = gate.clone();
-        db.set_gate(Arc::new(move || passing.pass()));
+        db.set_gate(gate.clone());
         Ok(Arc::new(Self {
             series,
             rollups,
@@ -209,6 +214,10 @@ impl DataLayer {
     }
     pub fn retention(&self) -> Retention<'_> {
         Retention { layer: self }
+    }
+    /// How the structured store is used.
+    pub fn structured_counts(&self) -> Counts {
+        self.db.counts()
     }
     /// The structured store's file.
     pub(crate) fn database(&self) -> &Arc<Database> {

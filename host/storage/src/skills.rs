@@ -1,6 +1,7 @@
 //! Skills: immutable versions, dependencies, performance, and discovery by full text and by what indexers say.
 
 mod index;
+mod point;
 mod resolve;
 mod search;
 mod store;

@@ -14,6 +14,9 @@ use shiphold_storage::skills::{NewVersion, Performance, SkillFilter, SkillQuery}
 use shiphold_storage::{Caller, Error, Scope};
 use std::sync::Arc;
 
+/// Bytes of code up to which a skill is written where its request came in: writing more would keep others waiting.
+const AT_ONCE_BYTES_MAX: usize = 64 << 10;
+
 type Host = (State<Arc<App>>, Extension<Caller>);
 
 fn version(text: &str) -> Result<Version, Error> {
@@ -99,7 +102,11 @@ pub(super) async fn show(
     Params(p): Params<OfVersion>,
 ) -> Answer {
     let version = p.version.as_deref().map(version).transpose()?;
-    answer::json(&app, move |layer| layer.skills().get(&caller, &name, version.as_ref())).await
+    // What is in memory needs no thread that may block, and no wait for one.
+    match app.layer.skills().known(&caller, &name, version.as_ref()) {
+        Some(known) if known.code.len() <= AT_ONCE_BYTES_MAX => answer::small(&*known),
+        _ => answer::json(&app, move |layer| layer.skills().get(&caller, &name, version.as_ref())).await,
+    }
 }
 
 pub(super) async fn versions((State(app), Extension(caller)): Host, Names(name): Names<String>) -> Answer {

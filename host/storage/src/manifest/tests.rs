@@ -135,9 +135,11 @@ fn bounds_hold_at_their_edges() {
         let found = problems(&format!("[series.embedded]\nchunk_rows = {rows}"));
         assert_eq!(found.is_empty(), ok, "{rows}: {found:?}");
     }
-    for (cache, ok) in [("0 B", true), ("16 GiB", true), ("17 GiB", false)] {
-        let found = problems(&format!("[series.embedded]\ncache_max = \"{cache}\""));
-        assert_eq!(found.is_empty(), ok, "{cache}: {found:?}");
+    for section in ["series.embedded", "limits"] {
+        for (cache, ok) in [("0 B", true), ("16 GiB", true), ("17 GiB", false)] {
+            let found = problems(&format!("[{section}]\ncache_max = \"{cache}\""));
+            assert_eq!(found.is_empty(), ok, "{section}, {cache}: {found:?}");
+        }
     }
     for (share, ok) in [("0 %", false), ("1 %", true), ("100%", true), ("101 %", false), ("20", false)] {
         let found = problems(&format!("[safety]\nmax_drop_share = \"{share}\""));

@@ -5,7 +5,7 @@ use super::{SeriesEngine, WriteBatch, WriteReport};
 use crate::commits::{self, Gate};
 use crate::error::{Error, Kind, Result};
 use crate::locks::lock;
-use crate::sqlite::Database;
+use crate::sqlite::{Database, ReadGate as _};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

@@ -31,8 +31,9 @@ pub(super) fn may_read(caller: &Caller) -> Result<()> {
     }
 }
 
+/// Of a skill and of a version of it, and of nothing else: what is kept in memory goes when a row of these two tables changes.
 const COLUMNS: &str = "s.name, v.version, v.id = s.current_id, v.hash, v.language, v.code, v.description, v.tags, v.metadata, v.depends, \
-                       v.created_at, v.created_by";
+                       v.created_at, v.created_by, s.id AS skill_row, v.id AS version_row";
 
 impl Skills {
     pub fn new(db: Arc<Database>, changes: Arc<Changes>) -> Self {
@@ -152,13 +153,6 @@ impl Skills {
             .change(before, Some(hash));
         Audit::append(tx, &entry)?;
         Ok((get_in(tx, &new.name, Some(&version))?, skill))
-    }
-
-    /// A version; the current one without a number.
-    pub fn get(&self, caller: &Caller, name: &str, version: Option<&Version>) -> Result<SkillVersion> {
-        may_read(caller)?;
-        check_name(name)?;
-        self.db.read(|c| get_in(c, name, version))
     }
 
     /// Every version of a skill, highest first.
@@ -396,22 +390,32 @@ pub(super) fn read_by_id(c: &Connection, version: i64) -> Result<SkillVersion> {
 }
 
 fn get_in(c: &Connection, name: &str, version: Option<&Version>) -> Result<SkillVersion> {
+    find(c, name, version, read_version)
+}
+
+/// A version by its name, as `read` takes it from [`COLUMNS`].
+pub(super) fn find<T>(
+    c: &Connection,
+    name: &str,
+    version: Option<&Version>,
+    read: fn(&Row<'_>) -> rusqlite::Result<Result<T>>,
+) -> Result<T> {
     let found = match version {
         Some(v) => c
             .prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM skills s JOIN skill_versions v ON v.skill_id = s.id WHERE s.name = ?1 AND v.version = ?2"
             ))?
-            .query_row((name, v.to_string()), read_version)
+            .query_row((name, v.to_string()), read)
             .optional()?,
         None => c
             .prepare_cached(&format!("SELECT {COLUMNS} FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.name = ?1"))?
-            .query_row([name], read_version)
+            .query_row([name], read)
             .optional()?,
     };
     found.unwrap_or_else(|| Err(version.map_or_else(|| unknown(name), |v| unknown_version(name, v))))
 }
 
-fn read_version(row: &Row<'_>) -> rusqlite::Result<Result<SkillVersion>> {
+pub(super) fn read_version(row: &Row<'_>) -> rusqlite::Result<Result<SkillVersion>> {
     let (version, tags, metadata, depends): (String, String, String, String) =
         (row.get(1)?, row.get(7)?, row.get(8)?, row.get(9)?);
     let rest = SkillVersion {

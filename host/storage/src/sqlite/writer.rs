@@ -6,9 +6,11 @@
 //! commit of his group, so that what was returned for is durable. A failed commit fails every member of its group, and so does a
 //! failed statement on which SQLite gives up the whole transaction (a full disk): none of them was told that it is done.
 
+use super::values::{Source, Touched, Values};
 use crate::error::{Error, Kind, Result};
 use crate::locks::lock;
 use rusqlite::Connection;
+use rusqlite::hooks::Action;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
@@ -23,12 +25,23 @@ pub const GROUP_OPEN_MAX: Duration = Duration::from_millis(5);
 
 /// A connection inside a transaction that the caller of [`super::Database::write`] neither begins nor ends.
 #[derive(Debug)]
-pub struct Tx<'a>(&'a Connection);
+pub struct Tx<'a> {
+    connection: &'a Connection,
+    touched: &'a Mutex<Touched>,
+}
 
 impl Deref for Tx<'_> {
     type Target = Connection;
     fn deref(&self) -> &Connection {
-        self.0
+        self.connection
+    }
+}
+
+impl Tx<'_> {
+    /// Values that were made of this row are not true any more after the commit. For tables without a rowid: of the others SQLite
+    /// says it.
+    pub(crate) fn touches(&self, row: Source) {
+        lock(self.touched).add(row);
     }
 }
 
@@ -49,6 +62,9 @@ pub(super) struct Writer {
     writes: AtomicU64,
     commits: AtomicU64,
     log: Option<PathBuf>,
+    values: Arc<Values>,
+    /// What the open group touched. What a member took back is in it, too: a value may go without need, never stay without right.
+    touched: Arc<Mutex<Touched>>,
 }
 
 #[derive(Debug)]
@@ -90,14 +106,29 @@ impl Deref for WriterGuard<'_> {
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, log: Option<PathBuf>, log_bytes_max: u64) -> Self {
-        Self {
+    pub(super) fn new(
+        mut connection: Connection,
+        log: Option<PathBuf>,
+        log_bytes_max: u64,
+        values: Arc<Values>,
+    ) -> Result<Self> {
+        let touched = Arc::<Mutex<Touched>>::default();
+        let told = touched.clone();
+        // SQLite does not call it for `DELETE` without a condition, nor for the rows that `OR REPLACE` takes the place of.
+        connection.update_hook(Some(move |_: Action, _: &str, table: &str, rowid: i64| {
+            if let Some(row) = Source::of_row(table, rowid) {
+                lock(&told).add(row);
+            }
+        }))?;
+        Ok(Self {
             log,
+            values,
+            touched,
             seat: Mutex::new(Seat { connection, open: None, log_bytes_max, log_next: log_bytes_max }),
             waiting: AtomicUsize::new(0),
             writes: AtomicU64::new(0),
             commits: AtomicU64::new(0),
-        }
+        })
     }
 
     pub(super) fn written(&self) -> Written {
@@ -135,7 +166,8 @@ impl Writer {
             self.commit(&mut seat);
         }
         let group = seat.join()?;
-        let done = catch_unwind(AssertUnwindSafe(|| f(&Tx(&seat.connection))));
+        let tx = Tx { connection: &seat.connection, touched: &self.touched };
+        let done = catch_unwind(AssertUnwindSafe(|| f(&tx)));
         seat.leave(match &done {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(e)) => Err(e.again()),
@@ -157,9 +189,15 @@ impl Writer {
     /// Commits the open group, if there is one, and tells its members.
     fn commit(&self, seat: &mut Seat) {
         let Some(open) = seat.open.take() else { return };
+        let touched = std::mem::take(&mut *lock(&self.touched));
         let end = match open.members {
             0 => seat.connection.execute_batch("ROLLBACK"),
-            _ => seat.connection.execute_batch("COMMIT"),
+            _ => {
+                self.values.commit_begins(touched);
+                let end = seat.connection.execute_batch("COMMIT");
+                self.values.commit_ended();
+                end
+            }
         };
         if end.is_ok() && open.members > 0 {
             self.commits.fetch_add(1, Ordering::Relaxed);
