@@ -239,8 +239,15 @@ impl Settings {
     pub fn namespaces(&self, caller: &Caller) -> Result<Vec<String>> {
         caller.require(Scope::Read, "list namespaces")?;
         self.db.read(|c| {
+            // From one to the next: keys and their revisions are many, namespaces are few.
             let mut statement = c.prepare_cached(
-                "SELECT DISTINCT namespace FROM setting_revisions ORDER BY namespace LIMIT ?1",
+                "WITH RECURSIVE names(name) AS (
+                     SELECT min(namespace) FROM setting_revisions
+                     UNION ALL
+                     SELECT (SELECT min(namespace) FROM setting_revisions WHERE namespace > names.name)
+                     FROM names WHERE names.name IS NOT NULL
+                 )
+                 SELECT name FROM names WHERE name IS NOT NULL LIMIT ?1",
             )?;
             let rows = statement.query_map([PAGE_MAX.cast_signed()], |r| r.get(0))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)

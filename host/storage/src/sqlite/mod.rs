@@ -44,8 +44,8 @@ pub const SQLITE_OLDEST: i32 = 3_051_003;
 pub const READ_MAX: Duration = Duration::from_secs(5);
 /// How long a caller waits for a free reader.
 pub const READER_WAIT_MAX: Duration = Duration::from_secs(5);
-/// Prepared statements kept per connection.
-const STATEMENTS_KEPT: usize = 128;
+/// Prepared statements kept per connection: more than there are.
+const STATEMENTS_KEPT: usize = 256;
 /// [`Options::log_bytes_max`] unless it is chosen.
 pub const LOG_BYTES_MAX: u64 = 64 << 20;
 /// Bytes to which the WAL file is cut back after a checkpoint.
@@ -342,6 +342,8 @@ fn connect(path: &Path, options: &Options, write: bool) -> Result<Connection> {
     Ok(connection)
 }
 
+#[cfg(test)]
+mod plans;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
