@@ -191,10 +191,10 @@ impl Writer {
         let Some(open) = seat.open.take() else { return };
         let touched = std::mem::take(&mut *lock(&self.touched));
         let end = match open.members {
-            0 => seat.connection.execute_batch("ROLLBACK"),
+            0 => step(&seat.connection, "ROLLBACK"),
             _ => {
                 self.values.commit_begins(touched);
-                let end = seat.connection.execute_batch("COMMIT");
+                let end = step(&seat.connection, "COMMIT");
                 self.values.commit_ended();
                 end
             }
@@ -204,7 +204,7 @@ impl Writer {
         }
         if end.is_err() && !seat.connection.is_autocommit() {
             // What cannot be rolled back now is rolled back before the next transaction begins.
-            let _ = seat.connection.execute_batch("ROLLBACK");
+            let _ = step(&seat.connection, "ROLLBACK");
         }
         open.group.finish(end.map_err(Error::from));
         let length = self.log.as_ref().and_then(|log| std::fs::metadata(log).ok()).map_or(0, |m| m.len());
@@ -212,17 +212,23 @@ impl Writer {
     }
 }
 
+/// A step of a transaction. They are few and there are many of each: their statements are kept.
+fn step(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(|_| ())
+}
+
 impl Seat {
     /// Takes part in the open group, or begins one.
     fn join(&mut self) -> Result<Arc<Group>> {
         if let Some(open) = &self.open {
-            self.connection.execute_batch("SAVEPOINT member")?;
+            step(&self.connection, "SAVEPOINT member")?;
             return Ok(open.group.clone());
         }
         if !self.connection.is_autocommit() {
-            self.connection.execute_batch("ROLLBACK")?;
+            step(&self.connection, "ROLLBACK")?;
         }
-        self.connection.execute_batch("BEGIN IMMEDIATE; SAVEPOINT member")?;
+        step(&self.connection, "BEGIN IMMEDIATE")?;
+        step(&self.connection, "SAVEPOINT member")?;
         let group = Arc::<Group>::default();
         self.open = Some(Open { group: group.clone(), members: 0, since: Instant::now() });
         Ok(group)
@@ -240,11 +246,12 @@ impl Seat {
                 )
             }))
         } else {
-            let step = match done {
-                Ok(()) => self.connection.execute_batch("RELEASE member").map(|()| open.members += 1),
-                Err(_) => self.connection.execute_batch("ROLLBACK TO member; RELEASE member"),
+            let ended = match done {
+                Ok(()) => step(&self.connection, "RELEASE member").map(|()| open.members += 1),
+                Err(_) => step(&self.connection, "ROLLBACK TO member")
+                    .and_then(|()| step(&self.connection, "RELEASE member")),
             };
-            step.err().map(Error::from)
+            ended.err().map(Error::from)
         };
         if let Some(e) = ends {
             open.group.finish(Err(e));
