@@ -75,6 +75,8 @@ pub struct DataLayer {
     committing: std::sync::Mutex<()>,
     /// One plan is executed at a time: two would count and drop the same rows.
     retaining: std::sync::Mutex<()>,
+    /// Who asks in SQL at this moment.
+    asking: crate::sql::Desk,
     /// One backup is pushed at a time: each needs room for an export.
     pushing: std::sync::Mutex<()>,
     /// The last field: it goes when everything else is closed.
@@ -150,6 +152,7 @@ impl DataLayer {
             gate,
             committing: std::sync::Mutex::default(),
             retaining: std::sync::Mutex::default(),
+            asking: crate::sql::Desk::default(),
             pushing: std::sync::Mutex::default(),
             _lock: lock,
         }))
@@ -265,7 +268,7 @@ impl DataLayer {
 
     /// Answers one SQL statement that only reads the structured store. Admin.
     pub fn sql(&self, caller: &Caller, query: &SqlQuery, budget: &Budget) -> Result<SqlAnswer> {
-        crate::sql::ask(&self.db, caller, query, &self.series.budget(budget))
+        crate::sql::ask(&self.db, &self.asking, caller, query, &self.series.budget(budget))
     }
 
     /// Background work that is due: seal, compact, watermarks. Call it about once a second.
