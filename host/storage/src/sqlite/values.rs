@@ -56,20 +56,36 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// A row that SQLite names; `None`: no value is made of it.
-    pub(super) fn of_row(table: &str, rowid: i64) -> Option<Self> {
-        match table {
-            "skills" => Some(Self::Skill(rowid)),
-            "skill_versions" => Some(Self::SkillVersion(rowid)),
-            "tokens" => Some(Self::Token(rowid)),
-            _ => None,
-        }
-    }
-
     pub(crate) fn setting(namespace: &str, key: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         (namespace, key).hash(&mut hasher);
         Self::Setting(hasher.finish())
+    }
+}
+
+/// Tables about skills, and how those of full text begin, of which no part of a version is read.
+const BESIDE_SKILLS: [&str; 6] =
+    ["skill_tags", "skill_performance", "skill_index", "skill_text", "skill_trigrams", "skill_terms"];
+
+/// What a row says that SQLite names: which values are not true any more when it changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Row(Source),
+    /// A table that was added since: its rows may be about any of them.
+    AllOf(Noun),
+}
+
+impl Change {
+    /// `None`: no value is made of such rows.
+    pub(super) fn of(table: &str, rowid: i64) -> Option<Self> {
+        match table {
+            "skills" => Some(Self::Row(Source::Skill(rowid))),
+            "skill_versions" => Some(Self::Row(Source::SkillVersion(rowid))),
+            "tokens" => Some(Self::Row(Source::Token(rowid))),
+            _ if BESIDE_SKILLS.iter().any(|t| table.starts_with(t)) => None,
+            _ if table.starts_with("skill_") => Some(Self::AllOf(Noun::Skills)),
+            _ => None,
+        }
     }
 }
 
@@ -111,22 +127,29 @@ pub struct ValueCounts {
     pub evicted: u64,
 }
 
-/// Rows that a transaction touched.
+/// What a transaction touched.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     rows: HashSet<Source>,
-    everything: bool,
+    /// Every value of a noun.
+    all_of: [bool; Noun::ALL.len()],
 }
 
 impl Touched {
-    pub(super) fn add(&mut self, row: Source) {
-        if self.everything {
-            return;
+    pub(super) fn add(&mut self, change: Change) {
+        match change {
+            Change::Row(row) => {
+                self.rows.insert(row);
+            }
+            Change::AllOf(noun) => self.all_of = Noun::ALL.map(|n| n == noun || self.touches_all(n)),
         }
-        self.rows.insert(row);
         if self.rows.len() > TOUCHED_MAX {
-            *self = Self { rows: HashSet::new(), everything: true };
+            *self = Self { rows: HashSet::new(), all_of: [true; Noun::ALL.len()] };
         }
+    }
+
+    fn touches_all(&self, noun: Noun) -> bool {
+        self.all_of.get(noun as usize) == Some(&true)
     }
 }
 
@@ -162,8 +185,8 @@ struct State {
     /// Which commit touched a row last, and the same in the order of commits.
     remembered: HashMap<Source, u64>,
     order: VecDeque<(u64, Source)>,
-    /// What commits up to this one touched is not known any more.
-    forgotten: u64,
+    /// What commits up to this one touched of a noun is not known any more.
+    forgotten: [u64; Noun::ALL.len()],
 }
 
 struct Slot {
@@ -222,7 +245,7 @@ impl Values {
             return;
         }
         let mut state = lock(&self.state);
-        if state.may_be_old(ticket, &sources) || state.find(noun, key).is_some() {
+        if state.may_be_old(ticket, noun, &sources) || state.find(noun, key).is_some() {
             return;
         }
         while state.bytes + bytes > self.bytes_max && state.evict() {}
@@ -232,10 +255,8 @@ impl Values {
     /// Before a commit becomes visible.
     pub(super) fn commit_begins(&self, touched: Touched) {
         let mut state = lock(&self.state);
-        if touched.everything {
-            for at in 0..state.slots.len() {
-                state.outdate(at);
-            }
+        for noun in Noun::ALL.into_iter().filter(|n| touched.touches_all(*n)) {
+            state.outdate_all(noun);
         }
         for row in &touched.rows {
             for at in state.made_of.remove(row).unwrap_or_default() {
@@ -251,8 +272,8 @@ impl Values {
         let touched = std::mem::take(&mut state.committing);
         state.commits += 1;
         let commit = state.commits;
-        if touched.everything {
-            state.forgotten = commit;
+        for noun in Noun::ALL.into_iter().filter(|n| touched.touches_all(*n)) {
+            state.forget(noun, commit);
         }
         for row in touched.rows {
             state.remembered.insert(row, commit);
@@ -260,7 +281,7 @@ impl Values {
         }
         while state.order.len() > REMEMBERED_MAX {
             let Some((old, row)) = state.order.pop_front() else { break };
-            state.forgotten = state.forgotten.max(old);
+            Noun::ALL.into_iter().for_each(|noun| state.forget(noun, old));
             if state.remembered.get(&row) == Some(&old) {
                 state.remembered.remove(&row);
             }
@@ -287,12 +308,17 @@ impl State {
     }
 
     /// Could something have been committed since the ticket was taken that a value made of `sources` does not show?
-    fn may_be_old(&self, ticket: Ticket, sources: &[Source]) -> bool {
-        ticket.0 < self.forgotten
-            || self.committing.everything
+    fn may_be_old(&self, ticket: Ticket, noun: Noun, sources: &[Source]) -> bool {
+        ticket.0 < self.forgotten[noun as usize]
+            || self.committing.touches_all(noun)
             || sources.iter().any(|s| {
                 self.committing.rows.contains(s) || self.remembered.get(s).is_some_and(|n| *n > ticket.0)
             })
+    }
+
+    fn forget(&mut self, noun: Noun, commit: u64) {
+        let forgotten = &mut self.forgotten[noun as usize];
+        *forgotten = commit.max(*forgotten);
     }
 
     fn insert(&mut self, slot: Slot) {
@@ -334,6 +360,11 @@ impl State {
         if let Some(noun) = self.remove(at) {
             self.count(noun).outdated += 1;
         }
+    }
+
+    fn outdate_all(&mut self, noun: Noun) {
+        let all: Vec<usize> = self.slots_of[noun as usize].values().copied().collect();
+        all.into_iter().for_each(|at| self.outdate(at));
     }
 
     /// Lets one go that was not found since the hand passed last. `false`: there is none left.

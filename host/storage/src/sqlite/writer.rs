@@ -6,7 +6,7 @@
 //! commit of his group, so that what was returned for is durable. A failed commit fails every member of its group, and so does a
 //! failed statement on which SQLite gives up the whole transaction (a full disk): none of them was told that it is done.
 
-use super::values::{Source, Touched, Values};
+use super::values::{Change, Source, Touched, Values};
 use crate::error::{Error, Kind, Result};
 use crate::locks::lock;
 use rusqlite::Connection;
@@ -41,7 +41,7 @@ impl Tx<'_> {
     /// Values that were made of this row are not true any more after the commit. For tables without a rowid: of the others SQLite
     /// says it.
     pub(crate) fn touches(&self, row: Source) {
-        lock(self.touched).add(row);
+        lock(self.touched).add(Change::Row(row));
     }
 }
 
@@ -116,8 +116,8 @@ impl Writer {
         let told = touched.clone();
         // SQLite does not call it for `DELETE` without a condition, nor for the rows that `OR REPLACE` takes the place of.
         connection.update_hook(Some(move |_: Action, _: &str, table: &str, rowid: i64| {
-            if let Some(row) = Source::of_row(table, rowid) {
-                lock(&told).add(row);
+            if let Some(change) = Change::of(table, rowid) {
+                lock(&told).add(change);
             }
         }))?;
         Ok(Self {

@@ -126,7 +126,7 @@ proptest! {
                 }
                 Step::Begin { keys, fails } if commit.is_none() => {
                     let mut touched = Touched::default();
-                    keys.iter().for_each(|k| touched.add(source(*k)));
+                    keys.iter().for_each(|k| touched.add(Change::Row(source(*k))));
                     values.commit_begins(touched);
                     commit = Some(Committing { keys, fails, shown: false });
                 }
@@ -293,6 +293,33 @@ fn a_transaction_that_touches_more_than_is_told_apart_outdates_everything() {
         assert_eq!(number(&db, 3), 31);
         db.values.check();
     }
+}
+
+#[test]
+fn a_table_that_nobody_knows_outdates_all_values_of_its_noun() {
+    assert_eq!(Change::of("skills", 7), Some(Change::Row(Source::Skill(7))));
+    for beside in ["skill_tags", "skill_text_data", "skill_terms_content", "settings", "audit", "skill"] {
+        assert_eq!(Change::of(beside, 7), None, "{beside}");
+    }
+    assert_eq!(Change::of("skill_new_things", 7), Some(Change::AllOf(Noun::Skills)));
+    let values = Values::new(VALUES_BYTES_MAX);
+    let keep = |noun: Noun, ticket: Ticket| {
+        values.keep(ticket, noun, b"a", Arc::new(()), 0, vec![Source::Setting(1)]);
+        values.peek(noun, b"a").is_some()
+    };
+    let ask = |noun: Noun| values.get(noun, b"a").unwrap_err();
+    assert!(keep(Noun::Skills, ask(Noun::Skills)) && keep(Noun::Tokens, ask(Noun::Tokens)));
+    let mut touched = Touched::default();
+    touched.add(Change::AllOf(Noun::Skills));
+    touched.add(Change::AllOf(Noun::Settings));
+    values.commit_begins(touched);
+    values.check();
+    assert!(values.peek(Noun::Skills, b"a").is_none() && values.peek(Noun::Tokens, b"a").is_some());
+    let before = ask(Noun::Skills);
+    assert!(!keep(Noun::Skills, before), "while the commit is made");
+    values.commit_ended();
+    assert!(!keep(Noun::Skills, before), "read before it ended");
+    assert!(keep(Noun::Skills, ask(Noun::Skills)));
 }
 
 /// Who reads sees at least what was acknowledged, and what anybody saw, before he began.
