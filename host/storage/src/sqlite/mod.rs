@@ -42,7 +42,7 @@ pub(crate) trait ReadGate: Send + Sync {
 pub const SQLITE_OLDEST: i32 = 3_051_003;
 /// The longest that a read transaction may live; a longer one would let the WAL grow without bound.
 pub const READ_MAX: Duration = Duration::from_secs(5);
-/// How long a caller waits for a free reader.
+/// [`Options::reader_wait_max`] unless it is chosen.
 pub const READER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection: more than there are.
 const STATEMENTS_KEPT: usize = 256;
@@ -76,6 +76,8 @@ pub struct Options {
     pub cache_bytes: u64,
     /// The longest that one read may take.
     pub read_max: Duration,
+    /// How long a caller waits for a free reader.
+    pub reader_wait_max: Duration,
     /// Bytes of the WAL after which a commit waits for the readers that keep it from being moved into the file.
     pub log_bytes_max: u64,
     /// Bytes of the values that are kept in memory; 0: none is.
@@ -92,6 +94,7 @@ impl Default for Options {
             auto_vacuum_incremental: true,
             cache_bytes: 8 << 20,
             read_max: READ_MAX,
+            reader_wait_max: READER_WAIT_MAX,
             log_bytes_max: LOG_BYTES_MAX,
             values_bytes_max: VALUES_BYTES_MAX,
         }

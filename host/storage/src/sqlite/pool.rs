@@ -37,7 +37,7 @@ pub struct ReaderCounts {
     pub waited: [u64; WAIT_BOUNDS.len()],
     /// What all of them waited together.
     pub wait_time: Duration,
-    /// Reads that were refused after [`READER_WAIT_MAX`].
+    /// Reads that were refused after [`Options::reader_wait_max`].
     pub refused: u64,
 }
 
@@ -123,15 +123,16 @@ impl Readers {
                     self.freed.notify_one();
                 });
             }
-            let left = READER_WAIT_MAX.saturating_sub(begin.elapsed());
+            let left = self.options.reader_wait_max.saturating_sub(begin.elapsed());
             if left.is_zero() {
                 state.counts.refused += 1;
                 return Err(Error::new(
                     Kind::Busy,
                     format!(
-                        "all {} readers of {} were busy for {READER_WAIT_MAX:?}",
+                        "all {} readers of {} were busy for {:?}",
                         self.max(),
-                        self.path.display()
+                        self.path.display(),
+                        self.options.reader_wait_max
                     ),
                 )
                 .hint("raise `limits.readers` in shiphold.toml"));
