@@ -111,7 +111,7 @@ fn readers_are_lent_one_at_a_time_and_come_back_after_a_panic() {
 #[test]
 fn waits_for_a_reader_are_counted_and_have_an_end() {
     let dir = tempfile::tempdir().unwrap();
-    let wait = Duration::from_millis(100);
+    let wait = Duration::from_millis(500);
     let options = Options { readers: 1, reader_wait_max: wait, ..Options::default() };
     let db = Arc::new(Database::open(&dir.path().join("a.db"), options, &[ONE]).unwrap());
     count(&db);
