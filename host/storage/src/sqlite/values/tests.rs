@@ -241,7 +241,7 @@ fn a_commit_that_fails_leaves_what_the_file_says() {
         vfs.fail_from(n, Fault::Io);
         let done = set(&db, 1, 11);
         vfs.heal();
-        let there =
+        let there: i64 =
             db.read(|c| Ok(c.query_row("SELECT n FROM skills WHERE id = 1", [], |r| r.get(0))?)).unwrap();
         assert_eq!(number(&db, 1), there, "operation {n}");
         assert!(done.is_err() || there == 11, "operation {n}");
