@@ -2,6 +2,7 @@
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use shiphold_storage::Manifest;
 use shiphold_storage::testing::influxd::Influxd;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,7 +15,7 @@ const START_MAX: Duration = Duration::from_secs(20);
 
 /// A host on a folder that goes with it.
 pub struct Host {
-    child: Child,
+    child: Option<Child>,
     dir: tempfile::TempDir,
     port: u16,
     token: String,
@@ -23,37 +24,64 @@ pub struct Host {
 impl Host {
     /// With the example plugin, if it is built.
     pub fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut manifest = format!("[http]\nlisten = \"127.0.0.1:{port}\"\n");
+        let mut more = String::new();
         if let Some(guests) = std::env::var_os("SHIPHOLD_GUESTS") {
             let component = Path::new(&guests).join("retention.wasm");
             if component.is_file() {
-                manifest.push_str(&format!(
+                more = format!(
                     "[plugins.retention]\ncomponent = \"{}\"\nworld = \"retention-policy\"\n[plugins.retention.grants.series]\nread = [\"*/*\"]\n",
                     component.display()
-                ));
+                );
             }
         }
-        std::fs::write(dir.path().join("shiphold.toml"), manifest).unwrap();
-        let command = |args: &[&str]| {
-            let mut c = Command::new(env!("CARGO_BIN_EXE_shiphold"));
-            c.current_dir(dir.path()).args(args).stdin(Stdio::null());
-            c
-        };
-        let said =
-            command(&["--json", "tokens", "create", "bench", "--scope", "admin"]).output().unwrap().stdout;
-        let said: serde_json::Value = serde_json::from_slice(&said).unwrap();
-        let token = said["token"].as_str().unwrap().to_string();
-        let log = std::fs::File::create(dir.path().join("log")).unwrap();
-        let child = command(&["serve"]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let host = Self { child, dir, port, token };
+        let mut host = Self::new(&more);
+        host.serve();
         drop(host.server().connect());
         host
     }
 
+    /// A folder with a manifest and a token; nothing runs on it yet.
+    pub fn new(more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let manifest = format!("[http]\nlisten = \"127.0.0.1:{port}\"\n{more}");
+        std::fs::write(dir.path().join("shiphold.toml"), manifest).unwrap();
+        let mut host = Self { child: None, dir, port, token: String::new() };
+        let said =
+            host.command(&["--json", "tokens", "create", "bench", "--scope", "admin"]).output().unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+        host.token = said["token"].as_str().unwrap().to_string();
+        host
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut c = Command::new(env!("CARGO_BIN_EXE_shiphold"));
+        c.current_dir(self.dir.path()).args(args).stdin(Stdio::null());
+        c
+    }
+
+    /// Starts the process; [`Server::connect`] waits until it answers.
+    pub fn serve(&mut self) {
+        let log = std::fs::File::create(self.dir.path().join("log")).unwrap();
+        let child = self.command(&["serve"]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        self.child = Some(child);
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// The same that the process reads.
+    pub fn manifest(&self) -> Manifest {
+        Manifest::load(&self.dir.path().join("shiphold.toml")).unwrap()
+    }
+
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().unwrap().id()
     }
 
     pub fn folder(&self) -> &Path {
@@ -68,8 +96,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 
@@ -102,7 +129,7 @@ impl Server {
                 return Connection { server: self, stream, reader };
             }
             assert!(begin.elapsed() < START_MAX, "{} does not answer", self.name);
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -140,6 +167,18 @@ impl Connection<'_> {
         assert!(status.contains(" 204 "), "{}: {status}{said}", self.server.name);
     }
 
+    /// The body of an answer that is good.
+    pub fn get(&mut self, path: &str) -> String {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {}\r\n\r\n",
+            self.server.token
+        );
+        self.stream.write_all(head.as_bytes()).unwrap();
+        let (status, said) = self.answer();
+        assert!(status.contains(" 200 "), "{}: {status}{said}", self.server.name);
+        said
+    }
+
     /// The line of the status and the body of the answer.
     pub fn post(&mut self, path: &str, body: &Body) -> (String, String) {
         let packed = if body.packed { "Content-Encoding: gzip\r\n" } else { "" };
@@ -155,6 +194,10 @@ impl Connection<'_> {
             self.stream.write_all(head.as_bytes()).unwrap();
             self.stream.write_all(&body.bytes).unwrap();
         }
+        self.answer()
+    }
+
+    fn answer(&mut self) -> (String, String) {
         let mut status = String::new();
         self.reader.read_line(&mut status).unwrap();
         let mut length = 0;

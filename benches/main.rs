@@ -15,6 +15,7 @@ mod data;
 mod frames;
 mod host;
 mod http;
+mod layer;
 #[allow(dead_code)]
 mod machine;
 mod plugins;
@@ -32,5 +33,6 @@ fn main() {
         ("series-http", frames::run),
         ("plugins", plugins::run),
         ("skills", skills::run),
+        ("data", layer::run),
     ]);
 }

@@ -17,6 +17,7 @@ mod ingest;
 mod kill;
 mod kit;
 mod main_job;
+mod migrate;
 mod plugins;
 mod recorded;
 mod settings;

@@ -17,7 +17,11 @@ const PROGRAMS: [Program; 2] = [
         name: "series",
         groups: &["series", "series-scale", "series-rest", "series-peers", "series-growth"],
     },
-    Program { package: "shiphold", name: "shiphold", groups: &["http", "series-http", "plugins", "skills"] },
+    Program {
+        package: "shiphold",
+        name: "shiphold",
+        groups: &["http", "series-http", "plugins", "skills", "data"],
+    },
 ];
 
 /// These measure with the example plugins.
@@ -140,6 +144,7 @@ mod tests {
         );
         assert_eq!(asked(Some("http")), ["http", "series-http"]);
         assert_eq!(asked(Some("nothing")), [""; 0]);
-        assert_eq!(asked(None).len(), 9);
+        assert_eq!(asked(Some("data")), ["data"]);
+        assert_eq!(asked(None).len(), 10);
     }
 }

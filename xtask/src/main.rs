@@ -48,7 +48,7 @@ enum Command {
     Peers,
     /// Measure, beside baselines in the same run.
     Bench {
-        /// Only the groups whose name contains this: series, series-scale, series-rest, series-peers, series-growth, series-http, http, plugins, skills.
+        /// Only the groups whose name contains this: series, series-scale, series-rest, series-peers, series-growth, series-http, http, plugins, skills, data.
         group: Option<String>,
         /// Fewer rows, to see in some minutes that every benchmark runs.
         #[arg(long)]

@@ -10,6 +10,8 @@ mod audit_tests;
 mod soak_tests;
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod value_tests;
 
 pub use audit::{write_checkpoint, write_pair};
 pub(crate) use secret::secret;
@@ -36,7 +38,7 @@ use crate::series::{Budget, SeriesEngine, SeriesStore};
 use crate::settings::Settings;
 use crate::skills::Skills;
 use crate::sql::{SqlAnswer, SqlQuery};
-use crate::sqlite::{Database, Options, Synchronous};
+use crate::sqlite::{Counts, Database, Options, Synchronous};
 use crate::tokens::Tokens;
 use std::path::Path;
 use std::sync::Arc;
@@ -73,6 +75,8 @@ pub struct DataLayer {
     committing: std::sync::Mutex<()>,
     /// One plan is executed at a time: two would count and drop the same rows.
     retaining: std::sync::Mutex<()>,
+    /// Who asks in SQL at this moment.
+    asking: crate::sql::Desk,
     /// One backup is pushed at a time: each needs room for an export.
     pushing: std::sync::Mutex<()>,
     /// The last field: it goes when everything else is closed.
@@ -99,7 +103,11 @@ impl DataLayer {
             tracing::warn!(error = %e, "no reserve could be held back");
         }
         let path = manifest.host.data.join(STRUCTURED_FILE);
-        let options = Options { readers: manifest.limits.readers, ..Options::default() };
+        let options = Options {
+            readers: manifest.limits.readers,
+            values_bytes_max: manifest.limits.cache_max.0,
+            ..Options::default()
+        };
         let db = Arc::new(Database::open(&path, options, crate::schema::MIGRATIONS)?);
         let guard = disk.clone();
         let writable: crate::files::Writable = Arc::new(move || guard.writable());
@@ -124,8 +132,7 @@ impl DataLayer {
         if let Err(e) = series.settled() {
             tracing::error!(error = %e, "rows of a commit are not applied yet");
         }
-        let passing = gate.clone();
-        db.set_gate(Arc::new(move || passing.pass()));
+        db.set_gate(gate.clone());
         Ok(Arc::new(Self {
             series,
             rollups,
@@ -145,6 +152,7 @@ impl DataLayer {
             gate,
             committing: std::sync::Mutex::default(),
             retaining: std::sync::Mutex::default(),
+            asking: crate::sql::Desk::default(),
             pushing: std::sync::Mutex::default(),
             _lock: lock,
         }))
@@ -210,6 +218,10 @@ impl DataLayer {
     pub fn retention(&self) -> Retention<'_> {
         Retention { layer: self }
     }
+    /// How the structured store is used.
+    pub fn structured_counts(&self) -> Counts {
+        self.db.counts()
+    }
     /// The structured store's file.
     pub(crate) fn database(&self) -> &Arc<Database> {
         &self.db
@@ -256,7 +268,7 @@ impl DataLayer {
 
     /// Answers one SQL statement that only reads the structured store. Admin.
     pub fn sql(&self, caller: &Caller, query: &SqlQuery, budget: &Budget) -> Result<SqlAnswer> {
-        crate::sql::ask(&self.db, caller, query, &self.series.budget(budget))
+        crate::sql::ask(&self.db, &self.asking, caller, query, &self.series.budget(budget))
     }
 
     /// Background work that is due: seal, compact, watermarks. Call it about once a second.

@@ -117,6 +117,11 @@ fn rehearse(path: &Path, migrations: &[Migration]) -> Result<()> {
 }
 
 #[cfg(test)]
+mod fills;
+#[cfg(test)]
+mod fixtures;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Kind;

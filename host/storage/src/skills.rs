@@ -6,6 +6,7 @@ mod discovery;
 mod index;
 pub mod library;
 mod performance;
+mod point;
 mod provenance;
 mod rebuild;
 mod resolve;

@@ -12,7 +12,7 @@ use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Bytes of one statement.
@@ -31,6 +31,32 @@ pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 const STEPS_PER_CHECK: i32 = 10_000;
 /// Nesting of an expression, and parts of a compound select.
 const NESTING_MAX: i32 = 200;
+/// Statements that are answered at once, each on a connection of its own beside the pool's.
+pub const AT_ONCE_MAX: usize = 4;
+
+/// How many statements are answered at this moment.
+#[derive(Debug, Default)]
+pub(crate) struct Desk(AtomicUsize);
+
+/// A place at the desk, while it lives.
+struct Seat<'a>(&'a Desk);
+
+impl Desk {
+    fn seat(&self) -> Result<Seat<'_>> {
+        let seat = Seat(self);
+        if self.0.fetch_add(1, Ordering::SeqCst) < AT_ONCE_MAX {
+            return Ok(seat);
+        }
+        Err(Error::new(Kind::Busy, format!("{AT_ONCE_MAX} statements in SQL are answered at this moment"))
+            .hint("try again when one of them is done"))
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -54,7 +80,13 @@ pub struct SqlAnswer {
 /// Answers one statement that reads. Admin: it sees every table, but for what tokens are checked with.
 ///
 /// A read lives as long as every other ([`READ_MAX`]), so that it cannot make the WAL grow.
-pub fn ask(db: &Arc<Database>, caller: &Caller, query: &SqlQuery, budget: &Budget) -> Result<SqlAnswer> {
+pub(crate) fn ask(
+    db: &Database,
+    desk: &Desk,
+    caller: &Caller,
+    query: &SqlQuery,
+    budget: &Budget,
+) -> Result<SqlAnswer> {
     caller.require(Scope::Admin, "ask in SQL")?;
     let limit = query.limit.unwrap_or(ROWS_DEFAULT);
     if limit == 0 || limit > ROWS_MAX {
@@ -71,6 +103,7 @@ pub fn ask(db: &Arc<Database>, caller: &Caller, query: &SqlQuery, budget: &Budge
     if query.sql.contains('\0') {
         return Err(Error::invalid("the statement has a NUL"));
     }
+    let _seat = desk.seat()?;
     let mut connection = db.connection()?;
     guard(&mut connection, budget)?;
     run(&connection, &query.sql, limit).map_err(|e| match e.kind() {
@@ -207,6 +240,7 @@ mod tests {
     use super::*;
     use crate::sqlite::Options;
     use proptest::prelude::*;
+    use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
     const OP: Caller = Caller::Operator;
@@ -227,7 +261,7 @@ mod tests {
     }
 
     fn asked(db: &Arc<Database>, sql: &str, limit: Option<u64>) -> Result<SqlAnswer> {
-        ask(db, &OP, &SqlQuery { sql: sql.into(), limit }, &Budget::default())
+        ask(db, &Desk::default(), &OP, &SqlQuery { sql: sql.into(), limit }, &Budget::default())
     }
 
     #[test]
@@ -299,7 +333,8 @@ mod tests {
             assert!(e.message().contains(says), "{sql}: {e}");
         }
         let token = Caller::Token { id: 1, name: "t".into(), scope: Scope::Write };
-        let e = ask(&db, &token, &SqlQuery { sql: "SELECT 1".into(), limit: None }, &Budget::default());
+        let one = SqlQuery { sql: "SELECT 1".into(), limit: None };
+        let e = ask(&db, &Desk::default(), &token, &one, &Budget::default());
         assert_eq!(e.unwrap_err().kind(), Kind::Denied);
     }
 
@@ -342,9 +377,23 @@ mod tests {
             deadline: Some(Instant::now() + std::time::Duration::from_millis(50)),
             ..Budget::default()
         };
-        assert_eq!(ask(&db, &OP, &query, &soon).unwrap_err().kind(), Kind::Timeout);
+        assert_eq!(ask(&db, &Desk::default(), &OP, &query, &soon).unwrap_err().kind(), Kind::Timeout);
         let cancelled = Budget { cancel: Some(Arc::new(AtomicBool::new(true))), ..Budget::default() };
-        assert_eq!(ask(&db, &OP, &query, &cancelled).unwrap_err().kind(), Kind::Cancelled);
+        assert_eq!(ask(&db, &Desk::default(), &OP, &query, &cancelled).unwrap_err().kind(), Kind::Cancelled);
+    }
+
+    #[test]
+    fn no_more_are_answered_at_once_than_there_are_places() {
+        let (_dir, db) = db();
+        let desk = Desk::default();
+        let one =
+            || ask(&db, &desk, &OP, &SqlQuery { sql: "SELECT 1".into(), limit: None }, &Budget::default());
+        let mut seats: Vec<_> = (0..AT_ONCE_MAX).map(|_| desk.seat().unwrap()).collect();
+        assert_eq!(one().unwrap_err().kind(), Kind::Busy);
+        seats.pop();
+        for _ in 0..2 * AT_ONCE_MAX {
+            assert_eq!(one().unwrap().rows.len(), 1, "a place comes free with each answer");
+        }
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! `/metrics` in Prometheus' text format.
 
+mod structured;
+
 use super::answer;
 use super::problem::Answer;
 use crate::app::App;
@@ -26,6 +28,7 @@ pub(super) async fn show(State(app): State<Arc<App>>, Extension(caller): Extensi
             app.started.elapsed().as_secs_f64(),
         );
         app.counters.write(&mut t);
+        structured::write(&app.layer, &mut t);
         // A store that cannot answer must not take the other figures away.
         for part in [series, rollups, disk, files] {
             if let Err(e) = part(&app.layer, &mut t) {

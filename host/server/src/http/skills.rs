@@ -20,6 +20,9 @@ use shiphold_storage::skills::{
 use shiphold_storage::{Caller, Error, Scope};
 use std::sync::Arc;
 
+/// Bytes of code and of what it was made from up to which a skill is written where its request came in: writing more would keep others waiting.
+const AT_ONCE_BYTES_MAX: usize = 64 << 10;
+
 type Host = (State<Arc<App>>, Extension<Caller>);
 
 fn version(text: &str) -> Result<Version, Error> {
@@ -146,6 +149,13 @@ pub(super) async fn show(
         return Err(Error::invalid("`version` and `at` name two versions")
             .hint("a version is the same at all times: leave `at` out")
             .into());
+    }
+    // What is in memory needs no thread that may block, and no wait for one.
+    let known = if at.is_none() { app.layer.skills().known(&caller, &name, version.as_ref()) } else { None };
+    if let Some(known) = known
+        && known.code.len() + known.provenance.bytes() <= AT_ONCE_BYTES_MAX
+    {
+        return answer::small(&*known);
     }
     answer::json(&app, move |layer| match at {
         Some(at) => layer.skills().get_at(&caller, &name, at),

@@ -235,8 +235,13 @@ impl Audit {
                 if left == 0 {
                     break;
                 }
+                // With a sign the order is no reason to read the table from its end.
+                let order = match filter.since {
+                    Some(since) if place.has_few_since(c, since, left)? => "+seq",
+                    _ => "seq",
+                };
                 let mut statement = c.prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM {} WHERE {conditions} ORDER BY seq DESC LIMIT {left}",
+                    "SELECT {COLUMNS} FROM {} WHERE {conditions} ORDER BY {order} DESC LIMIT {left}",
                     place.table()
                 ))?;
                 let values = rusqlite::params_from_iter(values.iter().map(AsRef::as_ref));

@@ -138,6 +138,17 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Are there fewer than `limit` entries since a time? Then they are found by the time, and sorted; more of them are met one after
+    /// another from the newest entry on.
+    pub(super) fn has_few_since(self, connection: &Connection, time: i64, limit: u64) -> Result<bool> {
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT count(*) FROM (SELECT 1 FROM {} WHERE time >= ?1 LIMIT ?2)",
+            self.table()
+        ))?;
+        let n: i64 = statement.query_row((time, limit.cast_signed()), |r| r.get(0))?;
+        Ok(n.cast_unsigned() < limit)
+    }
+
     /// At most `limit` entries after `seq`, in order.
     pub(super) fn after(self, connection: &Connection, seq: i64, limit: u32) -> Result<Vec<AuditLine>> {
         let mut statement = connection.prepare_cached(&format!(
@@ -185,8 +196,10 @@ impl Audit {
     /// [`Audit::seal`] when the open table has at least `entries`.
     pub fn seal_when(&self, entries: u64) -> Result<Option<Segment>> {
         let open = self.db.read(|c| {
-            Ok(c.prepare_cached("SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM audit")?
-                .query_row([], |r| r.get::<_, i64>(0))?)
+            Ok(c.prepare_cached(
+                "SELECT coalesce((SELECT max(seq) FROM audit) - (SELECT min(seq) FROM audit) + 1, 0)",
+            )?
+            .query_row([], |r| r.get::<_, i64>(0))?)
         })?;
         if open.unsigned_abs() < entries {
             return Ok(None);
@@ -196,9 +209,10 @@ impl Audit {
 }
 
 fn seal(tx: &Tx<'_>, caller: &Caller, entries_min: u64) -> Result<Option<Segment>> {
-    let ends: Option<(i64, i64)> = tx.query_row("SELECT min(seq), max(seq) FROM audit", [], |r| {
-        Ok(r.get(0).and_then(|a| Ok((a, r.get(1)?))).ok())
-    })?;
+    let ends: Option<(i64, i64)> =
+        tx.query_row("SELECT (SELECT min(seq) FROM audit), (SELECT max(seq) FROM audit)", [], |r| {
+            Ok(r.get(0).and_then(|a| Ok((a, r.get(1)?))).ok())
+        })?;
     let Some((first_seq, last_seq)) = ends else { return Ok(None) };
     if (last_seq - first_seq + 1).unsigned_abs() < entries_min {
         return Ok(None);

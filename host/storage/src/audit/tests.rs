@@ -278,3 +278,23 @@ fn an_export_is_walked_without_its_database() {
     let found = AuditFilter { request: Some("r-1".into()), ..AuditFilter::default() };
     assert_eq!(audit.list(&Caller::Operator, &found).unwrap()[0].object, "ünï\n\"code");
 }
+
+#[test]
+fn a_list_since_a_time_is_the_same_however_it_is_read() {
+    let (_dir, _db, audit) = trail(8);
+    audit.seal(&Caller::Operator).unwrap();
+    for n in 0..4 {
+        audit.record(&Entry::new(&Caller::Operator, "a.b", format!("late:{n}"))).unwrap();
+    }
+    let all = audit.list(&Caller::Operator, &AuditFilter::default()).unwrap();
+    assert_eq!(all.len(), 13);
+    for since in all.iter().map(|e| e.time).chain([0, i64::MAX]) {
+        for limit in 1..15 {
+            let filter = AuditFilter { since: Some(since), limit: Some(limit), ..AuditFilter::default() };
+            let wanted: Vec<_> =
+                all.iter().filter(|e| e.time >= since).take(limit as usize).cloned().collect();
+            let found = audit.list(&Caller::Operator, &filter).unwrap();
+            assert_eq!(found, wanted, "{limit} since {since}");
+        }
+    }
+}

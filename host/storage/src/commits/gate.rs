@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::locks::lock;
+use crate::sqlite::ReadGate;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -26,10 +27,9 @@ pub(crate) struct Gate {
 /// Opens the gate when it is dropped.
 pub(super) struct Closed<'a>(&'a Gate);
 
-impl Gate {
-    /// Passes, or waits until it is open.
-    pub(crate) fn pass(&self) -> Result<()> {
-        if !self.closed.load(Ordering::SeqCst) || INSIDE.get() {
+impl ReadGate for Gate {
+    fn pass(&self) -> Result<()> {
+        if self.is_open() {
             return Ok(());
         }
         let end = Instant::now() + WAIT_MAX;
@@ -48,6 +48,12 @@ impl Gate {
         Ok(())
     }
 
+    fn is_open(&self) -> bool {
+        !self.closed.load(Ordering::SeqCst) || INSIDE.get()
+    }
+}
+
+impl Gate {
     /// Closes it for everybody but this thread. One commit at a time may: the caller sees to that.
     pub(super) fn close(&self) -> Closed<'_> {
         self.closed.store(true, Ordering::SeqCst);

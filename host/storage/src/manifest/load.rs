@@ -6,6 +6,7 @@ use super::reader::{Findings, Section};
 use super::trust::read_trust;
 use super::*;
 use crate::error::{Error, Kind, Result};
+use crate::sqlite::VALUES_BYTES_MAX;
 use std::fmt;
 use std::path::{Component, Path};
 
@@ -350,6 +351,7 @@ fn read_limits(s: &Section<'_, '_>) -> Limits {
         import_file: s.size("import_file", ByteSize::gib(4), ByteSize(1)..=SIZE_MAX),
         series_max: s.number("series_max", 1_000_000, 1..=100_000_000),
         readers: to_u32(s.number("readers", 4, 1..=64)),
+        cache_max: s.size("cache_max", ByteSize(VALUES_BYTES_MAX), ByteSize(0)..=ByteSize::gib(16)),
         plugins: read_host_plugin_limits(&s.section("plugins")),
     };
     s.finish();

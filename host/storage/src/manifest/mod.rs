@@ -211,6 +211,8 @@ pub struct Limits {
     pub series_max: u64,
     /// `readers` (default 4): reader connections per SQLite file.
     pub readers: u32,
+    /// `cache_max` (default 16 MiB): skills, settings and tokens that were read lately, kept in memory; `0 B` keeps none.
+    pub cache_max: ByteSize,
     /// `[limits.plugins]`
     pub plugins: HostPluginLimits,
 }

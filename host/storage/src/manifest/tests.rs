@@ -135,9 +135,11 @@ fn bounds_hold_at_their_edges() {
         let found = problems(&format!("[series.embedded]\nchunk_rows = {rows}"));
         assert_eq!(found.is_empty(), ok, "{rows}: {found:?}");
     }
-    for (cache, ok) in [("0 B", true), ("16 GiB", true), ("17 GiB", false)] {
-        let found = problems(&format!("[series.embedded]\nmemory_max = \"64 GiB\"\ncache_max = \"{cache}\""));
-        assert_eq!(found.is_empty(), ok, "{cache}: {found:?}");
+    for (section, more) in [("series.embedded", "\nmemory_max = \"64 GiB\""), ("limits", "")] {
+        for (cache, ok) in [("0 B", true), ("16 GiB", true), ("17 GiB", false)] {
+            let found = problems(&format!("[{section}]{more}\ncache_max = \"{cache}\""));
+            assert_eq!(found.is_empty(), ok, "{section}, {cache}: {found:?}");
+        }
     }
     for (memory, ok) in [("15 MiB", false), ("16 MiB", true), ("64 GiB", true), ("65 GiB", false)] {
         let found = problems(&format!("[series.embedded]\nmemory_max = \"{memory}\""));

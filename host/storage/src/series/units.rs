@@ -9,7 +9,7 @@ use super::{
 use crate::commits::{self, Gate};
 use crate::error::{Error, Kind, Result};
 use crate::locks::lock;
-use crate::sqlite::Database;
+use crate::sqlite::{Database, ReadGate as _};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -14,7 +14,7 @@ use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Result};
 use crate::schema::now_ns;
-use crate::sqlite::{Database, Tx};
+use crate::sqlite::{Database, Kept, Noun, Source, Tx, bytes_of_json};
 use rules::{check_name, check_value};
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
@@ -89,15 +89,23 @@ impl Settings {
     /// The value of a key, now or as it was `at` a time in nanoseconds. [`crate::Kind::NotFound`] when it has none.
     pub fn get(&self, caller: &Caller, namespace: &str, key: &str, at: Option<i64>) -> Result<Setting> {
         caller.may_read_settings(namespace)?;
-        self.db.read(|c| as_of(c, namespace, key, at))?.filter(|s| s.value.is_some()).ok_or_else(|| {
-            let when = if at.is_some() { " at that time" } else { "" };
-            Error::not_found(format!(
-                "setting `{}/{}` does not exist{when}",
-                namespace.escape_debug(),
-                key.escape_debug()
-            ))
-            .hint(format!("`shiphold settings list {namespace}` shows what does"))
-        })
+        let there = |c: &Connection| {
+            as_of(c, namespace, key, at)?.filter(|s| s.value.is_some()).ok_or_else(|| {
+                let when = if at.is_some() { " at that time" } else { "" };
+                Error::not_found(format!(
+                    "setting `{}/{}` does not exist{when}",
+                    namespace.escape_debug(),
+                    key.escape_debug()
+                ))
+                .hint(format!("`shiphold settings list {namespace}` shows what does"))
+            })
+        };
+        // What was is read seldom, and is many values.
+        if at.is_some() {
+            return self.db.read(there);
+        }
+        let sources = || vec![Source::setting(namespace, key)];
+        self.db.value(&kept_as(namespace, key), |c| Ok((there(c)?, sources()))).map(Arc::unwrap_or_clone)
     }
 
     /// Sets a key; audited.
@@ -231,13 +239,34 @@ impl Settings {
     pub fn namespaces(&self, caller: &Caller) -> Result<Vec<String>> {
         caller.require(Scope::Read, "list namespaces")?;
         self.db.read(|c| {
+            // From one to the next: keys and their revisions are many, namespaces are few.
             let mut statement = c.prepare_cached(
-                "SELECT DISTINCT namespace FROM setting_revisions ORDER BY namespace LIMIT ?1",
+                "WITH RECURSIVE names(name) AS (
+                     SELECT min(namespace) FROM setting_revisions
+                     UNION ALL
+                     SELECT (SELECT min(namespace) FROM setting_revisions WHERE namespace > names.name)
+                     FROM names WHERE names.name IS NOT NULL
+                 )
+                 SELECT name FROM names WHERE name IS NOT NULL LIMIT ?1",
             )?;
             let rows = statement.query_map([PAGE_MAX.cast_signed()], |r| r.get(0))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }
+}
+
+impl Kept for Setting {
+    const NOUN: Noun = Noun::Settings;
+
+    fn bytes(&self) -> usize {
+        let texts = self.namespace.len() + self.key.len() + self.changed_by.len();
+        size_of::<Self>() + texts + self.value.as_ref().map_or(0, bytes_of_json)
+    }
+}
+
+/// The namespace with its length before it: both may have any character.
+fn kept_as(namespace: &str, key: &str) -> Vec<u8> {
+    [(namespace.len() as u64).to_le_bytes().as_slice(), namespace.as_bytes(), key.as_bytes()].concat()
 }
 
 fn apply_one(tx: &Tx<'_>, caller: &Caller, write: &SettingWrite, at: i64) -> Result<Setting> {
@@ -280,6 +309,7 @@ fn apply_one(tx: &Tx<'_>, caller: &Caller, write: &SettingWrite, at: i64) -> Res
         "INSERT INTO setting_revisions(namespace, key, revision, value, changed_at, changed_by) VALUES (?1,?2,?3,?4,?5,?6)",
     )?
     .execute((row.0, row.1, row.2, new.value.as_ref().map(Value::to_string), new.changed_at, &new.changed_by))?;
+    tx.touches(Source::setting(namespace, key));
     tx.prepare_cached("INSERT INTO setting_changes(namespace, key, revision) VALUES (?1, ?2, ?3)")?
         .execute(row)?;
     let action = if new.value.is_some() { "settings.set" } else { "settings.delete" };

@@ -66,6 +66,15 @@ pub struct Provenance {
     pub import: Option<String>,
 }
 
+impl Provenance {
+    /// Bytes of its texts.
+    pub fn bytes(&self) -> usize {
+        let texts = [&self.author, &self.prompt, &self.run, &self.import];
+        let parent = self.parent.as_ref().map_or(0, |p| p.name.len());
+        parent + texts.into_iter().flatten().map(String::len).sum::<usize>()
+    }
+}
+
 /// A version of a skill.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

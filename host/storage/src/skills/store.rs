@@ -33,7 +33,8 @@ pub(super) fn may_read(caller: &Caller) -> Result<()> {
     }
 }
 
-/// What [`read_version`] reads, of `skills s` and `skill_versions v`.
+/// What [`read_version`] reads, of `skills s` and `skill_versions v`. Of other tables, what is kept in memory goes when a row of
+/// them changes (`sqlite/values.rs`), or is written before the version and never changes.
 const COLUMNS: &str = "s.name, v.version, v.id = s.current_id, v.hash, v.language, v.code, v.description, v.tags, v.metadata, v.depends,
     v.created_at, v.created_by,
     (SELECT t.status FROM skill_statuses t WHERE t.version_id = v.id ORDER BY t.set_at DESC, t.id DESC LIMIT 1),
@@ -41,7 +42,7 @@ const COLUMNS: &str = "s.name, v.version, v.id = s.current_id, v.hash, v.languag
             'parent', json((SELECT json_object('name', ps.name, 'version', pv.version)
                             FROM skill_versions pv JOIN skills ps ON ps.id = pv.skill_id WHERE pv.id = p.parent_id)),
             'import', (SELECT i.digest FROM skill_imports i WHERE i.id = p.import_id))
-     FROM skill_provenance p WHERE p.version_id = v.id)";
+     FROM skill_provenance p WHERE p.version_id = v.id), s.id AS skill_row, v.id AS version_row";
 
 impl Skills {
     pub fn new(db: Arc<Database>, changes: Arc<Changes>) -> Self {
@@ -163,13 +164,6 @@ impl Skills {
             .detail(new.provenance.detail(new.status));
         Audit::append(tx, &entry)?;
         Ok((get_in(tx, &new.name, Some(&version))?, skill))
-    }
-
-    /// A version; the current one without a number.
-    pub fn get(&self, caller: &Caller, name: &str, version: Option<&Version>) -> Result<SkillVersion> {
-        may_read(caller)?;
-        check_name(name)?;
-        self.db.read(|c| get_in(c, name, version))
     }
 
     /// The skills by name, their current versions.
@@ -403,16 +397,26 @@ pub(super) fn read_by_id(c: &Connection, version: i64) -> Result<SkillVersion> {
 }
 
 pub(super) fn get_in(c: &Connection, name: &str, version: Option<&Version>) -> Result<SkillVersion> {
+    find(c, name, version, read_version)
+}
+
+/// A version by its name, as `read` takes it from [`COLUMNS`].
+pub(super) fn find<T>(
+    c: &Connection,
+    name: &str,
+    version: Option<&Version>,
+    read: fn(&Row<'_>) -> rusqlite::Result<Result<T>>,
+) -> Result<T> {
     let found = match version {
         Some(v) => c
             .prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM skills s JOIN skill_versions v ON v.skill_id = s.id WHERE s.name = ?1 AND v.version = ?2"
             ))?
-            .query_row((name, v.to_string()), read_version)
+            .query_row((name, v.to_string()), read)
             .optional()?,
         None => c
             .prepare_cached(&format!("SELECT {COLUMNS} FROM skills s JOIN skill_versions v ON v.id = s.current_id WHERE s.name = ?1"))?
-            .query_row([name], read_version)
+            .query_row([name], read)
             .optional()?,
     };
     found.unwrap_or_else(|| Err(version.map_or_else(|| unknown(name), |v| unknown_version(name, v))))

@@ -225,7 +225,7 @@ impl NewVersion {
     }
 
     /// BLAKE3 over each part as its length (eight little-endian bytes) and its bytes.
-    pub(super) fn hash(&self) -> String {
+    pub(crate) fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         let mut part = |s: &str| {
             hasher.update(&(s.len() as u64).to_le_bytes());

@@ -6,11 +6,14 @@
 
 mod migrate;
 mod pool;
+mod values;
 mod writer;
 
 pub(crate) use migrate::states as migration_states;
 pub use migrate::{Migration, MigrationState};
-pub use pool::Pinned;
+pub use pool::{Pinned, ReaderCounts, WAIT_BOUNDS};
+pub use values::{ENTRY_BYTES, Noun, TOUCHED_MAX, VALUE_SHARE, VALUES_BYTES_MAX, ValueCounts};
+pub(crate) use values::{Kept, Source, bytes_of_json};
 pub use writer::{GROUP_MEMBERS_MAX, GROUP_OPEN_MAX, Tx, WriterGuard, Written};
 
 use crate::error::{Error, Kind, Result};
@@ -21,20 +24,30 @@ use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
+use values::Values;
 use writer::Writer;
 
 /// Says whether something may be written now.
 pub type Guard = Arc<dyn Fn() -> Result<()> + Send + Sync>;
+
+/// What readers pass before they begin.
+pub(crate) trait ReadGate: Send + Sync {
+    /// Waits until it is open.
+    fn pass(&self) -> Result<()>;
+
+    /// Would [`ReadGate::pass`] not wait now?
+    fn is_open(&self) -> bool;
+}
 
 /// The oldest SQLite that is accepted: older ones can lose a WAL that is reset while another connection
 /// checkpoints.
 pub const SQLITE_OLDEST: i32 = 3_051_003;
 /// The longest that a read transaction may live; a longer one would let the WAL grow without bound.
 pub const READ_MAX: Duration = Duration::from_secs(5);
-/// How long a caller waits for a free reader.
+/// [`Options::reader_wait_max`] unless it is chosen.
 pub const READER_WAIT_MAX: Duration = Duration::from_secs(5);
-/// Prepared statements kept per connection.
-const STATEMENTS_KEPT: usize = 128;
+/// Prepared statements kept per connection: more than there are.
+const STATEMENTS_KEPT: usize = 256;
 /// [`Options::log_bytes_max`] unless it is chosen.
 pub const LOG_BYTES_MAX: u64 = 64 << 20;
 /// [`Options::wal_kept_bytes`] unless it is chosen.
@@ -68,8 +81,12 @@ pub struct Options {
     pub wal_kept_bytes: u64,
     /// The longest that one read may take.
     pub read_max: Duration,
+    /// How long a caller waits for a free reader.
+    pub reader_wait_max: Duration,
     /// Bytes of the WAL after which a commit waits for the readers that keep it from being moved into the file.
     pub log_bytes_max: u64,
+    /// Bytes of the values that are kept in memory; 0: none is.
+    pub values_bytes_max: u64,
 }
 
 impl Default for Options {
@@ -83,9 +100,22 @@ impl Default for Options {
             cache_bytes: 8 << 20,
             wal_kept_bytes: WAL_KEPT_BYTES,
             read_max: READ_MAX,
+            reader_wait_max: READER_WAIT_MAX,
             log_bytes_max: LOG_BYTES_MAX,
+            values_bytes_max: VALUES_BYTES_MAX,
         }
     }
+}
+
+/// How a database is used, since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub readers: ReaderCounts,
+    pub written: Written,
+    /// What is kept in memory, in the order of [`Noun::ALL`].
+    pub values: [ValueCounts; Noun::ALL.len()],
+    /// What all of that may take, in bytes.
+    pub values_bytes_max: u64,
 }
 
 /// A SQLite file that this process owns.
@@ -94,8 +124,9 @@ pub struct Database {
     options: Options,
     writer: Writer,
     readers: Readers,
+    values: Arc<Values>,
     guard: OnceLock<Guard>,
-    gate: OnceLock<Guard>,
+    gate: OnceLock<Arc<dyn ReadGate>>,
     /// Held while the WAL is moved into the file.
     moving: Mutex<()>,
 }
@@ -115,13 +146,15 @@ impl Database {
         refuse_old_sqlite(rusqlite::version_number())?;
         let mut writer = connect(path, &options, true)?;
         migrate::run(&mut writer, path, migrations)?;
-        let writer = Writer::new(writer, log_of(path, &options), options.log_bytes_max);
+        let values = Arc::new(Values::new(options.values_bytes_max));
+        let writer = Writer::new(writer, log_of(path, &options), options.log_bytes_max, values.clone())?;
         let readers = Readers::new(path.to_path_buf(), options.clone());
         Ok(Self {
             path: path.to_path_buf(),
             options,
             writer,
             readers,
+            values,
             guard: OnceLock::new(),
             gate: OnceLock::new(),
             moving: Mutex::new(()),
@@ -158,7 +191,7 @@ impl Database {
     }
 
     /// From now on [`Database::read`] asks `gate` first. Set once; a second one is ignored.
-    pub(crate) fn set_gate(&self, gate: Guard) {
+    pub(crate) fn set_gate(&self, gate: Arc<dyn ReadGate>) {
         let _ = self.gate.set(gate);
     }
 
@@ -176,7 +209,43 @@ impl Database {
 
     /// Waits as [`Database::read`] does before it begins: for who reads what is held in memory of the file.
     pub(crate) fn pass_gate(&self) -> Result<()> {
-        self.gate.get().map_or(Ok(()), |gate| gate())
+        self.gate.get().map_or(Ok(()), |gate| gate.pass())
+    }
+
+    /// A value from memory, if somebody read it before and no commit touched a row of it since; else as `read` gives it, with the
+    /// rows that it is made of. Never older than what was committed before the call. An error is not kept.
+    pub(crate) fn value<V: Kept>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(&Connection) -> Result<(V, Vec<Source>)>,
+    ) -> Result<Arc<V>> {
+        self.pass_gate()?;
+        let ticket = match self.values.get(V::NOUN, key) {
+            Ok(found) => return found.downcast().map_err(|_| another_type(V::NOUN)),
+            Err(ticket) => ticket,
+        };
+        let (value, sources) = self.read(read)?;
+        let value = Arc::new(value);
+        self.values.keep(ticket, V::NOUN, key, value.clone(), value.bytes(), sources);
+        Ok(value)
+    }
+
+    /// [`Database::value`], if it is there and needs no waiting.
+    pub(crate) fn known<V: Kept>(&self, key: &[u8]) -> Option<Arc<V>> {
+        if self.gate.get().is_some_and(|gate| !gate.is_open()) {
+            return None;
+        }
+        self.values.peek(V::NOUN, key)?.downcast().ok()
+    }
+
+    /// What was counted since the file was opened.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            readers: self.readers.counts(),
+            written: self.written(),
+            values: self.values.counts(),
+            values_bytes_max: self.options.values_bytes_max,
+        }
     }
 
     /// Holds the writer still, for a snapshot over several files.
@@ -229,6 +298,10 @@ impl Database {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+fn another_type(noun: Noun) -> Error {
+    Error::internal(format!("a value of {} is kept as another type", noun.name()))
 }
 
 /// The WAL of a file of the operating system.
@@ -304,6 +377,8 @@ fn connect(path: &Path, options: &Options, write: bool) -> Result<Connection> {
     Ok(connection)
 }
 
+#[cfg(test)]
+mod plans;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -2,14 +2,44 @@
 
 use super::{Options, READER_WAIT_MAX, connect};
 use crate::error::{Error, Kind, Result};
+use crate::locks::lock;
 use rusqlite::Connection;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Virtual-machine steps of SQLite between two looks at the clock.
 const STEPS_PER_CHECK: i32 = 10_000;
+/// Upper bounds of [`ReaderCounts::waited`]; nobody waits much longer than the last one.
+pub const WAIT_BOUNDS: [Duration; 6] = [
+    Duration::from_micros(100),
+    Duration::from_millis(1),
+    Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    READER_WAIT_MAX,
+];
+
+/// The readers of a file, and how long callers waited for one, since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReaderCounts {
+    /// Connections that there may be.
+    pub max: u32,
+    /// Connections that there are, idle or in use.
+    pub open: u32,
+    pub in_use: u32,
+    /// Callers that wait at this moment.
+    pub waiting: u32,
+    /// Reads that got a reader, one that was free or one that they waited for.
+    pub reads: u64,
+    /// Of these, those that waited no longer than each of [`WAIT_BOUNDS`]. One that found a free reader did not wait.
+    pub waited: [u64; WAIT_BOUNDS.len()],
+    /// What all of them waited together.
+    pub wait_time: Duration,
+    /// Reads that were refused after [`Options::reader_wait_max`].
+    pub refused: u64,
+}
 
 #[derive(Debug)]
 pub(super) struct Readers {
@@ -22,8 +52,19 @@ pub(super) struct Readers {
 #[derive(Debug, Default)]
 struct State {
     idle: Vec<Connection>,
-    /// Connections that exist, idle or in use.
-    open: u32,
+    /// `max` and `in_use` are filled in when somebody asks.
+    counts: ReaderCounts,
+}
+
+impl State {
+    /// A reader goes to somebody who waited so long.
+    fn lent(&mut self, waited: Duration) {
+        self.counts.reads += 1;
+        self.counts.wait_time += waited;
+        for (bound, n) in WAIT_BOUNDS.iter().zip(&mut self.counts.waited) {
+            *n += u64::from(waited <= *bound);
+        }
+    }
 }
 
 impl Readers {
@@ -38,7 +79,7 @@ impl Readers {
         };
         let end = Instant::now() + self.options.read_max;
         connection.progress_handler(STEPS_PER_CHECK, Some(move || Instant::now() >= end))?;
-        connection.execute_batch("BEGIN")?;
+        connection.prepare_cached("BEGIN")?.execute([])?;
         let result = f(connection);
         result.map_err(|e| match e.kind() {
             Kind::Timeout => Error::new(
@@ -51,50 +92,78 @@ impl Readers {
         })
     }
 
+    pub(super) fn counts(&self) -> ReaderCounts {
+        let state = self.state();
+        let idle = u32::try_from(state.idle.len()).unwrap_or(u32::MAX);
+        ReaderCounts { max: self.max(), in_use: state.counts.open.saturating_sub(idle), ..state.counts }
+    }
+
+    fn max(&self) -> u32 {
+        self.options.readers.max(1)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
     fn take(&self) -> Result<Connection> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = Instant::now() + READER_WAIT_MAX;
+        let mut state = self.state();
+        if let Some(connection) = state.idle.pop() {
+            state.lent(Duration::ZERO);
+            return Ok(connection);
+        }
+        let begin = Instant::now();
         loop {
-            if let Some(connection) = state.idle.pop() {
-                return Ok(connection);
-            }
-            if state.open < self.options.readers.max(1) {
-                state.open += 1;
+            if state.counts.open < self.max() {
+                state.counts.open += 1;
+                state.lent(begin.elapsed());
                 drop(state);
                 return connect(&self.path, &self.options, false).inspect_err(|_| {
-                    self.state.lock().unwrap_or_else(PoisonError::into_inner).open -= 1;
+                    self.state().counts.open -= 1;
                     self.freed.notify_one();
                 });
             }
-            let left = end.saturating_duration_since(Instant::now());
+            let left = self.options.reader_wait_max.saturating_sub(begin.elapsed());
             if left.is_zero() {
+                state.counts.refused += 1;
                 return Err(Error::new(
                     Kind::Busy,
                     format!(
-                        "all {} readers of {} were busy for {READER_WAIT_MAX:?}",
-                        self.options.readers,
-                        self.path.display()
+                        "all {} readers of {} were busy for {:?}",
+                        self.max(),
+                        self.path.display(),
+                        self.options.reader_wait_max
                     ),
                 )
                 .hint("raise `limits.readers` in shiphold.toml"));
             }
+            state.counts.waiting += 1;
             state = self.freed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.counts.waiting -= 1;
+            if let Some(connection) = state.idle.pop() {
+                state.lent(begin.elapsed());
+                return Ok(connection);
+            }
         }
     }
 
     fn give_back(&self, mut connection: Connection) {
         // Ending the transaction lets the WAL be reused; a connection that cannot end it is closed instead.
         let sound = connection.progress_handler(0, None::<fn() -> bool>).is_ok()
-            && (connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok());
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            && (connection.is_autocommit() || roll_back(&connection).is_ok());
+        let mut state = self.state();
         if sound {
             state.idle.push(connection);
         } else {
-            state.open -= 1;
+            state.counts.open -= 1;
         }
         drop(state);
         self.freed.notify_one();
     }
+}
+
+fn roll_back(connection: &Connection) -> rusqlite::Result<()> {
+    connection.prepare_cached("ROLLBACK")?.execute([]).map(|_| ())
 }
 
 /// Returns its connection also when the closure panics.

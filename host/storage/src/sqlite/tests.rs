@@ -109,6 +109,40 @@ fn readers_are_lent_one_at_a_time_and_come_back_after_a_panic() {
 }
 
 #[test]
+fn waits_for_a_reader_are_counted_and_have_an_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let wait = Duration::from_millis(500);
+    let options = Options { readers: 1, reader_wait_max: wait, ..Options::default() };
+    let db = Arc::new(Database::open(&dir.path().join("a.db"), options, &[ONE]).unwrap());
+    count(&db);
+    let counts = db.counts().readers;
+    assert_eq!((counts.max, counts.open, counts.in_use, counts.waiting, counts.reads), (1, 1, 0, 0, 1));
+    assert_eq!(counts.waited, [1; WAIT_BOUNDS.len()], "it found one, so that it waited no time");
+    let other = db.clone();
+    db.read(|_| {
+        assert_eq!(db.counts().readers.in_use, 1);
+        let begin = std::time::Instant::now();
+        let refused = db.read(|_| Ok(())).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Busy);
+        assert!(refused.message().contains("all 1 readers") && refused.hint_text().is_some(), "{refused:?}");
+        assert!(begin.elapsed() >= wait);
+        let waiter = std::thread::spawn(move || count(&other));
+        while db.counts().readers.waiting == 0 {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        Ok(waiter)
+    })
+    .unwrap()
+    .join()
+    .unwrap();
+    let counts = db.counts().readers;
+    assert_eq!((counts.reads, counts.refused, counts.in_use, counts.waiting), (3, 1, 0, 0));
+    assert!(counts.wait_time >= Duration::from_millis(20), "{counts:?}");
+    assert_eq!((counts.waited[0], counts.waited[5]), (2, 3), "one of them waited: {counts:?}");
+}
+
+#[test]
 fn migrations_run_once_and_take_a_backup_first() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.db");

@@ -6,10 +6,11 @@
 //! commit of his group, so that what was returned for is durable. A failed commit fails every member of its group, and so does a
 //! failed statement on which SQLite gives up the whole transaction (a full disk): none of them was told that it is done.
 
+use super::values::{Change, Source, Touched, Values};
 use crate::error::{Error, Kind, Result};
 use crate::locks::lock;
 use rusqlite::Connection;
-use rusqlite::hooks::Wal;
+use rusqlite::hooks::{Action, Wal};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
@@ -24,12 +25,23 @@ pub const GROUP_OPEN_MAX: Duration = Duration::from_millis(5);
 
 /// A connection inside a transaction that the caller of [`super::Database::write`] neither begins nor ends.
 #[derive(Debug)]
-pub struct Tx<'a>(&'a Connection);
+pub struct Tx<'a> {
+    connection: &'a Connection,
+    touched: &'a Mutex<Touched>,
+}
 
 impl Deref for Tx<'_> {
     type Target = Connection;
     fn deref(&self) -> &Connection {
-        self.0
+        self.connection
+    }
+}
+
+impl Tx<'_> {
+    /// Values that were made of this row are not true any more after the commit. For tables without a rowid: of the others SQLite
+    /// says it.
+    pub(crate) fn touches(&self, row: Source) {
+        lock(self.touched).add(Change::Row(row));
     }
 }
 
@@ -50,6 +62,9 @@ pub(super) struct Writer {
     writes: AtomicU64,
     commits: AtomicU64,
     log: Option<PathBuf>,
+    values: Arc<Values>,
+    /// What the open group touched. What a member took back is in it, too: a value may go without need, never stay without right.
+    touched: Arc<Mutex<Touched>>,
 }
 
 #[derive(Debug)]
@@ -91,14 +106,29 @@ impl Deref for WriterGuard<'_> {
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, log: Option<PathBuf>, log_bytes_max: u64) -> Self {
-        Self {
+    pub(super) fn new(
+        mut connection: Connection,
+        log: Option<PathBuf>,
+        log_bytes_max: u64,
+        values: Arc<Values>,
+    ) -> Result<Self> {
+        let touched = Arc::<Mutex<Touched>>::default();
+        let told = touched.clone();
+        // SQLite does not call it for `DELETE` without a condition, nor for the rows that `OR REPLACE` takes the place of.
+        connection.update_hook(Some(move |_: Action, _: &str, table: &str, rowid: i64| {
+            if let Some(change) = Change::of(table, rowid) {
+                lock(&told).add(change);
+            }
+        }))?;
+        Ok(Self {
             log,
+            values,
+            touched,
             seat: Mutex::new(Seat { connection, open: None, log_bytes_max, log_next: log_bytes_max }),
             waiting: AtomicUsize::new(0),
             writes: AtomicU64::new(0),
             commits: AtomicU64::new(0),
-        }
+        })
     }
 
     pub(super) fn written(&self) -> Written {
@@ -144,7 +174,8 @@ impl Writer {
             self.commit(&mut seat);
         }
         let group = seat.join()?;
-        let done = catch_unwind(AssertUnwindSafe(|| f(&Tx(&seat.connection))));
+        let tx = Tx { connection: &seat.connection, touched: &self.touched };
+        let done = catch_unwind(AssertUnwindSafe(|| f(&tx)));
         seat.leave(match &done {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(e)) => Err(e.again()),
@@ -166,16 +197,22 @@ impl Writer {
     /// Commits the open group, if there is one, and tells its members.
     fn commit(&self, seat: &mut Seat) {
         let Some(open) = seat.open.take() else { return };
+        let touched = std::mem::take(&mut *lock(&self.touched));
         let end = match open.members {
-            0 => seat.connection.execute_batch("ROLLBACK"),
-            _ => seat.connection.execute_batch("COMMIT"),
+            0 => step(&seat.connection, "ROLLBACK"),
+            _ => {
+                self.values.commit_begins(touched);
+                let end = step(&seat.connection, "COMMIT");
+                self.values.commit_ended();
+                end
+            }
         };
         if end.is_ok() && open.members > 0 {
             self.commits.fetch_add(1, Ordering::Relaxed);
         }
         if end.is_err() && !seat.connection.is_autocommit() {
             // What cannot be rolled back now is rolled back before the next transaction begins.
-            let _ = seat.connection.execute_batch("ROLLBACK");
+            let _ = step(&seat.connection, "ROLLBACK");
         }
         open.group.finish(end.map_err(Error::from));
         let length = self.log.as_ref().and_then(|log| std::fs::metadata(log).ok()).map_or(0, |m| m.len());
@@ -183,17 +220,23 @@ impl Writer {
     }
 }
 
+/// A step of a transaction. They are few and there are many of each: their statements are kept.
+fn step(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(|_| ())
+}
+
 impl Seat {
     /// Takes part in the open group, or begins one.
     fn join(&mut self) -> Result<Arc<Group>> {
         if let Some(open) = &self.open {
-            self.connection.execute_batch("SAVEPOINT member")?;
+            step(&self.connection, "SAVEPOINT member")?;
             return Ok(open.group.clone());
         }
         if !self.connection.is_autocommit() {
-            self.connection.execute_batch("ROLLBACK")?;
+            step(&self.connection, "ROLLBACK")?;
         }
-        self.connection.execute_batch("BEGIN IMMEDIATE; SAVEPOINT member")?;
+        step(&self.connection, "BEGIN IMMEDIATE")?;
+        step(&self.connection, "SAVEPOINT member")?;
         let group = Arc::<Group>::default();
         self.open = Some(Open { group: group.clone(), members: 0, since: Instant::now() });
         Ok(group)
@@ -211,11 +254,12 @@ impl Seat {
                 )
             }))
         } else {
-            let step = match done {
-                Ok(()) => self.connection.execute_batch("RELEASE member").map(|()| open.members += 1),
-                Err(_) => self.connection.execute_batch("ROLLBACK TO member; RELEASE member"),
+            let ended = match done {
+                Ok(()) => step(&self.connection, "RELEASE member").map(|()| open.members += 1),
+                Err(_) => step(&self.connection, "ROLLBACK TO member")
+                    .and_then(|()| step(&self.connection, "RELEASE member")),
             };
-            step.err().map(Error::from)
+            ended.err().map(Error::from)
         };
         if let Some(e) = ends {
             open.group.finish(Err(e));

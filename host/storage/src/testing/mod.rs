@@ -7,6 +7,8 @@
 pub mod crash;
 mod disk;
 mod faults;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod fuzz;
 pub mod influxd;
 mod locks;

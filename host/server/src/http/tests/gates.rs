@@ -162,6 +162,10 @@ async fn metrics_count_routes_and_not_addresses() {
     }
     let token = host.token(Scope::Read);
     send(&host.tcp, "GET", "/ping", &[("host", "evil.example")], "").await;
+    host.ask("PUT", "/v1/settings/user/k", "1").await.ok();
+    for _ in 0..4 {
+        host.ask("GET", "/v1/settings/user/k", "").await.ok();
+    }
     let text = host.tcp("GET", "/metrics", Some(&token), "").await.ok();
     assert!(text.header("content-type").starts_with("text/plain; version=0.0.4"));
     let text = text.text();
@@ -174,6 +178,17 @@ async fn metrics_count_routes_and_not_addresses() {
         "shiphold_files_bytes{store=\"models\"} 0",
         "shiphold_disk_level 0",
         "shiphold_http_requests_in_flight 1",
+        "shiphold_readers_max 4\n",
+        "shiphold_readers_in_use 0\n",
+        "shiphold_reader_wait_seconds_bucket{le=\"0.0001\"} ",
+        "shiphold_reader_wait_seconds_bucket{le=\"5\"} ",
+        "shiphold_reader_refused_total 0\n",
+        "shiphold_cache_max_bytes 16777216\n",
+        "shiphold_cache_entries{noun=\"settings\"} 1\n",
+        "shiphold_cache_hits_total{noun=\"settings\"} 3\n",
+        // The one that was there, and three that were not.
+        "shiphold_cache_misses_total{noun=\"settings\"} 4\n",
+        "shiphold_cache_hit_ratio{noun=\"tokens\"} 0\n",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }

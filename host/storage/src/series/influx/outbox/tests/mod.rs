@@ -2,6 +2,7 @@
 
 mod crash;
 mod faults;
+mod fixtures;
 mod hour;
 mod influxd;
 mod overlay;
