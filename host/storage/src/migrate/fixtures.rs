@@ -108,7 +108,7 @@ fn answers(number: u32, layer: &DataLayer) {
         "the same content is the same version"
     );
     let found = skills.search(&OP, &SkillQuery { text: "dips".into(), limit: 5, ..SkillQuery::default() });
-    assert_eq!(found.unwrap()[0].name, fills::SKILL);
+    assert_eq!(found.unwrap().hits[0].name, fills::SKILL);
     if number >= 2 {
         let (stat, mut content) = layer.files().get(&OP, "models", "pullback/model.bin", None, None).unwrap();
         let mut bytes = Vec::new();
