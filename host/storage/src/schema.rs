@@ -23,6 +23,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(11, "commits", "0011_commits.sql"),
     migration!(12, "decimals of series", "0012_decimals.sql"),
     migration!(13, "imports", "0013_imports.sql"),
+    migration!(16, "state of strategies", "0016_state.sql"),
 ];
 
 /// Nanoseconds since the Unix epoch, by the wall clock.

@@ -10,15 +10,17 @@ use crate::series::query::Query;
 use crate::series::{Budget, Selector};
 use crate::settings::{Expect, SettingWrite};
 use crate::skills::{NewVersion, Performance};
+use crate::state::{INLINE_BYTES_MAX, Which};
 use semver::Version;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const OP: Caller = Caller::Operator;
+const TOML: &str = "[files.models]\nkind = \"models\"\n[state]\nstore = \"models\"";
 
 fn layer(dir: &std::path::Path) -> Arc<DataLayer> {
-    layer_over(&manifest(dir, "[files.models]\nkind = \"models\""), None).0
+    layer_over(&manifest(dir, TOML), None).0
 }
 
 /// The n-th version of everything.
@@ -68,7 +70,27 @@ fn commit(n: i64) -> Commit {
             lines: format!("signal.pullback n={n}i 1000\nsignal.other n={n}i 1000"),
             precision: crate::series::line_protocol::Precision::Ns,
         }],
+        state: vec![CommitCheckpoint {
+            strategy: "pullback".into(),
+            // Every other one is large: an object of the store in which the model is.
+            text: Some(format!("{n} ").repeat(if n % 2 == 0 { INLINE_BYTES_MAX } else { 1 })),
+            base64: None,
+            media_type: None,
+            metadata: json!({}),
+            expect: Expect::Any,
+        }],
     }
+}
+
+/// The number in the newest checkpoint; 0 where there is none.
+fn checkpoint(layer: &DataLayer) -> i64 {
+    let Ok((_, mut content)) = layer.state().load(&OP, "pullback", Which::Newest) else { return 0 };
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut content, &mut text).unwrap();
+    let mut numbers = text.split_whitespace().map(|n| n.parse().unwrap());
+    let first = numbers.next().unwrap();
+    assert!(numbers.all(|n: i64| n == first), "a torn checkpoint");
+    first
 }
 
 /// The newest `n` of the rows; 0 where there is none.
@@ -79,7 +101,7 @@ fn latest(layer: &DataLayer) -> i64 {
 }
 
 /// What each store says of the newest commit; 0 where there is none.
-fn seen(layer: &DataLayer) -> [i64; 5] {
+fn seen(layer: &DataLayer) -> [i64; 6] {
     let query: Query =
         serde_json::from_value(json!({ "measurement": "signal.pullback", "start": 0, "end": 2000 })).unwrap();
     let table = layer.series().query(&OP, &query, &Budget::default()).unwrap();
@@ -91,6 +113,7 @@ fn seen(layer: &DataLayer) -> [i64; 5] {
         layer.skills().get(&OP, "pullback", None).map_or(0, |s| s.version.patch as i64),
         layer.files().stat(&OP, "models", "pullback/model.bin", None).map_or(0, |f| f.version as i64),
         layer.skills().performance(&OP, "pullback").map_or(0, |p| p.len() as i64),
+        checkpoint(layer),
     ]
 }
 
@@ -102,8 +125,8 @@ fn everything_is_there_or_nothing() {
     assert_eq!((done.id, done.rows, done.replayed), (1, 2, false));
     assert_eq!(done.skills[0].version, Version::new(0, 0, 1));
     assert_eq!((done.files[0].version, done.settings[0].revision), (1, 1));
-    assert_eq!(seen(&layer), [1; 5]);
-    let bad: [fn(&mut Commit); 9] = [
+    assert_eq!(seen(&layer), [1; 6]);
+    let bad: [fn(&mut Commit); 13] = [
         |c| c.skills[0].skill.code = String::new(),
         |c| c.skills[0].expect = ExpectSkill::Absent,
         |c| c.skills[0].expect = ExpectSkill::Version(Version::new(9, 9, 9)),
@@ -111,6 +134,10 @@ fn everything_is_there_or_nothing() {
         |c| c.files[0].expect = Expect::Revision(7),
         |c| c.files[0].path = "../x".into(),
         |c| c.settings[0].expect = Expect::Absent,
+        |c| c.state[0].expect = Expect::Absent,
+        |c| c.state[0].expect = Expect::Revision(7),
+        |c| c.state[0].strategy = "../x".into(),
+        |c| c.state.push(c.state[0].clone()),
         |c| c.series[0].lines = "signal.pullback n=1i 1000\nsignal.pullback n=".into(),
         // Another type than the one that is there: a plain write would drop this row and keep the others.
         |c| c.series[0].lines = "signal.pullback n=\"text\" 1000\nsignal.other n=2i 1000".into(),
@@ -120,11 +147,18 @@ fn everything_is_there_or_nothing() {
         spoil(&mut c);
         let refused = layer.commit(&OP, &c).unwrap_err();
         assert!(matches!(refused.kind(), Kind::Invalid | Kind::Conflict), "{i}: {refused:?}");
-        assert_eq!(seen(&layer), [1; 5], "{i}");
+        assert_eq!(seen(&layer), [1; 6], "{i}");
     }
     assert_eq!(layer.files().stats("models").unwrap().versions, 1);
+    layer.maintain().unwrap();
+    let looked = layer.files().verify(&OP, "models", &mut |_| ()).unwrap();
+    assert_eq!(
+        (looked.objects, looked.orphans),
+        (1, 1),
+        "the refused model waits for `gc`, the checkpoint is gone"
+    );
     assert_eq!(layer.commit(&OP, &commit(2)).unwrap().id, 2);
-    assert_eq!(seen(&layer), [2; 5]);
+    assert_eq!(seen(&layer), [2; 6]);
     assert_eq!(layer.files().stats("models").unwrap().versions, 2);
     assert!(layer.audit().verify(&OP).unwrap().broken.is_none());
     assert!(layer.verify(&OP, &mut |_| ()).unwrap().ok);
@@ -154,7 +188,7 @@ fn a_key_makes_a_request_once() {
     let done: Vec<Committed> = threads.into_iter().map(|t| t.join().unwrap()).collect();
     assert!(done.iter().all(|d| d.id == 3));
     assert_eq!(done.iter().filter(|d| !d.replayed).count(), 1);
-    assert_eq!(seen(&layer), [3; 5]);
+    assert_eq!(seen(&layer), [3; 6]);
     for bad in ["", "a b", "ä", &"x".repeat(IDEMPOTENCY_KEY_BYTES_MAX + 1)] {
         assert_eq!(layer.commit(&OP, &keyed(4, bad)).unwrap_err().kind(), Kind::Invalid);
     }
@@ -179,6 +213,14 @@ fn bounds_hold_at_their_edges() {
     };
     assert!(layer.commit(&OP, &settings(PARTS_MAX)).is_ok());
     assert_eq!(layer.commit(&OP, &settings(PARTS_MAX + 1)).unwrap_err().kind(), Kind::Limit);
+    let state = |n: usize| Commit {
+        state: (0..n)
+            .map(|i| CommitCheckpoint { strategy: format!("s{i}"), ..commit(1).state[0].clone() })
+            .collect(),
+        ..Commit::default()
+    };
+    assert!(layer.commit(&OP, &state(FILES_MAX)).is_ok());
+    assert_eq!(layer.commit(&OP, &state(FILES_MAX + 1)).unwrap_err().kind(), Kind::Limit);
     let files = |n: usize| Commit {
         files: (0..n).map(|i| CommitFile { path: format!("f/{i}"), ..commit(1).files[0].clone() }).collect(),
         ..Commit::default()
@@ -206,8 +248,8 @@ fn a_reader_never_goes_back_before_a_commit_that_it_saw() {
                 let mut looks = 0_u64;
                 while !over.load(Ordering::SeqCst) {
                     // Each store once, in another order each time: later looks are never older.
-                    let mut order = [0, 1, 2, 3, 4];
-                    order.rotate_left((looks as usize + turn) % 5);
+                    let mut order = [0, 1, 2, 3, 4, 5];
+                    order.rotate_left((looks as usize + turn) % 6);
                     let mut newest = 0;
                     for store in order {
                         let now = match store {
@@ -225,6 +267,7 @@ fn a_reader_never_goes_back_before_a_commit_that_it_saw() {
                                 layer.files().stat(&OP, "models", "pullback/model.bin", None).unwrap().version
                                     as i64
                             }
+                            4 => checkpoint(&layer),
                             _ => layer.skills().performance(&OP, "pullback").unwrap().len() as i64,
                         };
                         assert!(now >= newest, "store {store} says {now} after {newest} was seen");
@@ -242,13 +285,13 @@ fn a_reader_never_goes_back_before_a_commit_that_it_saw() {
     over.store(true, Ordering::SeqCst);
     let looks: u64 = readers.into_iter().map(|r| r.join().unwrap()).sum();
     assert!(looks > 50, "{looks}");
-    assert_eq!(seen(&layer), [59; 5]);
+    assert_eq!(seen(&layer), [59; 6]);
 }
 
 #[test]
 fn what_could_not_be_applied_is_applied_before_anybody_reads_or_writes() {
     let dir = tempfile::tempdir().unwrap();
-    let m = manifest(dir.path(), "[files.models]\nkind = \"models\"");
+    let m = manifest(dir.path(), TOML);
     let engine = Arc::new(ModelEngine::default());
     let (layer, _) = layer_over(&m, Some(engine.clone()));
     layer.commit(&OP, &commit(1)).unwrap();
@@ -265,10 +308,10 @@ fn what_could_not_be_applied_is_applied_before_anybody_reads_or_writes() {
     assert_eq!(write().unwrap_err().kind(), Kind::Unavailable);
     assert!(layer.commit(&OP, &commit(3)).is_err());
     engine.fail_writes(false);
-    assert_eq!(seen(&layer), [2; 5]);
+    assert_eq!(seen(&layer), [2; 6]);
     // What is written after it stays: it is not applied twice.
     write().unwrap();
     drop(layer);
     let (layer, _) = layer_over(&m, Some(engine));
-    assert_eq!(seen(&layer), [7, 2, 2, 2, 2]);
+    assert_eq!(seen(&layer), [7, 2, 2, 2, 2, 2]);
 }
