@@ -19,6 +19,7 @@ mod main_job;
 mod plugins;
 mod recorded;
 mod settings;
+mod state;
 mod surfaces;
 mod tail;
 mod targets;
