@@ -7,6 +7,7 @@ use std::time::Duration;
 
 /// `kill -9` this many times.
 const KILLS: u64 = 20;
+const STORES: &str = "[files.models]\nkind = \"models\"\n[state]\nstore = \"models\"";
 
 pub fn commit(n: u64) -> Value {
     json!({
@@ -17,11 +18,14 @@ pub fn commit(n: u64) -> Value {
         "files": [{ "store": "models", "path": "learned/model", "text": format!("weights {n}") }],
         "settings": [{ "namespace": "live", "key": "learned", "value": n }],
         "series": [{ "lines": format!("signal.learned n={n}i {n}") }],
+        // Every other one is large: an object beside the model.
+        "state": [{ "strategy": "learned", "text": format!("{n} ").repeat(if n % 2 == 0 { 40_000 } else { 1 }),
+                    "expect": if n == 1 { json!("absent") } else { json!({ "revision": n - 1 }) } }],
     })
 }
 
 /// What each store says of the newest commit; 0 where there is none.
-pub fn seen(host: &Host) -> [u64; 5] {
+pub fn seen(host: &Host) -> [u64; 6] {
     // What is not there yet is said on standard error.
     let said = |args: &[&str]| {
         let said = host.run(&[&["--json"], args].concat());
@@ -42,12 +46,26 @@ pub fn seen(host: &Host) -> [u64; 5] {
         patch,
         number(&said(&["files", "list", "models", "--prefix", "learned/"]), "/0/version"),
         number(&said(&["skills", "performance", "learned"]), "/0/samples"),
+        checkpoint(host),
     ]
+}
+
+/// The number that the newest checkpoint is full of.
+fn checkpoint(host: &Host) -> u64 {
+    let said = host.run(&["state", "load", "learned"]);
+    if said.code != 0 {
+        assert!(said.err.contains("no checkpoint"), "{said:?}");
+        return 0;
+    }
+    let numbers: Vec<u64> = said.out.split_whitespace().map(|n| n.parse().unwrap()).collect();
+    assert!(numbers.iter().all(|n| *n == numbers[0]), "a torn checkpoint");
+    assert_eq!(numbers.len(), if numbers[0] % 2 == 0 { 40_000 } else { 1 });
+    numbers[0]
 }
 
 #[test]
 fn a_commit_is_whole_whenever_the_host_is_killed() {
-    let mut host = Host::new().with("[files.models]\nkind = \"models\"");
+    let mut host = Host::new().with(STORES);
     host.serve();
     let token = host.token("w", "write");
     let url = host.url("/v1/commits");
@@ -88,17 +106,21 @@ fn a_commit_is_whole_whenever_the_host_is_killed() {
 
 #[test]
 fn a_commit_from_a_file_is_made_once() {
-    let host = Host::new().with("[files.models]\nkind = \"models\"");
+    let host = Host::new().with(STORES);
     let mut first = commit(1);
     first.as_object_mut().unwrap().remove("idempotency_key");
     std::fs::write(host.path().join("c.json"), first.to_string()).unwrap();
     let make = ["commits", "make", "c.json", "--idempotency-key", "one"];
-    assert!(host.run(&make).ok().contains("commit 1 is made: 1 skills, 1 files, 1 settings, 1 rows"));
+    assert!(
+        host.run(&make)
+            .ok()
+            .contains("commit 1 is made: 1 skills, 1 files, 1 settings, 1 checkpoints, 1 rows")
+    );
     assert!(host.run(&make).ok().contains("commit 1 was made before"));
-    assert_eq!(seen(&host), [1; 5]);
+    assert_eq!(seen(&host), [1; 6]);
     std::fs::write(host.path().join("c.json"), commit(2).to_string()).unwrap();
     host.run(&make).fails(1, &["idempotency key `one` was used for another commit"]);
     std::fs::write(host.path().join("c.json"), r#"{"skillz":[]}"#).unwrap();
     host.run(&["commits", "make", "c.json"]).fails(1, &["skillz"]);
-    assert_eq!(seen(&host), [1; 5]);
+    assert_eq!(seen(&host), [1; 6]);
 }

@@ -22,6 +22,7 @@ mod plugins;
 mod recorded;
 mod settings;
 mod skills;
+mod state;
 mod surfaces;
 mod tail;
 mod targets;

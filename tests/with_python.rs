@@ -34,6 +34,21 @@ fn the_ten_line_example_writes_and_reads_bars() {
 }
 
 #[test]
+fn the_strategy_of_the_example_goes_on_where_it_was_after_a_kill() {
+    let mut host = Host::new();
+    host.serve();
+    let token = host.token("trader", "write");
+    let run = |host: &Host| python(host, "examples/python/checkpoint.py", &token);
+    let first = run(&host);
+    assert!(first.contains("goes on from bar 0") && first.contains("saved bar 3 as revision 3"), "{first}");
+    host.kill_nine();
+    host.serve();
+    let second = run(&host);
+    assert!(second.contains("goes on from bar 3 with a position of 30"), "{second}");
+    assert!(second.contains("saved bar 6 as revision 6"), "{second}");
+}
+
+#[test]
 fn the_unmodified_influxdb_client_writes_bars() {
     let mut host = Host::new();
     host.serve();

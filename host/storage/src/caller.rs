@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub enum Scope {
     /// Read every noun.
     Read,
-    /// Read, and write series, skills, settings and files.
+    /// Read, and write series, skills, settings, state and files.
     Write,
     /// Everything: deletions, plugins, tokens, backup, maintenance.
     Admin,

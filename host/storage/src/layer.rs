@@ -39,6 +39,7 @@ use crate::settings::Settings;
 use crate::skills::Skills;
 use crate::sql::{SqlAnswer, SqlQuery};
 use crate::sqlite::{Counts, Database, Options, Synchronous};
+use crate::state::States;
 use crate::tokens::Tokens;
 use std::path::Path;
 use std::sync::Arc;
@@ -60,7 +61,8 @@ pub struct DataLayer {
     settings: Settings,
     audit: Arc<Audit>,
     tokens: Tokens,
-    files: FileStores,
+    files: Arc<FileStores>,
+    state: States,
     plugins: PluginRuns,
     series: SeriesStore,
     rollups: Rollups,
@@ -118,7 +120,7 @@ impl DataLayer {
             tracing::warn!(runs = interrupted, "plugin runs were cut off when the host ended");
         }
         let audit = Arc::new(Audit::new(db.clone()));
-        let files = FileStores::open(&manifest.files, db.clone(), writable)?;
+        let files = Arc::new(FileStores::open(&manifest.files, db.clone(), writable)?);
         let OpenEngine { engine, embedded, outbox } = open_series(manifest)?;
         decimals::settle(&db, engine.as_ref(), &manifest.series.decimals)?;
         let changes: Arc<Changes> = Arc::default();
@@ -139,6 +141,7 @@ impl DataLayer {
             skills: Skills::new(db.clone(), changes.clone()),
             settings: Settings::new(db.clone()),
             tokens: Tokens::new(db.clone()),
+            state: States::new(db.clone(), files.clone(), manifest.state.clone()),
             manifest: manifest.clone(),
             disk,
             db,
@@ -201,6 +204,10 @@ impl DataLayer {
     }
     pub fn files(&self) -> &FileStores {
         &self.files
+    }
+    /// Checkpoints of strategies.
+    pub fn state(&self) -> &States {
+        &self.state
     }
     pub fn plugins(&self) -> &PluginRuns {
         &self.plugins
@@ -273,15 +280,17 @@ impl DataLayer {
 
     /// Background work that is due: seal, compact, watermarks. Call it about once a second.
     pub fn maintain(&self) -> Result<()> {
+        // It makes room.
+        let state = self.state.maintain();
         // On a read-only disk nothing is written that could be left; retention compacts when it made room.
         if self.disk.state()?.level == Level::ReadOnly {
-            return Ok(());
+            return state;
         }
         if let Some(engine) = &self.embedded {
             engine.maintain()?;
         }
         let (kept, rolled) = (self.series.maintain(&self.db), self.rollups.maintain(self));
-        self.disk.hold_reserve().and(kept).and(rolled).and(self.keep_audit())
+        self.disk.hold_reserve().and(kept).and(rolled).and(state).and(self.keep_audit())
     }
 
     /// The value of a secret of the manifest, without the newline at its end. Never written to a log.

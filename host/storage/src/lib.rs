@@ -26,6 +26,7 @@ pub mod settings;
 pub mod skills;
 pub mod sql;
 pub mod sqlite;
+pub mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tokens;

@@ -29,6 +29,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(13, "imports", "0013_imports.sql"),
     migration!(14, "skill documents", "0014_skill_documents.sql"),
     migration!(15, "provenance of skills", "0015_skill_provenance.sql"),
+    migration!(16, "state of strategies", "0016_state.sql"),
     migration!(17, "indexes", "0017_indexes.sql"),
 ];
 

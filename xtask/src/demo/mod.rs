@@ -58,6 +58,8 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     skills(&cli, root)?;
     steps::say("Storing a model artifact");
     model(&cli, &folder)?;
+    steps::say("A strategy saves what it goes on from when it starts again, small and large");
+    state(&cli, &folder)?;
 
     steps::say("Queries that a plugin offers by their own names");
     cli.show(&["queries", "list"])?;
@@ -163,6 +165,18 @@ fn model(cli: &Cli, folder: &Path) -> Result<()> {
     cli.show(&["files", "list", "models"])
 }
 
+/// Two checkpoints of a strategy, each over the one before, and the newest as a strategy asks for it.
+fn state(cli: &Cli, folder: &Path) -> Result<()> {
+    let (small, large) = (folder.join("state.json"), folder.join("weights.bin"));
+    std::fs::write(&small, r#"{"bar":17,"position":100}"#)
+        .with_context(|| format!("writing {}", small.display()))?;
+    cli.show(&["state", "save", "momentum", &text(&large)?, "--expect", "absent"])?;
+    cli.show(&["state", "save", "momentum", &text(&small)?, "--expect", "1"])?;
+    cli.show(&["state", "load", "momentum"])?;
+    println!();
+    cli.show(&["state", "history", "momentum"])
+}
+
 /// Exports, restores into a new folder, verifies it there, and compares what both hosts answer.
 fn backup(cli: &Cli, root: &Path, folder: &Path) -> Result<usize> {
     let (to, restored) = (folder.join("backup"), folder.join("restored"));
@@ -187,6 +201,7 @@ fn backup(cli: &Cli, root: &Path, folder: &Path) -> Result<usize> {
         &["skills", "list"],
         &["files", "list", "models"],
         &["settings", "list", "system"],
+        &["state", "history", "momentum"],
     ] {
         let (here, there) = (cli.json(question)?, other.json(question)?);
         if here != there {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Make skills, performance, files, settings and rows of series at once, all or nothing
+    /// Make skills, performance, files, settings, checkpoints and rows of series at once, all or nothing
     Make {
         /// JSON as docs/commits.md has it, or - for standard input
         file: PathBuf,
@@ -30,11 +30,12 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
     let number = |key: &str| v.get(key).and_then(Value::as_i64).unwrap_or_default();
     let was = if v.get("replayed") == Some(&Value::Bool(true)) { "was made before" } else { "is made" };
     let said = format!(
-        "commit {} {was}: {} skills, {} files, {} settings, {} rows",
+        "commit {} {was}: {} skills, {} files, {} settings, {} checkpoints, {} rows",
         number("id"),
         count("skills"),
         count("files"),
         count("settings"),
+        count("state"),
         number("rows")
     );
     out.done(&v, said);

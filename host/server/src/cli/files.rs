@@ -130,7 +130,7 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
             );
         }
         Verb::Get { store, name, version, output } => {
-            get(
+            download(
                 client,
                 &with_query(&content(&store, &name), &[("version", version.map(|v| v.to_string()))]),
                 output.as_deref(),
@@ -225,7 +225,8 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-async fn get(client: &Client, path: &str, output: Option<&Path>) -> Result<(), Failure> {
+/// Writes what a route gives to standard output, or into a file that is replaced only when it came whole.
+pub(super) async fn download(client: &Client, path: &str, output: Option<&Path>) -> Result<(), Failure> {
     let answer = client.send(request(Method::GET, path, None, "*/*")?).await?;
     let mut stream = answer.into_body().into_data_stream();
     let Some(to) = output else {

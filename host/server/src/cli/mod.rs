@@ -22,6 +22,7 @@ mod serve;
 mod settings;
 mod skills;
 mod sql;
+mod state;
 mod tokens;
 mod verify;
 
@@ -83,6 +84,9 @@ enum Command {
     #[command(subcommand)]
     Settings(settings::Verb),
     Sql(sql::Args),
+    /// Checkpoints of strategies: what each goes on from when it starts
+    #[command(subcommand)]
+    State(state::Verb),
     /// Units of work over all stores: everything or nothing
     #[command(subcommand)]
     Commits(commits::Verb),
@@ -168,6 +172,7 @@ async fn noun(command: Command, client: &Client, out: &Output) -> Result<ExitCod
         Command::Queries(verb) => queries::run(verb, client, out).await?,
         Command::Rollups(verb) => return rollups::run(verb, client, out).await,
         Command::Settings(verb) => settings::run(verb, client, out).await?,
+        Command::State(verb) => state::run(verb, client, out).await?,
         Command::Commits(verb) => commits::run(verb, client, out).await?,
         Command::Sql(args) => sql::run(args, client, out).await?,
         Command::Audit(verb) => return audit::run(verb, client, out).await,

@@ -30,8 +30,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Where a request is answered without a token, and without a permit: a probe must learn that the host is busy.
 const OPEN: [&str; 3] = ["/health", "/ping", "/ready"];
 /// What an allowed web page may send and read.
-const PAGE_SENDS: &str = "authorization, content-type, content-encoding, accept, range, if-none-match, x-request-id, x-shiphold-metadata";
-const PAGE_READS: &str = "etag, content-range, retry-after, x-request-id, x-shiphold-version, x-shiphold-metadata, x-influxdb-version";
+const PAGE_SENDS: &str = "authorization, content-type, content-encoding, accept, range, if-none-match, x-request-id, x-shiphold-metadata, idempotency-key, last-event-id";
+const PAGE_READS: &str = "etag, content-range, retry-after, x-request-id, x-shiphold-version, x-shiphold-revision, x-shiphold-saved-at, x-shiphold-metadata, x-influxdb-version";
 
 /// What stands before the routes of one door.
 #[derive(Clone)]

@@ -7,9 +7,11 @@ mod backup;
 mod body;
 mod buckets;
 mod commits;
+mod content;
 mod delete;
 mod events;
 mod exchange;
+mod feed;
 mod files;
 mod flux;
 mod guard;
@@ -24,6 +26,7 @@ mod series;
 mod settings;
 mod skills;
 mod sql;
+mod state;
 mod table;
 mod tail;
 mod time;
@@ -115,6 +118,10 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
             "/v1/settings/{namespace}/{key}/schema",
             get(settings::schema).put(settings::set_schema).delete(settings::remove_schema),
         )
+        .route("/v1/state", get(state::list))
+        .route("/v1/state/@changes", get(state::follow))
+        .route("/v1/state/{strategy}", get(state::load).put(state::save).delete(state::remove))
+        .route("/v1/state/{strategy}/history", get(state::history))
         .route("/v1/commits", post(commits::make))
         .route("/v1/sql", post(sql::ask))
         .route("/v1/audit", get(audit::list))

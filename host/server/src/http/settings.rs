@@ -1,22 +1,19 @@
 //! `/v1/settings`
 
-use super::answer::{self, CancelOnDrop};
+use super::answer;
 use super::body::{Input, Names, Params};
-use super::events::{self, Form, HEARTBEAT_EVERY, Over, Part, say, send};
-use super::problem::{Answer, Problem};
+use super::feed::{self, Feed};
+use super::problem::Answer;
 use super::time::When;
 use crate::app::App;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
-use shiphold_storage::schema::now_ns;
-use shiphold_storage::settings::{Expect, SettingWrite};
+use serde_json::Value;
+use shiphold_storage::settings::{Expect, SettingChange, SettingWrite};
 use shiphold_storage::{Caller, Scope};
 use std::sync::Arc;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, interval_at};
 
 type Host = (State<Arc<App>>, Extension<Caller>);
 type Key = Names<(String, String)>;
@@ -164,49 +161,14 @@ pub(super) async fn follow(
     headers: HeaderMap,
 ) -> Answer {
     caller.require(Scope::Read, "follow settings")?;
-    let form = Form::of(&headers);
-    let seen = match headers.get("last-event-id") {
-        None => f.after,
-        Some(id) => Some(
-            id.to_str()
-                .ok()
-                .and_then(|id| id.parse().ok())
-                .ok_or_else(|| Problem::invalid("the header Last-Event-ID holds no number of a change"))?,
-        ),
+    let feed = Feed {
+        after: f.after,
+        woken: app.layer.settings().follow(),
+        last: |layer| layer.settings().last_change(),
+        look: move |layer: &shiphold_storage::DataLayer, after| {
+            layer.settings().changes(&caller, &namespace, after)
+        },
+        number: |change: &SettingChange| change.seq,
     };
-    // Before the first look, so that nothing falls between the two.
-    let mut woken = app.layer.settings().follow();
-    let mut cursor = match seen {
-        Some(after) => after,
-        None => answer::call(&app, |layer| layer.settings().last_change()).await?,
-    };
-    let (guard, _) = CancelOnDrop::new();
-    let speaking = app.clone();
-    let answer = events::respond(form, app.ending.subscribe(), move |to: mpsc::Sender<Part>| async move {
-        let mut heart = interval_at(Instant::now() + HEARTBEAT_EVERY, HEARTBEAT_EVERY);
-        loop {
-            let (caller, namespace) = (caller.clone(), namespace.clone());
-            let layer = speaking.layer.clone();
-            let look =
-                tokio::task::spawn_blocking(move || layer.settings().changes(&caller, &namespace, cursor));
-            let found =
-                look.await.map_err(|e| Over::Failed(shiphold_storage::Error::internal(e.to_string())))??;
-            let mut buffer = Vec::new();
-            for change in &found {
-                cursor = change.seq;
-                form.write_numbered(&mut buffer, "change", Some(change.seq), change)?;
-            }
-            send(&to, buffer).await?;
-            if !found.is_empty() {
-                heart.reset();
-                continue;
-            }
-            tokio::select! {
-                more = woken.changed() => more.map_err(|_| Over::Gone)?,
-                _ = heart.tick() => say(form, &to, "heartbeat", &json!({ "time": now_ns(), "seq": cursor })).await?,
-                () = to.closed() => return Err(Over::Gone),
-            }
-        }
-    });
-    guard.with(Ok(answer))
+    feed::follow(&app, &headers, feed).await
 }

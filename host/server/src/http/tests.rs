@@ -5,6 +5,7 @@ mod gates;
 mod influx;
 mod nouns;
 mod rows;
+mod state;
 mod tail;
 
 use super::{Door, router};

@@ -244,15 +244,21 @@ fn copy_database(source: &Connection, to: &Path, advance: &mut dyn FnMut(u64)) -
     sync_file(to)
 }
 
-/// Takes the rows of stores that are no part of backups out of a copy: what names no object is missed by nobody.
+/// Takes the rows of stores that are no part of backups out of a copy: what names no object is missed by nobody. Objects of
+/// checkpoints stay, wherever they are: what a strategy goes on from is part of every backup.
 fn leave_out(path: &Path, stores: &[&str]) -> Result<()> {
     if stores.is_empty() {
         return Ok(());
     }
     let connection = Connection::open(path)?;
     for store in stores {
-        for table in ["file_versions", "file_names", "file_objects"] {
-            connection.execute(&format!("DELETE FROM {table} WHERE store = ?1"), [store])?;
+        for sql in [
+            "DELETE FROM file_versions WHERE store = ?1",
+            "DELETE FROM file_names WHERE store = ?1",
+            "DELETE FROM file_objects WHERE store = ?1 AND NOT EXISTS
+             (SELECT 1 FROM state_checkpoints c WHERE c.store = file_objects.store AND c.hash = file_objects.hash)",
+        ] {
+            connection.execute(sql, [store])?;
         }
     }
     plain(&connection)?;

@@ -6,7 +6,7 @@ use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
 use crate::changes::Change;
 use crate::error::{Error, Kind, Result};
-use crate::files::{NewObject, PutOptions};
+use crate::files::{LooseObject, NewObject, PutOptions};
 use crate::layer::DataLayer;
 use crate::locks::lock;
 use crate::schema::now_ns;
@@ -15,6 +15,7 @@ use crate::series::{SeriesInfo, SeriesKey, WriteBatch};
 use crate::settings::Settings;
 use crate::skills::{Contribution, Skills};
 use crate::sqlite::{Database, Tx};
+use crate::state::{Prepared, Save};
 use rusqlite::OptionalExtension as _;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ impl DataLayer {
             .collect::<Result<Vec<_>>>()?;
         let batch = self.batch(caller, commit)?;
         let objects = self.objects(caller, commit)?;
+        let (checkpoints, loose) = self.checkpoints(caller, commit)?;
         // One after another; the lock is also what nothing else may write to the series under.
         let _one = lock(self.committing());
         let turn = self.series().alone();
@@ -47,19 +49,32 @@ impl DataLayer {
         let rows = batch.rows() as u64;
         let batch = self.series().takes_all(batch)?;
         let record = encode(&batch)?;
-        let named = self.files().naming(objects)?;
+        let loosely: Vec<_> = loose.iter().map(|l| (l.store.clone(), l.hash.clone())).collect();
+        let named = self.files().naming(objects, loose)?;
         let mut touched = Vec::new();
-        let (done, closed) = self.database().write_alone(|tx| {
+        let mut dropped = false;
+        let made = self.database().write_alone(|tx| {
             if let Some(done) = replay(tx, caller, commit, &digest)? {
                 return Ok((done, None));
             }
-            let done = make(tx, caller, commit, &said, &digest, rows, &named, &mut touched)?;
+            let mut state = Vec::new();
+            let now = now_ns();
+            for checkpoint in &checkpoints {
+                let (saved, older) = self.state().save_in(tx, caller, checkpoint, &named, now)?;
+                state.push(saved);
+                dropped |= older;
+            }
+            let done = Committed { rows, state, made_at: now, ..Committed::default() };
+            let done = make(tx, caller, commit, &said, &digest, done, &named, &mut touched)?;
             if let Some(record) = &record {
                 tx.prepare_cached("INSERT INTO commit_rows(commit_id, record) VALUES (?1, ?2)")?
                     .execute((done.id, record))?;
             }
             // From here to the end of this function who begins to read waits.
             Ok((done, Some(self.gate().close())))
+        });
+        let (done, closed) = made.inspect_err(|_| {
+            loosely.iter().for_each(|(store, hash)| self.state().drop_later(store, hash));
         })?;
         if closed.is_none() {
             return Ok(done);
@@ -73,6 +88,7 @@ impl DataLayer {
         drop(turn);
         self.skills().follow();
         self.settings().told()?;
+        self.state().saved(dropped)?;
         if !commit.skills.is_empty() && self.changes().wanted(caller) {
             self.changes().tell([Change::Skill]);
         }
@@ -97,6 +113,25 @@ impl DataLayer {
             series.into_iter().flat_map(|(key, frames)| frames.into_iter().map(move |f| (key.clone(), f)));
         let batch = WriteBatch { series: series.collect() };
         self.series().checked(caller, batch)
+    }
+
+    /// A commit's checkpoints as they may be saved, and the objects of large ones.
+    fn checkpoints(&self, caller: &Caller, commit: &Commit) -> Result<(Vec<Prepared>, Vec<LooseObject<'_>>)> {
+        let (mut all, mut loose) = (Vec::new(), Vec::new());
+        for c in &commit.state {
+            let save = Save {
+                media_type: c.media_type.clone(),
+                metadata: c.metadata.clone(),
+                expect: c.expect,
+                idempotency_key: None,
+            };
+            let content = c.content()?;
+            let (prepared, object) =
+                self.state().prepare(caller, &c.strategy, &mut content.as_slice(), save)?;
+            all.push(prepared);
+            loose.extend(object);
+        }
+        Ok((all, loose))
     }
 
     /// The objects of a commit's files, on the disk and without a name.
@@ -153,11 +188,11 @@ fn make(
     commit: &Commit,
     said: &[Vec<Contribution>],
     digest: &str,
-    rows: u64,
+    mut done: Committed,
     named: &crate::files::Naming<'_>,
     touched: &mut Vec<i64>,
 ) -> Result<Committed> {
-    let made_at = now_ns();
+    let made_at = done.made_at;
     let mut skills = Vec::new();
     for (wanted, said) in commit.skills.iter().zip(said) {
         expect(tx, wanted)?;
@@ -176,15 +211,9 @@ fn make(
         blake3: v.blake3.unwrap_or_default(),
         size: v.size,
     });
-    let mut done = Committed {
-        id: 0,
-        made_at,
-        skills,
-        files: files.collect(),
-        settings: Settings::apply(tx, caller, &commit.settings)?,
-        rows,
-        replayed: false,
-    };
+    done.skills = skills;
+    done.files = files.collect();
+    done.settings = Settings::apply(tx, caller, &commit.settings)?;
     tx.prepare_cached(
         "DELETE FROM commits WHERE id IN (SELECT c.id FROM commits c WHERE c.made_at < ?1 AND NOT EXISTS (SELECT 1 FROM commit_rows r WHERE r.commit_id = c.id) ORDER BY c.made_at LIMIT ?2)",
     )?
@@ -201,7 +230,7 @@ fn make(
     .execute((id, caller.actor(), &commit.idempotency_key, digest, answer, made_at))?;
     let entry = Entry::new(caller, "commits.make", format!("commit:{id}"))
         .change(None, Some(digest.into()))
-        .detail(json!({ "parts": commit.parts(), "rows": rows }));
+        .detail(json!({ "parts": commit.parts(), "rows": done.rows }));
     Audit::append(tx, &entry)?;
     Ok(done)
 }

@@ -1,4 +1,4 @@
-//! Units of work: skills, what they achieved, files, settings and rows of series, all or nothing for every reader.
+//! Units of work: skills, what they achieved, files, settings, checkpoints and rows of series, all or nothing for every reader.
 //!
 //! Objects of files are written first: without a row they are garbage. One transaction of the structured store then commits all the
 //! rest, with the rows of series as a record (`commit_rows`); these are applied to the series store, which is idempotent, and the record
@@ -24,7 +24,8 @@ mod types;
 pub(crate) use apply::{applied, aside, rows_of, series_waiting, set_aside, waiting};
 pub(crate) use gate::Gate;
 pub use gate::WAIT_MAX;
+pub(crate) use types::check_key;
 pub use types::{
-    Commit, CommitFile, CommitFileDone, CommitPerformance, CommitRows, CommitSkill, CommitSkillDone,
-    Committed, ExpectSkill, FILES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEYS_KEPT, PARTS_MAX,
+    Commit, CommitCheckpoint, CommitFile, CommitFileDone, CommitPerformance, CommitRows, CommitSkill,
+    CommitSkillDone, Committed, ExpectSkill, FILES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEYS_KEPT, PARTS_MAX,
 };

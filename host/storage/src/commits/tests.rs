@@ -13,15 +13,17 @@ use crate::series::query::Query;
 use crate::series::{Budget, Selector};
 use crate::settings::{Expect, SettingWrite};
 use crate::skills::{NewVersion, Performance, SkillQuery};
+use crate::state::{INLINE_BYTES_MAX, Which};
 use semver::Version;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const OP: Caller = Caller::Operator;
+const TOML: &str = "[files.models]\nkind = \"models\"\n[state]\nstore = \"models\"";
 
 fn layer(dir: &std::path::Path) -> Arc<DataLayer> {
-    layer_over(&manifest(dir, "[files.models]\nkind = \"models\""), None).0
+    layer_over(&manifest(dir, TOML), None).0
 }
 
 /// Says that it is over, also when an assertion fails: other threads wait for it.
@@ -80,11 +82,31 @@ pub(crate) fn commit(n: i64) -> Commit {
             lines: format!("signal.pullback n={n}i 1000\nsignal.other n={n}i 1000"),
             precision: crate::series::line_protocol::Precision::Ns,
         }],
+        state: vec![CommitCheckpoint {
+            strategy: "pullback".into(),
+            // Every other one is large: an object of the store in which the model is.
+            text: Some(format!("{n} ").repeat(if n % 2 == 0 { INLINE_BYTES_MAX } else { 1 })),
+            base64: None,
+            media_type: None,
+            metadata: json!({}),
+            expect: Expect::Any,
+        }],
     }
 }
 
+/// The number in the newest checkpoint; 0 where there is none.
+fn checkpoint(layer: &DataLayer) -> i64 {
+    let Ok((_, mut content)) = layer.state().load(&OP, "pullback", Which::Newest) else { return 0 };
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut content, &mut text).unwrap();
+    let mut numbers = text.split_whitespace().map(|n| n.parse().unwrap());
+    let first = numbers.next().unwrap();
+    assert!(numbers.all(|n: i64| n == first), "a torn checkpoint");
+    first
+}
+
 /// What one store says of the newest commit, or 0 where there is none: the series, the settings, the skills, the files, what
-/// skills achieved, the answer to a question about skills.
+/// skills achieved, the newest checkpoint, the answer to a question about skills.
 pub(crate) fn seen_in(layer: &DataLayer, store: usize) -> Result<i64> {
     let or_none = |found: Result<i64>| match found {
         Err(e) if e.kind() == Kind::NotFound => Ok(0),
@@ -103,6 +125,7 @@ pub(crate) fn seen_in(layer: &DataLayer, store: usize) -> Result<i64> {
         2 => layer.skills().get(&OP, "pullback", None).map(|s| s.version.patch as i64),
         3 => layer.files().stat(&OP, "models", "pullback/model.bin", None).map(|f| f.version as i64),
         4 => layer.skills().performance(&OP, "pullback").map(|p| p.len() as i64),
+        5 => Ok(checkpoint(layer)),
         _ => {
             let query = SkillQuery { text: "pullback".into(), ..SkillQuery::default() };
             let hits = layer.skills().search(&OP, &query)?.hits;
@@ -112,11 +135,11 @@ pub(crate) fn seen_in(layer: &DataLayer, store: usize) -> Result<i64> {
 }
 
 /// What each store says of the newest commit; 0 where there is none.
-pub(crate) fn seen(layer: &DataLayer) -> [i64; 6] {
+pub(crate) fn seen(layer: &DataLayer) -> [i64; 7] {
     let query: Query =
         serde_json::from_value(json!({ "measurement": "signal.pullback", "start": 0, "end": 2000 })).unwrap();
     let table = layer.series().query(&OP, &query, &Budget::default()).unwrap();
-    let all = [0, 1, 2, 3, 4, 5].map(|store| seen_in(layer, store).unwrap());
+    let all = [0, 1, 2, 3, 4, 5, 6].map(|store| seen_in(layer, store).unwrap());
     assert_eq!(table.rows() as i64, i64::from(all[0] > 0));
     all
 }
@@ -129,8 +152,8 @@ fn everything_is_there_or_nothing() {
     assert_eq!((done.id, done.rows, done.replayed), (1, 2, false));
     assert_eq!(done.skills[0].version, Version::new(0, 0, 1));
     assert_eq!((done.files[0].version, done.settings[0].revision), (1, 1));
-    assert_eq!(seen(&layer), [1; 6]);
-    let bad: [fn(&mut Commit); 9] = [
+    assert_eq!(seen(&layer), [1; 7]);
+    let bad: [fn(&mut Commit); 13] = [
         |c| c.skills[0].skill.code = String::new(),
         |c| c.skills[0].expect = ExpectSkill::Absent,
         |c| c.skills[0].expect = ExpectSkill::Version(Version::new(9, 9, 9)),
@@ -138,6 +161,10 @@ fn everything_is_there_or_nothing() {
         |c| c.files[0].expect = Expect::Revision(7),
         |c| c.files[0].path = "../x".into(),
         |c| c.settings[0].expect = Expect::Absent,
+        |c| c.state[0].expect = Expect::Absent,
+        |c| c.state[0].expect = Expect::Revision(7),
+        |c| c.state[0].strategy = "../x".into(),
+        |c| c.state.push(c.state[0].clone()),
         |c| c.series[0].lines = "signal.pullback n=1i 1000\nsignal.pullback n=".into(),
         // Another type than the one that is there: a plain write would drop this row and keep the others.
         |c| c.series[0].lines = "signal.pullback n=\"text\" 1000\nsignal.other n=2i 1000".into(),
@@ -147,11 +174,18 @@ fn everything_is_there_or_nothing() {
         spoil(&mut c);
         let refused = layer.commit(&OP, &c).unwrap_err();
         assert!(matches!(refused.kind(), Kind::Invalid | Kind::Conflict), "{i}: {refused:?}");
-        assert_eq!(seen(&layer), [1; 6], "{i}");
+        assert_eq!(seen(&layer), [1; 7], "{i}");
     }
     assert_eq!(layer.files().stats("models").unwrap().versions, 1);
+    layer.maintain().unwrap();
+    let looked = layer.files().verify(&OP, "models", &mut |_| ()).unwrap();
+    assert_eq!(
+        (looked.objects, looked.orphans),
+        (1, 1),
+        "the refused model waits for `gc`, the checkpoint is gone"
+    );
     assert_eq!(layer.commit(&OP, &commit(2)).unwrap().id, 2);
-    assert_eq!(seen(&layer), [2; 6]);
+    assert_eq!(seen(&layer), [2; 7]);
     assert_eq!(layer.files().stats("models").unwrap().versions, 2);
     assert!(layer.audit().verify(&OP).unwrap().broken.is_none());
     assert!(layer.verify(&OP, &mut |_| ()).unwrap().ok);
@@ -181,7 +215,7 @@ fn a_key_makes_a_request_once() {
     let done: Vec<Committed> = threads.into_iter().map(|t| t.join().unwrap()).collect();
     assert!(done.iter().all(|d| d.id == 3));
     assert_eq!(done.iter().filter(|d| !d.replayed).count(), 1);
-    assert_eq!(seen(&layer), [3; 6]);
+    assert_eq!(seen(&layer), [3; 7]);
     for bad in ["", "a b", "ä", &"x".repeat(IDEMPOTENCY_KEY_BYTES_MAX + 1)] {
         assert_eq!(layer.commit(&OP, &keyed(4, bad)).unwrap_err().kind(), Kind::Invalid);
     }
@@ -206,6 +240,14 @@ fn bounds_hold_at_their_edges() {
     };
     assert!(layer.commit(&OP, &settings(PARTS_MAX)).is_ok());
     assert_eq!(layer.commit(&OP, &settings(PARTS_MAX + 1)).unwrap_err().kind(), Kind::Limit);
+    let state = |n: usize| Commit {
+        state: (0..n)
+            .map(|i| CommitCheckpoint { strategy: format!("s{i}"), ..commit(1).state[0].clone() })
+            .collect(),
+        ..Commit::default()
+    };
+    assert!(layer.commit(&OP, &state(FILES_MAX)).is_ok());
+    assert_eq!(layer.commit(&OP, &state(FILES_MAX + 1)).unwrap_err().kind(), Kind::Limit);
     let files = |n: usize| Commit {
         files: (0..n).map(|i| CommitFile { path: format!("f/{i}"), ..commit(1).files[0].clone() }).collect(),
         ..Commit::default()
@@ -233,8 +275,8 @@ fn a_reader_never_goes_back_before_a_commit_that_it_saw() {
                 let mut looks = 0_u64;
                 while !over.load(Ordering::SeqCst) {
                     // Each store once, in another order each time: later looks are never older.
-                    let mut order = [0, 1, 2, 3, 4, 5];
-                    order.rotate_left((looks as usize + turn) % 6);
+                    let mut order = [0, 1, 2, 3, 4, 5, 6];
+                    order.rotate_left((looks as usize + turn) % 7);
                     let mut newest = 0;
                     for store in order {
                         let now = seen_in(&layer, store).unwrap();
@@ -255,13 +297,13 @@ fn a_reader_never_goes_back_before_a_commit_that_it_saw() {
     over.store(true, Ordering::SeqCst);
     let looks: u64 = readers.into_iter().map(|r| r.join().unwrap()).sum();
     assert!(looks > 50, "{looks}");
-    assert_eq!(seen(&layer), [59; 6]);
+    assert_eq!(seen(&layer), [59; 7]);
 }
 
 #[test]
 fn what_could_not_be_applied_is_applied_before_anybody_reads_or_writes() {
     let dir = tempfile::tempdir().unwrap();
-    let m = manifest(dir.path(), "[files.models]\nkind = \"models\"");
+    let m = manifest(dir.path(), TOML);
     let engine = Arc::new(ModelEngine::default());
     let (layer, _) = layer_over(&m, Some(engine.clone()));
     layer.commit(&OP, &commit(1)).unwrap();
@@ -278,7 +320,7 @@ fn what_could_not_be_applied_is_applied_before_anybody_reads_or_writes() {
     assert_eq!(write().unwrap_err().kind(), Kind::Unavailable);
     assert!(layer.commit(&OP, &commit(3)).is_err());
     engine.fail_writes(false);
-    assert_eq!(seen(&layer), [2; 6]);
+    assert_eq!(seen(&layer), [2; 7]);
     // What is written after it stays: it is not applied twice.
     write().unwrap();
     drop(layer);

@@ -4,15 +4,17 @@ use crate::error::{Error, Result};
 use crate::series::line_protocol::Precision;
 use crate::settings::{Expect, Setting, SettingWrite};
 use crate::skills::{NewVersion, Performance};
+use crate::state::Checkpoint;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Skills, performances, files, settings or bodies of lines in one commit; of each.
 pub const PARTS_MAX: usize = 1_000;
-/// Files of one commit: each is an object of its own on the disk.
+/// Files of one commit, and checkpoints: each can be an object of its own on the disk.
 pub const FILES_MAX: usize = 100;
 /// Bytes of an idempotency key.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
@@ -30,6 +32,9 @@ pub struct Commit {
     pub files: Vec<CommitFile>,
     pub settings: Vec<SettingWrite>,
     pub series: Vec<CommitRows>,
+    /// Not part of the digest where there is none: requests from before there were checkpoints keep theirs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<CommitCheckpoint>,
 }
 
 /// A version of a skill.
@@ -94,8 +99,26 @@ pub struct CommitRows {
     pub precision: Precision,
 }
 
-/// What was made.
+/// A checkpoint of a strategy. Its content is `text`, or `base64`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommitCheckpoint {
+    pub strategy: String,
+    #[serde(default)]
+    pub text: Option<String>,
+    #[serde(default)]
+    pub base64: Option<String>,
+    #[serde(default)]
+    pub media_type: Option<String>,
+    #[serde(default)]
+    pub metadata: Value,
+    /// `absent`, or `{"revision": N}`: the state must be at this revision.
+    #[serde(default)]
+    pub expect: Expect,
+}
+
+/// What was made.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Committed {
     /// Grows with each commit.
     pub id: i64,
@@ -106,6 +129,8 @@ pub struct Committed {
     pub settings: Vec<Setting>,
     /// Rows of series.
     pub rows: u64,
+    #[serde(default)]
+    pub state: Vec<Checkpoint>,
     /// It was made by an earlier request with the same idempotency key.
     #[serde(default)]
     pub replayed: bool,
@@ -130,19 +155,41 @@ pub struct CommitFileDone {
 }
 
 impl CommitFile {
-    /// The content, from whichever form it came in.
     pub(super) fn content(&self) -> Result<Vec<u8>> {
-        let wrong = |why: &str| {
-            Error::invalid(format!("the file `{}/{}` {why}", self.store, self.path.escape_debug()))
-                .hint("give its content as `text`, or as `base64`")
-        };
-        match (&self.text, &self.base64) {
-            (Some(text), None) => Ok(text.clone().into_bytes()),
-            (None, Some(base64)) => STANDARD.decode(base64).map_err(|e| wrong(&format!("is no base64: {e}"))),
-            (None, None) => Err(wrong("has no content")),
-            (Some(_), Some(_)) => Err(wrong("has two contents")),
-        }
+        content(self.text.as_ref(), self.base64.as_ref())
+            .map_err(|e| e.context(format!("the file `{}/{}`", self.store, self.path.escape_debug())))
     }
+}
+
+impl CommitCheckpoint {
+    pub(super) fn content(&self) -> Result<Vec<u8>> {
+        content(self.text.as_ref(), self.base64.as_ref())
+            .map_err(|e| e.context(format!("the checkpoint of `{}`", self.strategy.escape_debug())))
+    }
+}
+
+/// The content, from whichever form it came in.
+fn content(text: Option<&String>, base64: Option<&String>) -> Result<Vec<u8>> {
+    let wrong = |why: &str| Error::invalid(why).hint("give the content as `text`, or as `base64`");
+    match (text, base64) {
+        (Some(text), None) => Ok(text.clone().into_bytes()),
+        (None, Some(base64)) => {
+            STANDARD.decode(base64).map_err(|e| wrong(&format!("the content is no base64: {e}")))
+        }
+        (None, None) => Err(wrong("it has no content")),
+        (Some(_), Some(_)) => Err(wrong("it has two contents")),
+    }
+}
+
+/// Refuses what is no idempotency key.
+pub(crate) fn check_key(key: &str) -> Result<()> {
+    if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
+    let shown: String = key.chars().take(IDEMPOTENCY_KEY_BYTES_MAX).collect();
+    Err(Error::invalid(format!("`{}` is no idempotency key", shown.escape_debug())).hint(format!(
+        "use 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters without spaces, such as a UUID"
+    )))
 }
 
 impl Commit {
@@ -154,6 +201,7 @@ impl Commit {
             ("files", self.files.len(), FILES_MAX),
             ("settings", self.settings.len(), PARTS_MAX),
             ("bodies of lines", self.series.len(), PARTS_MAX),
+            ("checkpoints", self.state.len(), FILES_MAX),
         ] {
             if n > max {
                 return Err(Error::limit(format!("a commit of {n} {what}"), max, "make several commits"));
@@ -161,20 +209,14 @@ impl Commit {
         }
         if self.parts() == 0 {
             return Err(Error::invalid("the commit is empty")
-                .hint("give it `skills`, `performance`, `files`, `settings` or `series`"));
+                .hint("give it `skills`, `performance`, `files`, `settings`, `series` or `state`"));
         }
-        match &self.idempotency_key {
-            Some(key)
-                if !(1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len())
-                    || !key.bytes().all(|b| b.is_ascii_graphic()) =>
-            {
-                let shown: String = key.chars().take(IDEMPOTENCY_KEY_BYTES_MAX).collect();
-                Err(Error::invalid(format!("`{}` is no idempotency key", shown.escape_debug())).hint(format!(
-                    "use 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters without spaces, such as a UUID"
-                )))
-            }
-            _ => Ok(()),
+        let mut strategies = BTreeSet::new();
+        if let Some(twice) = self.state.iter().find(|s| !strategies.insert(&s.strategy)) {
+            let name = twice.strategy.escape_debug();
+            return Err(Error::invalid(format!("the state of strategy `{name}` is saved twice")));
         }
+        self.idempotency_key.as_deref().map_or(Ok(()), check_key)
     }
 
     pub(super) fn parts(&self) -> usize {
@@ -183,6 +225,7 @@ impl Commit {
             + self.files.len()
             + self.settings.len()
             + self.series.len()
+            + self.state.len()
     }
 
     /// BLAKE3 of what is asked for, in hexadecimal; the key is not part of it.

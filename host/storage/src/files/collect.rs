@@ -8,6 +8,8 @@ use super::types::{FilesFault, FilesVerify, GcReport};
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Kind, Result};
+use crate::sqlite::Tx;
+use rusqlite::OptionalExtension as _;
 use serde_json::json;
 use std::io;
 use std::sync::{PoisonError, RwLockReadGuard, TryLockError};
@@ -18,9 +20,12 @@ const BATCH: usize = 256;
 const VERIFY_PAGE: i64 = 1_000;
 /// Names that a fault lists.
 const FILES_NAMED_MAX: i64 = 100;
+/// Of a row of `file_objects`: nothing names the object.
+const UNNAMED: &str = "NOT EXISTS (SELECT 1 FROM file_versions v WHERE v.store = file_objects.store AND v.hash = file_objects.hash)
+     AND NOT EXISTS (SELECT 1 FROM state_checkpoints s WHERE s.store = file_objects.store AND s.hash = file_objects.hash)";
 
 impl FileStores {
-    /// Removes objects that no version names. Run twice it does no more; killed at any step it does no harm: the row goes
+    /// Removes objects that neither a version of a file nor a checkpoint of a strategy names. Run twice it does no more; killed at any step it does no harm: the row goes
     /// first, an object without a row is found again by its file. [`Kind::Busy`] while a backup copies.
     pub fn gc(&self, caller: &Caller, store: &str) -> Result<GcReport> {
         caller.require(Scope::Admin, "collect garbage")?;
@@ -39,11 +44,7 @@ impl FileStores {
         };
         let mut usage = s.usage();
         *usage = self.db.write_always(|tx| {
-            tx.execute(
-                "DELETE FROM file_objects WHERE store = ?1 AND NOT EXISTS
-                 (SELECT 1 FROM file_versions v WHERE v.store = file_objects.store AND v.hash = file_objects.hash)",
-                [store],
-            )?;
+            tx.execute(&format!("DELETE FROM file_objects WHERE store = ?1 AND {UNNAMED}"), [store])?;
             rows::usage(tx, store)
         })?;
         drop(usage);
@@ -101,6 +102,55 @@ impl FileStores {
         Ok(())
     }
 
+    /// Removes those of some objects that nothing names. `note` must write something in the same transaction. `false`: a backup
+    /// copies or a collection goes on, so that nothing was done; ask again later. Of a store that the manifest has no more,
+    /// nothing is touched.
+    pub(crate) fn take_away(
+        &self,
+        store: &str,
+        hashes: &[String],
+        note: &dyn Fn(&Tx<'_>) -> Result<()>,
+    ) -> Result<bool> {
+        let Some(s) = self.stores.get(store) else { return Ok(true) };
+        let _alone = match s.holds.try_write() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(p)) => p.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+        };
+        // No put is between its object and its row while this is held.
+        let mut usage = s.usage();
+        let before = *usage;
+        // As with a collection, this commit writes over one that failed and may be on the disk all the same.
+        let (gone, after) = self.db.write_always(|tx| {
+            note(tx)?;
+            let (mut gone, mut after) = (Vec::new(), before);
+            let sql = format!(
+                "DELETE FROM file_objects WHERE store = ?1 AND hash = ?2 AND {UNNAMED} RETURNING size"
+            );
+            for hash in hashes {
+                let size = tx.prepare_cached(&sql)?.query_row((store, hash), |r| r.get::<_, i64>(0));
+                if let Some(size) = size.optional()? {
+                    after.objects = after.objects.saturating_sub(1);
+                    after.bytes = after.bytes.saturating_sub(size.unsigned_abs());
+                }
+                if !rows::object_is_known(tx, store, hash)? {
+                    gone.push(hash);
+                }
+            }
+            Ok((gone, after))
+        })?;
+        *usage = after;
+        for hash in gone {
+            match s.disk.remove(hash) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io(format!("removing object {hash} of store `{store}`"), e));
+                }
+                _ => {}
+            }
+        }
+        Ok(true)
+    }
+
     /// Re-hashes every object and names what is damaged or missing, with the files that need it. `progress` gets the
     /// bytes of each object.
     pub fn verify(&self, caller: &Caller, store: &str, progress: &mut dyn FnMut(u64)) -> Result<FilesVerify> {
@@ -148,7 +198,10 @@ impl FileStores {
     fn files_of(&self, store: &str, hash: &str) -> Result<Vec<String>> {
         self.db.read(|c| {
             let mut statement = c.prepare_cached(
-                "SELECT DISTINCT path FROM file_versions WHERE store = ?1 AND hash = ?2 ORDER BY path LIMIT ?3",
+                "SELECT DISTINCT path FROM file_versions WHERE store = ?1 AND hash = ?2
+                 UNION ALL SELECT 'state:' || s.name || '@' || c.revision
+                 FROM state_checkpoints c JOIN state_strategies s ON s.id = c.strategy WHERE c.store = ?1 AND c.hash = ?2
+                 ORDER BY 1 LIMIT ?3",
             )?;
             let rows = statement.query_map((store, hash, FILES_NAMED_MAX), |r| r.get(0))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)

@@ -89,14 +89,34 @@ pub(super) fn admit(
             format!("raise `files.{store}.quota_files` in shiphold.toml, or `shiphold files delete --purge`"),
         ));
     }
+    admit_object(c, (store, hash, new.size), config, after)
+}
+
+/// What a store will hold with one more object, by store, hash and size; an error when there is no room for it.
+pub(super) fn admit_object(
+    c: &Connection,
+    (store, hash, size): (&str, &str, u64),
+    config: &StoreConfig,
+    used: FilesStats,
+) -> Result<FilesStats> {
+    let mut after = used;
     if !object_is_known(c, store, hash)? {
         after.objects += 1;
-        after.bytes = after.bytes.saturating_add(new.size);
+        after.bytes = after.bytes.saturating_add(size);
         if after.bytes > config.quota_bytes {
             return Err(full(store, config.quota_bytes));
         }
     }
     Ok(after)
+}
+
+/// Adds the row of an object, unless it is there.
+pub(super) fn insert_object(tx: &Tx<'_>, store: &str, hash: &str, size: u64, created_at: i64) -> Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO file_objects(store, hash, size, created_at) VALUES (?1,?2,?3,?4) ON CONFLICT DO NOTHING",
+    )?
+    .execute((store, hash, size.cast_signed(), created_at))?;
+    Ok(())
 }
 
 /// Adds a version with its name, its object and its audit entry.
@@ -108,10 +128,7 @@ pub(super) fn insert(tx: &Tx<'_>, caller: &Caller, mut new: FileVersion) -> Resu
     )?
     .execute((&new.store, name::fold(&new.path), &new.path))?;
     if let Some(hash) = &new.blake3 {
-        tx.prepare_cached(
-            "INSERT INTO file_objects(store, hash, size, created_at) VALUES (?1,?2,?3,?4) ON CONFLICT DO NOTHING",
-        )?
-        .execute((&new.store, hash, new.size.cast_signed(), new.created_at))?;
+        insert_object(tx, &new.store, hash, new.size, new.created_at)?;
     }
     tx.prepare_cached(
         "INSERT INTO file_versions(store, path, version, hash, size, created_at, created_by, media_type, metadata)

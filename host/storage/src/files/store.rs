@@ -1,7 +1,8 @@
 //! Putting, getting, listing, deleting.
 
 use super::disk::{CapDisk, ObjectDisk, ObjectRead};
-use super::stream::{Exact, Tmp, Verifying};
+use super::naming::NewObject;
+use super::stream::{Exact, Verifying};
 use super::types::{FileStat, FileVersion, FilesStats, PAGE_MAX, PutOptions, StoreConfig, Writable};
 use super::{name, rows};
 use crate::audit::{Audit, Entry};
@@ -10,11 +11,10 @@ use crate::error::{Error, Result};
 use crate::manifest::FileStore;
 use crate::schema::now_ns;
 use crate::settings::Expect;
-use crate::sqlite::{Database, Tx};
+use crate::sqlite::Database;
 use rusqlite::OptionalExtension;
 use serde_json::json;
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) disk: Box<dyn ObjectDisk>,
-    config: StoreConfig,
+    pub(super) config: StoreConfig,
     /// What the rows say. Held from the look at the bounds over the object's move to its row, and by the collector
     /// while it removes: so no object goes between its move and its row, and puts cannot pass a quota together.
     usage: Mutex<FilesStats>,
@@ -41,7 +41,7 @@ impl Store {
 pub struct FileStores {
     pub(super) db: Arc<Database>,
     pub(super) stores: BTreeMap<String, Store>,
-    writable: Writable,
+    pub(super) writable: Writable,
 }
 
 impl std::fmt::Debug for FileStores {
@@ -125,56 +125,6 @@ impl FileStores {
         Ok(stored)
     }
 
-    /// The content of a version that is not named yet, on the disk and synced; [`FileStores::naming`] takes it on.
-    pub(crate) fn object(
-        &self,
-        caller: &Caller,
-        store: &str,
-        path: &str,
-        content: &mut dyn Read,
-        options: PutOptions,
-        expect: Expect,
-    ) -> Result<NewObject<'_>> {
-        self.may_put(caller, store, path)?;
-        let s = self.store(store)?;
-        (self.writable)()?;
-        let (media_type, metadata) = options.checked(&format!("{store}/{path}"))?;
-        let (tmp, hash, size) = Tmp::write(s.disk.as_ref(), tmp_name(), (store, path), content, &s.config)?;
-        let new = FileVersion {
-            store: store.into(),
-            path: path.into(),
-            version: 0,
-            blake3: Some(hash),
-            size,
-            created_at: now_ns(),
-            created_by: caller.actor(),
-            media_type,
-            metadata,
-        };
-        Ok(NewObject { tmp, new, expect })
-    }
-
-    /// Moves objects into their places, for a transaction that names all of them. No other put or collection comes between.
-    pub(crate) fn naming<'a>(&'a self, objects: Vec<NewObject<'a>>) -> Result<Naming<'a>> {
-        let mut stores: BTreeMap<String, Used<'a>> = BTreeMap::new();
-        let mut news = Vec::new();
-        // In one order, for everybody who holds several.
-        let names: BTreeSet<String> = objects.iter().map(|o| o.new.store.clone()).collect();
-        for name in names {
-            let s = self.store(&name)?;
-            let usage = s.usage();
-            let after = *usage;
-            stores.insert(name, Used { usage, after: Cell::new(after), config: &s.config });
-        }
-        for NewObject { tmp, new, expect } in objects {
-            let (store, path) = (&new.store, &new.path);
-            tmp.publish(new.blake3.as_deref().unwrap_or_default())
-                .map_err(|e| Error::io(format!("storing `{store}/{path}`"), e))?;
-            news.push((new, expect));
-        }
-        Ok(Naming { stores, news })
-    }
-
     /// What is known of a version; the newest without a number.
     pub fn stat(
         &self,
@@ -226,15 +176,10 @@ impl FileStores {
         let hash = stat.blake3.clone().unwrap_or_default();
         let name = format!("{store}/{path}");
         let io = |e: io::Error| match e.kind() {
-            io::ErrorKind::NotFound => damaged(&format!("the object {hash} of `{name}` is missing")),
+            io::ErrorKind::NotFound => missing(&hash, &name),
             _ => Error::io(format!("reading `{name}`"), e),
         };
-        let mut object: Box<dyn ObjectRead> = opened.map_err(io)?;
-        let there = object.seek(SeekFrom::End(0)).map_err(io)?;
-        if there != stat.size {
-            let what = format!("the object {hash} of `{name}` has {there} bytes instead of {}", stat.size);
-            return Err(damaged(&what));
-        }
+        let mut object = as_long_as(opened.map_err(io)?, stat.size, &hash, &name)?;
         let range = range.unwrap_or(0..stat.size);
         if range.start > range.end || range.end > stat.size {
             return Err(Error::invalid(format!(
@@ -366,67 +311,28 @@ impl FileStores {
 }
 
 /// A name in `tmp/` that nobody else in this process has; other processes do not open these folders.
-/// An object without a name.
-pub(crate) struct NewObject<'a> {
-    tmp: Tmp<'a>,
-    new: FileVersion,
-    expect: Expect,
-}
-
-/// Objects that a transaction names.
-pub(crate) struct Naming<'a> {
-    stores: BTreeMap<String, Used<'a>>,
-    news: Vec<(FileVersion, Expect)>,
-}
-
-struct Used<'a> {
-    usage: MutexGuard<'a, FilesStats>,
-    /// What it is when the transaction is durable.
-    after: Cell<FilesStats>,
-    config: &'a StoreConfig,
-}
-
-impl Naming<'_> {
-    /// Names every object; [`Naming::done`] comes after the commit. If that fails, they stay as garbage.
-    pub(crate) fn insert(&self, tx: &Tx<'_>, caller: &Caller) -> Result<Vec<FileVersion>> {
-        let mut made = Vec::new();
-        for (new, expect) in &self.news {
-            let (store, path) = (&new.store, &new.path);
-            let used = self.stores.get(store).ok_or_else(|| Error::internal("a file without its store"))?;
-            let newest = rows::newest(tx, store, path)?;
-            let there = newest.as_ref().filter(|v| v.blake3.is_some()).map(|v| v.version);
-            let revision = newest.as_ref().map_or(0, |v| v.version);
-            match (expect, there) {
-                (Expect::Absent, Some(version)) => {
-                    return Err(Error::conflict(format!(
-                        "the file `{store}/{path}` exists, in version {version}"
-                    )));
-                }
-                (Expect::Revision(want), _) if *want != revision => {
-                    return Err(Error::conflict(format!(
-                        "the file `{store}/{path}` is at version {revision}, not {want}"
-                    ))
-                    .hint("read it again and decide anew"));
-                }
-                _ => {}
-            }
-            used.after.set(rows::admit(tx, new, used.config, used.after.get())?);
-            made.push(rows::insert(tx, caller, new.clone())?);
-        }
-        Ok(made)
-    }
-
-    /// The transaction is durable.
-    pub(crate) fn done(self) {
-        for (_, mut used) in self.stores {
-            *used.usage = used.after.get();
-        }
-    }
-}
-
-fn tmp_name() -> String {
+pub(super) fn tmp_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// An object that has the length that it must have, and is at its end.
+pub(super) fn as_long_as(
+    mut object: Box<dyn ObjectRead>,
+    size: u64,
+    hash: &str,
+    name: &str,
+) -> Result<Box<dyn ObjectRead>> {
+    let there = object.seek(SeekFrom::End(0)).map_err(|e| Error::io(format!("reading `{name}`"), e))?;
+    if there == size {
+        return Ok(object);
+    }
+    Err(damaged(&format!("the object {hash} of `{name}` has {there} bytes instead of {size}")))
+}
+
+/// An object that a row names and that is not on the disk.
+pub(crate) fn missing(hash: &str, name: &str) -> Error {
+    damaged(&format!("the object {hash} of `{name}` is missing"))
 }
 
 fn damaged(what: &str) -> Error {

@@ -44,18 +44,18 @@ pub struct PutOptions {
 }
 
 impl PutOptions {
-    /// Both parts within their bounds.
-    pub(super) fn checked(self, file: &str) -> Result<(String, Value)> {
+    /// Both parts within their bounds; `what` names in an error what they are said of.
+    pub(crate) fn checked(self, what: &str) -> Result<(String, Value)> {
         let metadata = match self.metadata {
             Value::Null => json!({}),
             object @ Value::Object(_) => object,
-            _ => return Err(Error::invalid(format!("the metadata of `{file}` is not a JSON object"))),
+            _ => return Err(Error::invalid(format!("the metadata of {what} is not a JSON object"))),
         };
         if metadata.to_string().len() > METADATA_BYTES_MAX {
             return Err(Error::limit(
-                format!("the metadata of `{file}`"),
+                format!("the metadata of {what}"),
                 format!("{METADATA_BYTES_MAX} bytes"),
-                "store it as a file",
+                "store it as content",
             ));
         }
         let media_type = self.media_type.unwrap_or_else(|| "application/octet-stream".into());

@@ -2,11 +2,12 @@
 
 use super::tests::{layer_over, manifest};
 use super::*;
-use crate::commits::{Commit, CommitFile, CommitRows};
+use crate::commits::{Commit, CommitCheckpoint, CommitFile, CommitRows};
 use crate::error::Kind;
 use crate::series::Selector;
 use crate::settings::{Expect, SettingWrite};
 use crate::skills::{NewVersion, SkillQuery};
+use crate::state::Which;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ fn count_up(layer: &DataLayer) {
     }
 }
 
-/// A pair of settings, a file and a row that always say the same number.
+/// A pair of settings, a file, a checkpoint and a row that always say the same number.
 fn pair(writer: usize, n: u64) -> Commit {
     Commit {
         settings: vec![
@@ -56,6 +57,14 @@ fn pair(writer: usize, n: u64) -> Commit {
             media_type: None,
             metadata: json!({}),
             expect: Expect::Any,
+        }],
+        state: vec![CommitCheckpoint {
+            strategy: format!("soak{writer}"),
+            text: Some(n.to_string()),
+            base64: None,
+            media_type: None,
+            metadata: json!({}),
+            expect: if n == 1 { Expect::Absent } else { Expect::Revision(n - 1) },
         }],
         series: vec![CommitRows {
             bucket: None,
@@ -90,7 +99,11 @@ fn read(layer: &DataLayer, turn: u64) {
             let list = layer.settings().list(&OP, "soak", None, None).unwrap();
             let (a, b) = (value(&list, &format!("a{writer}")), value(&list, &format!("b{writer}")));
             assert_eq!(a, b, "a torn commit");
-            // Another store, later: never older.
+            // Others, later: never older.
+            let saved = layer.state().load(&OP, &format!("soak{writer}"), Which::Newest);
+            let saved = saved
+                .map_or(0, |(_, content)| std::io::read_to_string(content).unwrap().parse::<u64>().unwrap());
+            assert!(saved >= a, "the checkpoint says {saved} after settings said {a}");
             let selector =
                 Selector { measurement: Some(format!("signal.soak{writer}")), ..Selector::default() };
             let latest = layer.series().latest(&OP, &selector, None, &Budget::default()).unwrap();

@@ -139,6 +139,7 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
     let series = read_series(&root.section("series"), &secrets);
     let trust = read_trust(&root.section("trust"));
     let audit = super::audit::read_audit(&root.section("audit"), &base, &host.data, &secrets);
+    let state = super::state::read_state(&root.section("state"), &files);
     let limits = read_limits(&root.section("limits"));
     let plugins = root
         .named("plugins")
@@ -167,6 +168,7 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
         plugins,
         calendars: super::calendars::read_calendars(&root),
         audit,
+        state,
     };
     root.finish();
     manifest

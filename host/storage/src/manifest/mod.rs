@@ -18,6 +18,7 @@ mod plugin;
 mod reader;
 mod revisions;
 mod rollups;
+mod state;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -49,6 +50,16 @@ pub struct Manifest {
     /// `[calendars.NAME]`: trading sessions that queries name.
     pub calendars: BTreeMap<String, crate::series::kinds::Session>,
     pub audit: Audit,
+    pub state: State,
+}
+
+/// `[state]`: checkpoints of strategies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// `store`: the entry of `[files]` that keeps large ones; none are taken without it.
+    pub store: Option<String>,
+    /// `keep` (default 100): revisions of each strategy that stay.
+    pub keep: u64,
 }
 
 /// `[audit]`

@@ -396,6 +396,21 @@ proptest::proptest! {
 }
 
 #[test]
+fn checkpoints_have_a_store_and_a_number_that_stays() {
+    let good = Manifest::parse("", Path::new("/nowhere/shiphold.toml")).unwrap().state;
+    assert_eq!(good, State { store: None, keep: 100 });
+    let text = "[files.big]\nkind = \"objects\"\n[state]\nstore = \"big\"\nkeep = 10_000";
+    let good = Manifest::parse(text, Path::new("/nowhere/shiphold.toml")).unwrap().state;
+    assert_eq!(good, State { store: Some("big".into()), keep: 10_000 });
+    one("[state]\nstore = \"gone\"", 2, "state.store", "no [files.gone]");
+    one("[state]\nkeep = 0", 2, "state.keep", "outside");
+    one("[state]\nkeep = 10001", 2, "state.keep", "outside");
+    one("[state]\nkept = 1", 2, "state.kept", "did you mean `keep`");
+    let apart = "[files.off]\nkind = \"archives\"\nbackup = false\n[state]\nstore = \"off\"";
+    one(apart, 5, "state.store", "no part of backups");
+}
+
+#[test]
 fn keys_have_lines() {
     let text = "[host]\nname = \"a\"\n\n[plugins.p]\ncomponent = \"x\"\n[plugins.p.config]\ndays = 1\n";
     for (key, line) in [

@@ -29,7 +29,7 @@ fn what_is_applied_and_not_noted_is_read_and_not_written_over() {
     layer.commit(&OP, &commit(1)).unwrap();
     assert_eq!(written(), 2);
     // It is there, and is not applied again by whoever reads.
-    assert_eq!(seen(&layer), [1; 6]);
+    assert_eq!(seen(&layer), [1; 7]);
     assert_eq!(written(), 2);
     // What is written over it now would be gone at the next start.
     let delete = |layer: &DataLayer| layer.series().delete(&OP, &Selector::default(), TimeRange::ALL);
@@ -39,23 +39,23 @@ fn what_is_applied_and_not_noted_is_read_and_not_written_over() {
         assert_eq!(refused.kind(), Kind::Unavailable, "{refused:?}");
         assert!(refused.message().contains("commit 1") && refused.hint_text().is_some(), "{refused:?}");
     }
-    assert_eq!(seen(&layer), [1; 6]);
+    assert_eq!(seen(&layer), [1; 7]);
     notes_fail(&layer, false);
     write(&layer).unwrap();
-    assert_eq!((seen(&layer), written()), ([7, 1, 1, 1, 1, 1], 3));
+    assert_eq!((seen(&layer), written()), ([7, 1, 1, 1, 1, 1, 1], 3));
     drop(layer);
     let (layer, _) = layer_over(&m, Some(engine.clone()));
-    assert_eq!((seen(&layer), written()), ([7, 1, 1, 1, 1, 1], 3));
+    assert_eq!((seen(&layer), written()), ([7, 1, 1, 1, 1, 1, 1], 3));
     // A host that ends before it could note it applies it once more, before anybody writes.
     notes_fail(&layer, true);
     layer.commit(&OP, &commit(2)).unwrap();
     drop(layer);
     let (layer, _) = layer_over(&m, Some(engine.clone()));
-    assert_eq!((seen(&layer), written()), ([2; 6], 7));
+    assert_eq!((seen(&layer), written()), ([2; 7], 7));
     assert_eq!(write(&layer).unwrap_err().kind(), Kind::Unavailable);
     notes_fail(&layer, false);
     write(&layer).unwrap();
-    assert_eq!(seen(&layer), [7, 2, 2, 2, 2, 2]);
+    assert_eq!(seen(&layer), [7, 2, 2, 2, 2, 2, 2]);
 }
 
 #[test]
@@ -69,14 +69,14 @@ fn what_can_never_be_applied_is_set_aside_and_named() {
     engine.fail_writes_with(Some(Kind::Invalid));
     layer.commit(&OP, &commit(2)).unwrap();
     engine.fail_writes(false);
-    assert_eq!(seen(&layer), [1, 2, 2, 2, 2, 2], "nobody waits for ever");
+    assert_eq!(seen(&layer), [1, 2, 2, 2, 2, 2, 2], "nobody waits for ever");
     layer.commit(&OP, &commit(3)).unwrap();
-    assert_eq!(seen(&layer), [3; 6]);
+    assert_eq!(seen(&layer), [3; 7]);
     let report = layer.verify(&OP, &mut |_| ()).unwrap();
     assert!(!report.ok && format!("{:?}", report.faults).contains("commit 2"), "{report:?}");
     drop(layer);
     let (layer, _) = layer_over(&m, Some(engine));
-    assert_eq!(seen(&layer), [3; 6], "what is set aside stays there");
+    assert_eq!(seen(&layer), [3; 7], "what is set aside stays there");
 }
 
 /// Of a series without rows no list tells the types.
@@ -91,7 +91,7 @@ fn a_field_keeps_its_type_when_its_rows_are_gone() {
     let refused = layer.commit(&OP, &other).unwrap_err();
     assert_eq!(refused.kind(), Kind::Conflict, "{refused:?}");
     assert!(refused.message().contains("`n` of `market/signal.pullback` is integer"), "{refused:?}");
-    assert_eq!(seen(&layer), [0, 1, 1, 1, 1, 1]);
+    assert_eq!(seen(&layer), [0, 1, 1, 1, 1, 1, 1]);
     layer.commit(&OP, &commit(2)).unwrap();
-    assert_eq!(seen(&layer), [2; 6]);
+    assert_eq!(seen(&layer), [2; 7]);
 }

@@ -248,7 +248,7 @@ fn influxdb_is_stopped_at_every_step_of_a_commit() {
             assert!(refused.kind() == Kind::Unavailable && refused.hint_text().is_some(), "{refused:?}");
             server.lock().unwrap().restart();
             stand.deliver();
-            assert_eq!(seen(&stand.layer), [n; 6], "{step:?}");
+            assert_eq!(seen(&stand.layer), [n; 7], "{step:?}");
             server_has(&server.lock().unwrap(), n);
         }
         drop(ends);
@@ -340,10 +340,10 @@ fn a_host_is_killed_at_every_step_of_a_commit() {
             }
             let stand = Stand::open(&server.url(), dir.path());
             let is_made = step != Step::Checked;
-            assert_eq!(seen(&stand.layer), [n - i64::from(!is_made); 6], "{step:?}, server {stop_server}");
+            assert_eq!(seen(&stand.layer), [n - i64::from(!is_made); 7], "{step:?}, server {stop_server}");
             // Sent again because no answer came: it is made once.
             assert_eq!(stand.make(n).unwrap().replayed, is_made, "{step:?}");
-            assert_eq!(seen(&stand.layer), [n; 6], "{step:?}");
+            assert_eq!(seen(&stand.layer), [n; 7], "{step:?}");
             stand.deliver();
             server_has(&server, n);
             let report = stand.layer.verify(&OP, &mut |_| ()).unwrap();
