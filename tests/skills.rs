@@ -148,21 +148,21 @@ fn an_import_is_whole_or_absent_when_the_host_is_killed() {
     from.run(&["skills", "import", &voyager, "--format", "voyager"]).ok();
     let file = from.path().join("library.jsonl");
     from.run(&["skills", "export", "--to", file.to_str().unwrap()]).ok();
-    let mut to = Host::new();
-    for round in 0..8 {
+    let import = |to: &Host| to.command(&["skills", "import", file.to_str().unwrap()]);
+    let count =
+        |to: &Host| to.run(&["--json", "skills", "list", "--limit", "1000"]).json().as_array().unwrap().len();
+    for round in 0..6 {
+        let mut to = Host::new();
         to.serve();
-        let import = to.command(&["skills", "import", file.to_str().unwrap()]).spawn();
-        std::thread::sleep(Duration::from_millis(20 + 60 * round));
+        let begun = import(&to).spawn();
+        std::thread::sleep(Duration::from_millis(30 + 60 * round));
         to.kill_nine();
-        import.unwrap().wait().unwrap();
-        let there = to.run(&["--json", "skills", "list", "--limit", "1000"]).json().as_array().unwrap().len();
+        begun.unwrap().wait().unwrap();
+        let there = count(&to);
         assert!(there == 0 || there == skills, "round {round}: {there}");
         to.run(&["audit", "verify"]).ok();
+        assert!(import(&to).status().unwrap().success());
+        assert_eq!(count(&to), skills);
+        to.run(&["verify"]).ok();
     }
-    to.run(&["skills", "import", file.to_str().unwrap()]).ok();
-    assert_eq!(
-        to.run(&["--json", "skills", "list", "--limit", "1000"]).json().as_array().unwrap().len(),
-        skills
-    );
-    to.run(&["verify"]).ok();
 }

@@ -252,9 +252,9 @@ pub(super) fn follow_current(tx: &Tx<'_>, skill: i64) -> Result<()> {
     Ok(())
 }
 
-/// Notes that a version is the current one from now on.
-pub(super) fn note_current(tx: &Tx<'_>, caller: &Caller, skill: i64, version: i64) -> Result<()> {
-    let since = next_time(tx, "skill_currents", "since", "skill_id", skill)?;
+/// Notes that a version is the current one from `now` on: at the time at which it was stored, it is that already.
+pub(super) fn note_current(tx: &Tx<'_>, caller: &Caller, skill: i64, version: i64, now: i64) -> Result<()> {
+    let since = later(tx, "skill_currents", "since", "skill_id", skill, now)?;
     insert_current(tx, skill, version, since, &caller.actor())?;
     follow_current(tx, skill)
 }
@@ -278,8 +278,12 @@ pub(super) fn current_at(c: &Connection, skill: i64, at: i64) -> Result<Option<i
 
 /// Now, but later than what was noted last: reads as of a time go by the time, and a clock may be set back.
 pub(super) fn next_time(c: &Connection, table: &str, time: &str, of: &str, id: i64) -> Result<i64> {
+    later(c, table, time, of, id, now_ns())
+}
+
+fn later(c: &Connection, table: &str, time: &str, of: &str, id: i64, now: i64) -> Result<i64> {
     let last: Option<i64> = c
         .prepare_cached(&format!("SELECT max({time}) FROM {table} WHERE {of} = ?1"))?
         .query_row([id], |r| r.get(0))?;
-    Ok(last.map_or_else(now_ns, |t| now_ns().max(t.saturating_add(1))))
+    Ok(last.map_or(now, |t| now.max(t.saturating_add(1))))
 }

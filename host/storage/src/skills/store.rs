@@ -158,7 +158,7 @@ impl Skills {
             status::insert(tx, id, status, None, now, &caller.actor())?;
         }
         make_current(tx, skill, id, said)?;
-        status::note_current(tx, caller, skill, id)?;
+        status::note_current(tx, caller, skill, id, now)?;
         let entry = Entry::new(caller, "skills.put", format!("skill:{}@{version}", new.name))
             .change(before, Some(hash))
             .detail(new.provenance.detail(new.status));
@@ -236,7 +236,7 @@ impl Skills {
                 |r| Ok((r.get(0)?, r.get(1)?)),
             )?;
             make_current(tx, skill, id, &said)?;
-            status::note_current(tx, caller, skill, id)?;
+            status::note_current(tx, caller, skill, id, now_ns())?;
             let entry = Entry::new(caller, "skills.rollback", format!("skill:{name}@{version}"))
                 .change(Some(before.hash), Some(target.hash.clone()))
                 .detail(json!({ "from": before.version }));

@@ -311,7 +311,7 @@ impl<'a, 't> Apply<'a, 't> {
             let from: Option<Version> =
                 before.map(|b| provenance::named(self.tx, b)).transpose()?.map(|n| n.version);
             make_current(self.tx, skill, version, &[])?;
-            status::note_current(self.tx, self.caller, skill, version)?;
+            status::note_current(self.tx, self.caller, skill, version, now_ns())?;
             let of = provenance::named(self.tx, version)?;
             self.adopted(skill, "skills.adopt", &of, json!({ "from": from, "import": self.done.digest }))?;
         }

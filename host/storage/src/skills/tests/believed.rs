@@ -28,7 +28,12 @@ fn now() -> i64 {
 fn what_was_believed_on_a_day_is_what_had_been_recorded_by_then() {
     let (_dir, _db, s) = skills();
     let before = now();
-    s.put(&OP, NewVersion { status: Some(Status::Draft), ..new("s", "a") }).unwrap();
+    let first = s.put(&OP, NewVersion { status: Some(Status::Draft), ..new("s", "a") }).unwrap();
+    assert_eq!(
+        s.get_at(&OP, "s", first.created_at).unwrap().code,
+        "a",
+        "from the moment on in which it was stored"
+    );
     let stored = now();
     s.record_performance(&OP, "s", &v("0.1.0"), &record(0, 30, 2.0, 100)).unwrap();
     s.set_status(&OP, "s", None, Status::Active, None).unwrap();
