@@ -162,7 +162,9 @@ impl Units {
             let before = self.moment.load(Ordering::SeqCst);
             match read(&mut None)? {
                 Read::HandedOut(answer) => return Ok(answer),
-                Read::Held(answer) if before % 2 == 0 && before == self.moment.load(Ordering::SeqCst) => {
+                Read::Held(answer)
+                    if before.is_multiple_of(2) && before == self.moment.load(Ordering::SeqCst) =>
+                {
                     return Ok(answer);
                 }
                 Read::Held(_) => self.gate.pass()?,

@@ -39,7 +39,9 @@ const STEPS: [Step; 7] =
 
 /// What happens when a step is reached the next time.
 #[derive(Default)]
-struct Stops(Mutex<Option<(Step, Box<dyn FnOnce() + Send>)>>);
+struct Stops(Mutex<Option<Stop>>);
+
+type Stop = (Step, Box<dyn FnOnce() + Send>);
 
 impl std::fmt::Debug for Stops {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
