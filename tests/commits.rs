@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// `kill -9` this many times.
 const KILLS: u64 = 20;
-const STORES: &str = "[files.models]\nkind = \"models\"\n[state]\nstore = \"models\"";
+pub const STORES: &str = "[files.models]\nkind = \"models\"\n[state]\nstore = \"models\"";
 
 pub fn commit(n: u64) -> Value {
     json!({

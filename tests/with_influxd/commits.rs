@@ -1,7 +1,7 @@
 //! A trader that commits, a host that is killed, and an InfluxDB that is killed, too: in turn, and both at once.
 
 use super::host_over;
-use crate::commits::{commit, seen};
+use crate::commits::{STORES, commit, seen};
 use crate::support::{Answer, Host, try_request};
 use serde_json::{Value, json};
 use shiphold_storage::testing::influxd::Influxd;
@@ -85,7 +85,7 @@ fn watch(client: &Client, over: &AtomicBool) -> u64 {
 #[test]
 fn a_commit_is_whole_whenever_the_host_or_influxdb_is_killed() {
     let mut server = Influxd::start();
-    let mut host = host_over(&server).with("[files.models]\nkind = \"models\"");
+    let mut host = host_over(&server).with(STORES);
     host.serve();
     let (trader, reader) = (Client::of(&host, "write"), Client::of(&host, "read"));
     assert_eq!(trader.ask("POST", "/v1/commits", &commit(1).to_string()).unwrap().status, 201);
@@ -128,7 +128,7 @@ fn a_commit_is_whole_whenever_the_host_or_influxdb_is_killed() {
     assert!(made > KILLS, "commits went on between the kills: {made}");
     // The last one may have been made without an answer.
     let there = seen(&host);
-    assert!(there == [there[0]; 5] && (made..=made + 1).contains(&there[0]), "{made}: {there:?}");
+    assert!(there == [there[0]; 6] && (made..=made + 1).contains(&there[0]), "{made}: {there:?}");
     assert_eq!(host.rows("signal.learned"), there[0], "a row for each commit, once");
     host.run(&["verify"]).ok();
     host.run(&["audit", "verify"]).ok();

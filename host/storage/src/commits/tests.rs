@@ -325,5 +325,5 @@ fn what_could_not_be_applied_is_applied_before_anybody_reads_or_writes() {
     write().unwrap();
     drop(layer);
     let (layer, _) = layer_over(&m, Some(engine));
-    assert_eq!(seen(&layer), [7, 2, 2, 2, 2, 2]);
+    assert_eq!(seen(&layer), [7, 2, 2, 2, 2, 2, 2]);
 }

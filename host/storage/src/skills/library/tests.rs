@@ -175,7 +175,7 @@ fn a_library_comes_back_as_it_was_however_it_is_packed() {
         // What is found is what came.
         let found =
             crate::skills::SkillQuery { text: "Grundlage".into(), ..crate::skills::SkillQuery::default() };
-        assert_eq!(to.skills.search(&OP, &found).unwrap().len(), 1);
+        assert_eq!(to.skills.search(&OP, &found).unwrap().hits.len(), 1);
     }
 }
 

@@ -217,16 +217,29 @@ fn what_a_commit_noted_is_read_by_the_next_question() {
     assert_eq!(names(&s, "zorble"), ["late"]);
 }
 
+/// A gate that refuses everybody while it is shut.
+struct Shut(Arc<AtomicBool>);
+
+impl crate::sqlite::ReadGate for Shut {
+    fn pass(&self) -> crate::Result<()> {
+        match self.is_open() {
+            true => Ok(()),
+            false => Err(crate::Error::new(Kind::Busy, "no reader comes in")),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        !self.0.load(Ordering::SeqCst)
+    }
+}
+
 #[test]
 fn a_write_that_could_not_be_followed_is_read_by_the_next_question() {
     let (_dir, db, s) = library();
     s.warm().unwrap();
     let shut = Arc::new(AtomicBool::new(true));
     let at = shut.clone();
-    db.set_gate(Arc::new(move || match at.load(Ordering::SeqCst) {
-        true => Err(crate::Error::new(Kind::Busy, "no reader comes in")),
-        false => Ok(()),
-    }));
+    db.set_gate(Arc::new(Shut(at)));
     s.put(&OP, described("late", "zorble", &[])).unwrap();
     let refused = s.search(&OP, &asked("zorble")).unwrap_err();
     assert_eq!(refused.kind(), Kind::Busy, "rather than an answer without it");
