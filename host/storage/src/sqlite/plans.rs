@@ -190,7 +190,8 @@ fn whole_table(sql: &str, steps: &[String]) -> Option<String> {
         let is_no_table = scanned.starts_with("CONSTANT ROW") || name.starts_with('(') || made.contains(name);
         // A virtual table that was asked something says what behind the colon.
         let is_asked = scanned.contains(" VIRTUAL TABLE ") && !scanned.ends_with("VIRTUAL TABLE INDEX 0:");
-        !is_no_table && !is_asked && !(steps.len() == 1 && is_walk(sql))
+        let is_bounded = steps.len() == 1 && is_walk(sql);
+        !(is_no_table || is_asked || is_bounded)
     };
     steps.iter().find(reads_whole).cloned()
 }

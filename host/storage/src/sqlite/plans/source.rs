@@ -139,8 +139,8 @@ fn strings(source: &str) -> Vec<Text> {
             let len = source[begin..].find(&end).unwrap_or(source.len() - begin);
             found.push(Text { at, line: line_of(at), text: source[begin..begin + len].to_string() });
             at = begin + len + end.len();
-        } else if rest.starts_with('"') {
-            let (text, len) = quoted(&rest[1..]);
+        } else if let Some(rest) = rest.strip_prefix('"') {
+            let (text, len) = quoted(rest);
             found.push(Text { at, line: line_of(at), text });
             at += len + 2;
         } else {
