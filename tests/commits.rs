@@ -19,7 +19,7 @@ pub fn commit(n: u64) -> Value {
         "settings": [{ "namespace": "live", "key": "learned", "value": n }],
         "series": [{ "lines": format!("signal.learned n={n}i {n}") }],
         // Every other one is large: an object beside the model.
-        "state": [{ "strategy": "learned", "text": format!("{n} ").repeat(if n % 2 == 0 { 40_000 } else { 1 }),
+        "state": [{ "strategy": "learned", "text": format!("{n} ").repeat(if n.is_multiple_of(2) { 40_000 } else { 1 }),
                     "expect": if n == 1 { json!("absent") } else { json!({ "revision": n - 1 }) } }],
     })
 }
@@ -59,7 +59,7 @@ fn checkpoint(host: &Host) -> u64 {
     }
     let numbers: Vec<u64> = said.out.split_whitespace().map(|n| n.parse().unwrap()).collect();
     assert!(numbers.iter().all(|n| *n == numbers[0]), "a torn checkpoint");
-    assert_eq!(numbers.len(), if numbers[0] % 2 == 0 { 40_000 } else { 1 });
+    assert_eq!(numbers.len(), if numbers[0].is_multiple_of(2) { 40_000 } else { 1 });
     numbers[0]
 }
 
