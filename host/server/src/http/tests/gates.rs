@@ -162,7 +162,7 @@ async fn metrics_count_routes_and_not_addresses() {
     }
     let token = host.token(Scope::Read);
     send(&host.tcp, "GET", "/ping", &[("host", "evil.example")], "").await;
-    host.ask("PUT", "/v1/settings/user/k", "1").await.ok();
+    host.ask("PUT", "/v1/settings/user/k", "{\"value\":1}").await.ok();
     for _ in 0..4 {
         host.ask("GET", "/v1/settings/user/k", "").await.ok();
     }
