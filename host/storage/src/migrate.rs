@@ -58,10 +58,13 @@ pub fn up(manifest: &Manifest, dry_run: bool) -> Result<Vec<DatabaseMigrations>>
     let _lock = FolderLock::acquire(&manifest.host.data)?;
     let before = status(manifest)?;
     for (state, (file, migrations)) in before.iter().zip(databases(manifest)) {
+        let path = manifest.host.data.join(file);
+        if state.exists {
+            sqlite::refuse_unknown(&read_only(&path)?, &path, migrations)?;
+        }
         if state.pending() == 0 {
             continue;
         }
-        let path = manifest.host.data.join(file);
         if dry_run {
             rehearse(&path, migrations).map_err(|e| e.context("the rehearsal"))?;
         } else {
@@ -187,5 +190,28 @@ mod tests {
         db.execute("INSERT INTO schema_migrations VALUES (999, 'later', 'x', 0)", []).unwrap();
         let newer = up(&m, false).unwrap_err();
         assert!(newer.message().contains("newer version"), "{newer:?}");
+    }
+
+    /// Nothing is pending, but a start would refuse the folder: so does this.
+    #[test]
+    fn a_folder_with_everything_that_a_start_would_refuse_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let m = manifest(dir.path(), "");
+        older(&m.host.data, crate::schema::MIGRATIONS.len());
+        let db = Connection::open(m.host.data.join(STRUCTURED_FILE)).unwrap();
+        for (sql, says) in [
+            ("INSERT INTO schema_migrations VALUES (999, 'later', 'x', 0)", "newer version"),
+            (
+                "DELETE FROM schema_migrations WHERE number = 999; UPDATE schema_migrations SET checksum = 'x' WHERE number = 2",
+                "another text",
+            ),
+        ] {
+            db.execute_batch(sql).unwrap();
+            for dry_run in [true, false] {
+                let refused = up(&m, dry_run).unwrap_err();
+                assert_eq!(refused.kind(), Kind::Incompatible);
+                assert!(refused.message().contains(says), "{refused:?}");
+            }
+        }
     }
 }

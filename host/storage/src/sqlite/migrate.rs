@@ -91,20 +91,10 @@ pub(super) fn run(connection: &mut Connection, path: &Path, migrations: &[Migrat
              number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL
          ) STRICT",
     )?;
-    let newest = migrations.iter().map(|m| m.number).max().unwrap_or(0);
+    refuse_unknown(connection, path, migrations)?;
+    let newest = newest(migrations);
     let there: Option<u32> =
         connection.query_row("SELECT max(number) FROM schema_migrations", [], |r| r.get(0))?;
-    if there.is_some_and(|n| n > newest) {
-        return Err(Error::new(
-            Kind::Incompatible,
-            format!(
-                "{} was written by a newer version: it is at migration {}, this binary knows {newest}",
-                path.display(),
-                there.unwrap_or(0)
-            ),
-        )
-        .hint("install the newer version, or restore a backup that this one wrote"));
-    }
     if let Some(n) = there.filter(|n| *n < newest) {
         copy_before(connection, &backup_path(path, n + 1), COPY_BYTES_MAX)?;
     }
@@ -114,8 +104,48 @@ pub(super) fn run(connection: &mut Connection, path: &Path, migrations: &[Migrat
     Ok(())
 }
 
+fn newest(migrations: &[Migration]) -> u32 {
+    migrations.iter().map(|m| m.number).max().unwrap_or(0)
+}
+
+/// [`Kind::Incompatible`]: a newer version wrote the database, or another build with migrations of another text.
+pub(crate) fn refuse_unknown(connection: &Connection, path: &Path, migrations: &[Migration]) -> Result<()> {
+    let states = states(connection, path, migrations)?;
+    if states.iter().any(|s| s.applied_at.is_some()) {
+        let there: u32 =
+            connection.query_row("SELECT max(number) FROM schema_migrations", [], |r| r.get(0))?;
+        let newest = newest(migrations);
+        if there > newest {
+            return Err(Error::new(
+                Kind::Incompatible,
+                format!(
+                    "{} was written by a newer version: it is at migration {there}, this binary knows {newest}",
+                    path.display(),
+                ),
+            )
+            .hint("install the newer version, or restore a backup that this one wrote"));
+        }
+    }
+    match states.iter().find(|s| s.changed) {
+        None => Ok(()),
+        Some(s) => Err(other_text(path, s.number, &s.name)),
+    }
+}
+
+fn place(path: &Path, number: u32, name: &str) -> String {
+    format!("migration {number:04} `{name}` of {}", path.display())
+}
+
+fn other_text(path: &Path, number: u32, name: &str) -> Error {
+    Error::new(
+        Kind::Incompatible,
+        format!("{} was applied with another text than this binary has", place(path, number, name)),
+    )
+    .hint("this database belongs to another build; use that one, or restore a backup")
+}
+
 fn step(connection: &mut Connection, path: &Path, m: &Migration) -> Result<()> {
-    let place = || format!("migration {:04} `{}` of {}", m.number, m.name, path.display());
+    let place = || place(path, m.number, m.name);
     // Two processes could come here at once; the second finds the work done.
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let applied: Option<String> = tx
@@ -123,13 +153,7 @@ fn step(connection: &mut Connection, path: &Path, m: &Migration) -> Result<()> {
         .optional()?;
     match applied {
         Some(checksum) if checksum == m.checksum() => return Ok(()),
-        Some(_) => {
-            return Err(Error::new(
-                Kind::Incompatible,
-                format!("{} was applied with another text than this binary has", place()),
-            )
-            .hint("this database belongs to another build; use that one, or restore a backup"));
-        }
+        Some(_) => return Err(other_text(path, m.number, m.name)),
         None => {}
     }
     tx.execute_batch(m.sql).map_err(|e| Error::from(e).context(place()))?;

@@ -9,8 +9,8 @@ mod pool;
 mod values;
 mod writer;
 
-pub(crate) use migrate::states as migration_states;
 pub use migrate::{Migration, MigrationState};
+pub(crate) use migrate::{refuse_unknown, states as migration_states};
 pub use pool::{Pinned, ReaderCounts, WAIT_BOUNDS};
 pub use values::{ENTRY_BYTES, Noun, TOUCHED_MAX, VALUE_SHARE, VALUES_BYTES_MAX, ValueCounts};
 pub(crate) use values::{Kept, Source, bytes_of_json};
