@@ -5,7 +5,7 @@ use super::*;
 use crate::commits::{Commit, CommitSkill, ExpectSkill};
 use crate::error::Kind;
 use crate::settings::{Expect, SettingWrite};
-use crate::skills::{NewVersion, Performance, Version};
+use crate::skills::{NewVersion, Performance, Status, Version};
 use crate::sqlite::Noun;
 use crate::testing::random::Random;
 use crate::{Caller, Scope};
@@ -39,7 +39,7 @@ fn write(key: &str, value: Option<u64>) -> SettingWrite {
 fn change(layer: &DataLayer, random: &mut Random, n: u64) {
     let name = NAMES[random.below(NAMES.len())];
     let version = Version::new(0, 1, random.below(4) as u64);
-    let _: Result<()> = match random.below(9) {
+    let _: Result<()> = match random.below(10) {
         0 | 1 => layer.skills().put(&OP, skill(name, n)).map(|_| ()),
         2 => layer.skills().rollback(&OP, name, &version).map(|_| ()),
         3 => layer.skills().record_use(&OP, name),
@@ -57,6 +57,10 @@ fn change(layer: &DataLayer, random: &mut Random, n: u64) {
         }
         5 => layer.settings().set(&OP, "n", name, json!(n), Expect::Any).map(|_| ()),
         6 => layer.settings().delete(&OP, "n", name, Expect::Any).map(|_| ()),
+        8 => {
+            let status = [Status::Active, Status::Draft, Status::Retired][random.below(3)];
+            layer.skills().set_status(&OP, name, Some(&version), status, None).map(|_| ())
+        }
         7 => layer.settings().change(&OP, &[write("alpha", Some(n)), write("beta", None)]).map(|_| ()),
         _ => {
             let skills = vec![CommitSkill { skill: skill(name, n), expect: ExpectSkill::Any }];
@@ -127,6 +131,31 @@ fn a_token_is_known_until_it_is_revoked_or_expires() {
     assert_eq!(tokens.authenticate(&secret).unwrap_err().kind(), Kind::Unauthenticated);
     for bad in ["", "shp_", "shp_x"] {
         assert!(tokens.known(bad).is_none());
+    }
+}
+
+#[test]
+fn a_change_of_one_skill_leaves_the_others_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = layer_over(&manifest(dir.path(), ""), None).0;
+    let skills = layer.skills();
+    for (n, name) in (0..).zip(NAMES) {
+        skills.put(&OP, skill(name, n)).unwrap();
+        skills.get(&OP, name, None).unwrap();
+    }
+    let is_known = |name: &str| skills.known(&OP, name, None).is_some();
+    let changes: [&dyn Fn(); 5] = [
+        &|| drop(skills.put(&OP, skill("alpha", 7)).unwrap()),
+        &|| drop(skills.rollback(&OP, "alpha", &Version::new(0, 1, 0)).unwrap()),
+        &|| drop(skills.set_status(&OP, "alpha", None, Status::Retired, None).unwrap()),
+        &|| skills.record_use(&OP, "alpha").unwrap(),
+        &|| drop(layer.settings().set(&OP, "n", "alpha", json!(1), Expect::Any).unwrap()),
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        skills.get(&OP, "alpha", None).unwrap();
+        change();
+        assert_eq!(is_known("alpha"), at == 4, "change {at}");
+        assert!(is_known("beta") && is_known("gamma"), "change {at}");
     }
 }
 

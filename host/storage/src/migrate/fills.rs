@@ -21,6 +21,9 @@ pub(super) const SECRET: &str = "shp_f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f
 /// A row of a commit that was not in the series yet.
 pub(super) const MEASUREMENT: &str = "signal.pullback";
 pub(super) const VALUE: i64 = 7;
+pub(super) const AUTHOR: &str = "desk";
+/// What a strategy saved.
+pub(super) const STATE: &[u8] = b"{\"position\":3}";
 /// Entries of the audit trail from its first migration on, and from that with segments on.
 pub(super) const ENTRIES: u64 = 3;
 pub(super) const ENTRIES_SEALED: u64 = 5;
@@ -84,6 +87,8 @@ pub(super) fn fill(number: u32, path: &Path) {
             )?;
             Ok(())
         }),
+        15 => write(&provenance),
+        16 => write(&state),
         _ => {}
     }
     db.checkpoint().unwrap();
@@ -261,5 +266,31 @@ fn commits(c: &Connection) -> rusqlite::Result<()> {
         "INSERT INTO commit_rows(commit_id, record) VALUES (1, ?1)",
         [record::encode(&[part]).unwrap()],
     )?;
+    Ok(())
+}
+
+fn provenance(c: &Connection) -> rusqlite::Result<()> {
+    c.execute(
+        "INSERT INTO skill_imports(digest, format, imported_at, imported_by) VALUES (?1, 'voyager', ?2, 'operator')",
+        ("e".repeat(64), THEN),
+    )?;
+    c.execute("INSERT INTO skill_provenance VALUES (2, ?1, 1, 'Buy the dip.', 'run-1', 1)", [AUTHOR])?;
+    c.execute(
+        "INSERT INTO skill_statuses(version_id, status, reason, set_at, set_by) VALUES (1, 'retired', 'too slow', ?1, 'operator')",
+        [THEN],
+    )?;
+    Ok(())
+}
+
+fn state(c: &Connection) -> rusqlite::Result<()> {
+    let hash = blake3::hash(STATE).to_hex().to_string();
+    c.execute("INSERT INTO state_strategies(name) VALUES (?1)", [SKILL])?;
+    c.execute(
+        "INSERT INTO state_checkpoints(strategy, revision, hash, size, media_type, metadata, saved_at, saved_by, content)
+         VALUES (1, 1, ?1, ?2, 'application/json', '{}', ?3, 'token:feed', ?4)",
+        (&hash, STATE.len() as i64, THEN, STATE),
+    )?;
+    c.execute("INSERT INTO state_keys VALUES (1, 1, 'token:feed', 'key-1', ?1, '{}')", ["f".repeat(64)])?;
+    c.execute("INSERT INTO state_dropped VALUES ('models', ?1, 0)", ["a".repeat(64)])?;
     Ok(())
 }

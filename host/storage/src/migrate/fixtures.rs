@@ -15,8 +15,9 @@ use crate::layer::tests::manifest;
 use crate::schema::{MIGRATIONS, RELEASED};
 use crate::series::{Budget, Selector, Value};
 use crate::settings::Expect;
-use crate::skills::SkillQuery;
+use crate::skills::{SkillQuery, Status, Version};
 use crate::sqlite::{Database, Options};
+use crate::state::Which;
 use crate::testing::crash::{Workload, fail_everywhere, lose_power_everywhere};
 use crate::testing::fixtures::{Row, is_there, is_to_be_written, pack, rows, tables, unpacked};
 use crate::testing::{Disk, Fault, FaultVfs, Loss};
@@ -141,6 +142,18 @@ fn answers(number: u32, layer: &DataLayer) {
         let selector = Selector { measurement: Some(fills::MEASUREMENT.into()), ..Selector::default() };
         let latest = layer.series().latest(&OP, &selector, None, &Budget::default()).unwrap();
         assert_eq!(latest[0].fields[0].value, Value::Integer(fills::VALUE), "what waited was applied");
+    }
+    if number >= 15 {
+        let newest = skills.get(&OP, fills::SKILL, None).unwrap();
+        assert_eq!(newest.provenance.author.as_deref(), Some(fills::AUTHOR));
+        let oldest = skills.get(&OP, fills::SKILL, Some(&Version::new(0, 1, 0))).unwrap();
+        assert_eq!(oldest.status, Status::Retired);
+    }
+    if number >= 16 {
+        let (checkpoint, mut content) = layer.state().load(&OP, fills::SKILL, Which::Newest).unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut content, &mut bytes).unwrap();
+        assert_eq!((checkpoint.revision, bytes.as_slice()), (1, fills::STATE));
     }
 }
 

@@ -7,7 +7,7 @@ use super::types::{check_line, check_name};
 use super::{Status, Version};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
-use crate::sqlite::Tx;
+use crate::sqlite::{Source, Tx};
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -179,6 +179,7 @@ pub(super) fn insert_row(
         "INSERT INTO skill_provenance(version_id, author, parent_id, prompt, run, import_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
     .execute((version, &given.author, parent, &given.prompt, &given.run, given.import))?;
+    tx.touches(Source::SkillVersion(version));
     Ok(())
 }
 

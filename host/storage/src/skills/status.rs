@@ -9,7 +9,7 @@ use crate::caller::{Caller, Scope};
 use crate::changes::Change;
 use crate::error::{Error, Result};
 use crate::schema::now_ns;
-use crate::sqlite::Tx;
+use crate::sqlite::{Source, Tx};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
@@ -241,6 +241,7 @@ pub(super) fn insert(
         "INSERT INTO skill_statuses(version_id, status, reason, set_at, set_by) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
     .execute((version, status, reason, set_at, set_by))?;
+    tx.touches(Source::SkillVersion(version));
     Ok(())
 }
 

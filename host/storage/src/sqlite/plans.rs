@@ -374,8 +374,12 @@ fn a_connection_keeps_every_statement_prepared() {
 #[test]
 fn what_is_kept_in_memory_is_changed_only_by_statements_that_say_so() {
     const TOLD_BY_SQLITE: [&str; 3] = ["skills", "skill_versions", "tokens"];
-    /// Without a rowid: whoever adds a revision calls `Tx::touches`.
-    const TOLD_BY_US: &str = "setting_revisions";
+    /// Without a rowid, or with one that does not say what it is about: who adds to them calls `Tx::touches`.
+    const TOLD_BY_US: [(&str, &str); 3] = [
+        ("settings/mod.rs", "setting_revisions"),
+        ("skills/provenance.rs", "skill_provenance"),
+        ("skills/status.rs", "skill_statuses"),
+    ];
     let databases = Databases::new();
     let made = "SELECT sql FROM sqlite_schema WHERE name = ?1";
     for table in TOLD_BY_SQLITE {
@@ -404,10 +408,11 @@ fn what_is_kept_in_memory_is_changed_only_by_statements_that_say_so() {
                     written.file, written.line
                 );
             }
-            if changes(TOLD_BY_US) {
-                by_us.push(written.file.clone());
-            }
+            let told = TOLD_BY_US.iter().filter(|(_, table)| changes(table));
+            by_us.extend(told.map(|(_, table)| (written.file.clone(), *table)));
         }
     }
-    assert_eq!(by_us, ["settings/mod.rs"], "each of them calls `Tx::touches`");
+    by_us.sort();
+    let wanted = TOLD_BY_US.map(|(file, table)| (file.to_string(), table));
+    assert_eq!(by_us, wanted, "each of them calls `Tx::touches`");
 }

@@ -64,7 +64,7 @@ impl Source {
 }
 
 /// Tables about skills, and how those of full text begin, of which no part of a version is read.
-const BESIDE_SKILLS: [&str; 9] = [
+const BESIDE_SKILLS: [&str; 11] = [
     "skill_tags",
     "skill_performance",
     "skill_index",
@@ -75,6 +75,9 @@ const BESIDE_SKILLS: [&str; 9] = [
     "skill_currents",
     // Written before the versions that name them.
     "skill_imports",
+    // Whoever adds to these says of which version: `Tx::touches`.
+    "skill_statuses",
+    "skill_provenance",
 ];
 
 /// What a row says that SQLite names: which values are not true any more when it changed.
