@@ -93,8 +93,7 @@ impl Change {
     pub(super) fn of(table: &str, rowid: i64) -> Option<Self> {
         match table {
             "skills" => Some(Self::Row(Source::Skill(rowid))),
-            // The numbers of both are those of the versions.
-            "skill_versions" | "skill_provenance" => Some(Self::Row(Source::SkillVersion(rowid))),
+            "skill_versions" => Some(Self::Row(Source::SkillVersion(rowid))),
             "tokens" => Some(Self::Row(Source::Token(rowid))),
             _ if BESIDE_SKILLS.iter().any(|t| table.starts_with(t)) => None,
             _ if table.starts_with("skill_") => Some(Self::AllOf(Noun::Skills)),
