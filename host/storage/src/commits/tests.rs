@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const OP: Caller = Caller::Operator;
-const TOML: &str = "[files.models]\nkind = \"models\"\n[state]\nstore = \"models\"";
+pub(crate) const TOML: &str = "[files.models]\nkind = \"models\"\n[state]\nstore = \"models\"";
 
 fn layer(dir: &std::path::Path) -> Arc<DataLayer> {
     layer_over(&manifest(dir, TOML), None).0

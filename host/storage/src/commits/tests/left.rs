@@ -18,7 +18,7 @@ fn notes_fail(layer: &DataLayer, fail: bool) {
 #[test]
 fn what_is_applied_and_not_noted_is_read_and_not_written_over() {
     let dir = tempfile::tempdir().unwrap();
-    let m = manifest(dir.path(), "[files.models]\nkind = \"models\"");
+    let m = manifest(dir.path(), TOML);
     let engine = Arc::new(ModelEngine::default());
     let (layer, _) = layer_over(&m, Some(engine.clone()));
     let written = || engine.stats().unwrap().rows_written;
@@ -61,7 +61,7 @@ fn what_is_applied_and_not_noted_is_read_and_not_written_over() {
 #[test]
 fn what_can_never_be_applied_is_set_aside_and_named() {
     let dir = tempfile::tempdir().unwrap();
-    let m = manifest(dir.path(), "[files.models]\nkind = \"models\"");
+    let m = manifest(dir.path(), TOML);
     let engine = Arc::new(ModelEngine::default());
     let (layer, _) = layer_over(&m, Some(engine.clone()));
     layer.commit(&OP, &commit(1)).unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::caller::Caller;
-use crate::commits::tests::{Ends, commit, seen, seen_in};
+use crate::commits::tests::{Ends, TOML, commit, seen, seen_in};
 use crate::commits::{Commit, CommitRows, Committed};
 use crate::layer::DataLayer;
 use crate::layer::tests::{layer_over, manifest};
@@ -151,7 +151,7 @@ impl Stand {
         };
         let outbox = Arc::new(Outbox::open(Arc::new(way), &dir.join("outbox.db"), options).unwrap());
         let stopping = Arc::new(Stopping(outbox.clone(), stops.clone()));
-        let m = manifest(dir, "[files.models]\nkind = \"models\"");
+        let m = manifest(dir, TOML);
         Self { layer: layer_over(&m, Some(stopping)).0, outbox, stops }
     }
 
