@@ -21,6 +21,12 @@ const OWN_TAG_BYTES_MAX: usize = 256;
 const WEIGHT_CODE: f32 = 0.3;
 /// A concept that is only related, against one that is named.
 const WEIGHT_RELATED: f32 = 0.5;
+/// How much hints add to a concept that a question names.
+const WEIGHT_HINTED: f32 = 0.3;
+/// From how much on a concept that is only hinted at is taken for meant, so that it widens the question by its words.
+const MEANT_MIN: f32 = 0.5;
+/// Concepts that are only hinted at and widen a question, those that are most.
+const HINTED_MAX: usize = 8;
 
 /// Words that mean something else in a program.
 const PROGRAM_WORDS: [&str; 9] =
@@ -70,20 +76,27 @@ pub fn index(vocabulary: &Vocabulary, skill: &Skill<'_>) -> Entry {
     // Full text finds these words without help. It does not cover the code.
     let own = said.into_iter().flatten().collect();
     Entry {
-        terms: terms(vocabulary, &ranked(&weights), &own, TERMS_MAX),
+        terms: terms(vocabulary, &ranked(&weights), &own, TERMS_MAX, true),
         tags,
         vector: vector(vocabulary, &weights),
     }
 }
 
-/// The concept that is named first is the most important one.
+/// The concept that is named first is the most important one; those that are only hinted at come after all that are named.
 pub fn expand(vocabulary: &Vocabulary, question: &str) -> Expansion {
     let words = stems(start(question, TEXT_BYTES_MAX));
     let mut weights = Weights::new();
-    let mut named = vocabulary.find(&words);
-    named.retain(|concept| weights.insert(*concept, 1.0).is_none());
+    let mut meant = vocabulary.find(&words);
+    meant.retain(|concept| weights.insert(*concept, 1.0).is_none());
+    let mut hinted = vocabulary.hinted(&words);
+    for (concept, named) in &mut weights {
+        *named += WEIGHT_HINTED * hinted.remove(concept).unwrap_or_default();
+    }
+    let strong = hinted.iter().filter(|(_, much)| **much >= MEANT_MIN).map(|(c, much)| (*c, *much)).collect();
+    meant.extend(ranked(&strong).into_iter().take(HINTED_MAX));
+    weights.extend(hinted);
     Expansion {
-        terms: terms(vocabulary, &named, &words.into_iter().collect(), EXPANSION_TERMS_MAX),
+        terms: terms(vocabulary, &meant, &words.into_iter().collect(), EXPANSION_TERMS_MAX, false),
         vector: vector(vocabulary, &weights),
     }
 }
@@ -124,13 +137,37 @@ fn ranked(weights: &Weights) -> Vec<usize> {
     concepts.into_iter().map(|(concept, _)| concept).collect()
 }
 
-/// The names of the concepts, then their words that are not there already: the first of each, then the second of each.
-fn terms(vocabulary: &Vocabulary, concepts: &[usize], own: &BTreeSet<String>, most: usize) -> Vec<String> {
-    let rounds = concepts.iter().map(|c| vocabulary.words(*c).len()).max().unwrap_or(0);
-    let words = (0..rounds)
-        .flat_map(|round| concepts.iter().filter_map(move |concept| vocabulary.words(*concept).get(round)));
-    let new = words.filter(|word| !own.contains(&word.stem)).map(|word| word.written.clone());
-    concepts.iter().map(|concept| vocabulary.id(*concept).into()).chain(new).take(most).collect()
+/// The names of the concepts, then their words that are not there already: the first of each, then the second of each. After
+/// them, in the same way, the words that hint at them, if these are wanted: what a skill may be asked for by.
+fn terms(
+    vocabulary: &Vocabulary,
+    concepts: &[usize],
+    own: &BTreeSet<String>,
+    most: usize,
+    with_hints: bool,
+) -> Vec<String> {
+    let words: Vec<Vec<(&str, &str)>> = concepts.iter().map(|c| vocabulary.words(*c).collect()).collect();
+    let hinting = concepts.iter().filter(|_| with_hints);
+    let hints: Vec<Vec<(&str, &str)>> = hinting.map(|c| vocabulary.hints(*c).to_vec()).collect();
+    let names: Vec<&str> = concepts.iter().map(|concept| vocabulary.id(*concept)).collect();
+    let mut there: BTreeSet<String> =
+        names.iter().map(|name| stem(name)).chain(own.iter().cloned()).collect();
+    let mut terms: Vec<String> = names.into_iter().take(most).map(Into::into).collect();
+    for (word, stem_of_it) in in_turns(&words).chain(in_turns(&hints)) {
+        if terms.len() == most {
+            break;
+        }
+        if there.insert(stem_of_it.into()) {
+            terms.push(word.into());
+        }
+    }
+    terms
+}
+
+/// The first of each, then the second of each.
+fn in_turns<T: Copy>(lists: &[Vec<T>]) -> impl Iterator<Item = T> {
+    let rounds = lists.iter().map(Vec::len).max().unwrap_or(0);
+    (0..rounds).flat_map(move |round| lists.iter().filter_map(move |list| list.get(round).copied()))
 }
 
 /// One dimension per concept, of length 1; empty when there is nothing to point to.
@@ -146,5 +183,5 @@ fn vector(vocabulary: &Vocabulary, weights: &Weights) -> Vec<f32> {
     if length == 0.0 {
         return Vec::new();
     }
-    (0..vocabulary.len()).map(|concept| spread.get(&concept).map_or(0.0, |w| w / length)).collect()
+    (0..vocabulary.size()).map(|concept| spread.get(&concept).map_or(0.0, |w| w / length)).collect()
 }

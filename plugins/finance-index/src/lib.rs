@@ -7,6 +7,9 @@ pub mod config;
 #[cfg(target_family = "wasm")]
 mod guest;
 pub mod index;
+pub mod phrase;
+#[cfg(test)]
+mod read;
 #[cfg(test)]
 mod tests;
 pub mod vocabulary;

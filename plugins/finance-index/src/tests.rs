@@ -204,7 +204,7 @@ fn the_same_is_said_again() {
 /// The name of every concept, many times over.
 fn everything() -> String {
     let vocabulary = vocabulary();
-    let ids: Vec<&str> = (0..vocabulary.len()).map(|c| vocabulary.id(c)).collect();
+    let ids: Vec<&str> = (0..vocabulary.size()).map(|c| vocabulary.id(c)).collect();
     ids.join(", ").repeat(10)
 }
 
@@ -217,7 +217,7 @@ fn is_bounded(entry: &Entry) {
 
 fn is_direction(vector: &[f32]) {
     if !vector.is_empty() {
-        assert_eq!(vector.len(), vocabulary().len());
+        assert_eq!(vector.len(), vocabulary().size());
         assert!((cosine(vector, vector) - 1.0).abs() < 1e-5);
         assert!(vector.iter().all(|v| (0.0..=1.0).contains(v)));
     }
@@ -271,7 +271,7 @@ fn an_operators_phrases_are_found() {
         Vocabulary::with(&[Synonyms { concept: concept.into(), phrases: vec![phrase.into()] }])
     };
     let more = with("pullback", "Abschläge").unwrap();
-    assert_eq!(more.len(), vocabulary().len());
+    assert_eq!(more.size(), vocabulary().size());
     assert!(expand(&more, "kauft abschläge").terms.iter().any(|t| t == "pullback"));
     assert!(expand(&more, "buy dips").terms.iter().any(|t| t == "abschläge"));
     assert!(with("pullback", "buy the dips").is_ok(), "it means that already");

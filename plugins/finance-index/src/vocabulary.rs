@@ -1,163 +1,101 @@
-//! The concepts of finance, the phrases that mean them, and how near they are to one another.
+//! The concepts of finance, the phrases that mean them, what hints at them, and how near they are to one another.
 
 use crate::config::Synonyms;
-use crate::words::{split, stem};
+use crate::phrase::{PHRASE_WORDS_MAX, Word, key, phrase};
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Slot;
 
-/// The entries, by theme; `vocabulary/price.txt` begins with how they are written.
-const THEMES: [&str; 13] = [
-    include_str!("../vocabulary/price.txt"),
-    include_str!("../vocabulary/indicators.txt"),
-    include_str!("../vocabulary/regimes.txt"),
-    include_str!("../vocabulary/risk.txt"),
-    include_str!("../vocabulary/value.txt"),
-    include_str!("../vocabulary/events.txt"),
-    include_str!("../vocabulary/execution.txt"),
-    include_str!("../vocabulary/options.txt"),
-    include_str!("../vocabulary/methods.txt"),
-    include_str!("../vocabulary/strategies.txt"),
-    include_str!("../vocabulary/economy.txt"),
-    include_str!("../vocabulary/data.txt"),
-    include_str!("../vocabulary/operations.txt"),
-];
+/// As `build.rs` writes it.
+#[derive(Debug)]
+struct Concept {
+    id: &'static str,
+    /// As they are written, and their stems.
+    words: &'static [(&'static str, &'static str)],
+    hints: &'static [(&'static str, &'static str)],
+    related: &'static [(usize, f32)],
+}
 
-/// Concepts, and with them the dimensions of a vector: what the host takes.
-pub const CONCEPTS_MAX: usize = 256;
-/// Words of a phrase.
-pub const PHRASE_WORDS_MAX: usize = 4;
-/// Bytes of a word: what the host takes as a term.
-pub const WORD_BYTES_MAX: usize = 128;
-/// The entry whose phrases mean no concept.
-const IDIOMS: &str = "-";
+// `CONCEPTS`; `PHRASES` and `HINTS` in the order of their keys.
+include!(concat!(env!("OUT_DIR"), "/vocabulary.rs"));
+
+/// What a hint at one concept alone says of it, against naming it. A hint at more says less, one at nearly all nothing.
+const WEIGHT_HINT: f32 = 0.3;
+/// What each further word of a hint adds to that: a longer one is said for fewer reasons.
+const MORE_WORDS: f32 = 0.5;
 
 /// Ready to find concepts in texts.
-#[derive(Debug)]
-pub struct Vocabulary {
-    concepts: Vec<Concept>,
-    /// The stems of each phrase, and the concept that it means; an idiom means none.
-    phrases: BTreeMap<Vec<String>, Option<usize>>,
-}
-
 #[derive(Debug, Default)]
-struct Concept {
-    id: String,
-    words: Vec<Word>,
-    related: BTreeMap<usize, f32>,
-}
-
-/// A word that means a concept by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Word {
-    pub written: String,
-    pub stem: String,
+pub struct Vocabulary {
+    /// The operator's phrases by their keys.
+    added: BTreeMap<String, usize>,
+    /// Those of one word, by concept.
+    words: BTreeMap<usize, Vec<Word>>,
 }
 
 impl Vocabulary {
     /// The vocabulary with the operator's phrases.
     pub fn with(synonyms: &[Synonyms]) -> Result<Self, String> {
-        Self::read(&THEMES, synonyms)
-    }
-
-    fn read(themes: &[&str], synonyms: &[Synonyms]) -> Result<Self, String> {
-        let mut entries: Vec<Entry<'_>> = Vec::new();
-        for theme in themes {
-            read_theme(theme, &mut entries)?;
-        }
-        let mut vocabulary = Self { concepts: Vec::new(), phrases: BTreeMap::new() };
-        let mut by_id = BTreeMap::new();
-        for Entry { id, .. } in entries.iter().filter(|entry| entry.id != IDIOMS) {
-            if by_id.insert(*id, by_id.len()).is_some() {
-                return Err(format!("the vocabulary has `{id}` twice"));
-            }
-            vocabulary.concepts.push(Concept { id: (*id).into(), ..Concept::default() });
-        }
-        if by_id.len() > CONCEPTS_MAX {
-            return Err(format!("the vocabulary has {} concepts; {CONCEPTS_MAX} is the most", by_id.len()));
-        }
-        // Names first: none can be taken by a phrase of another concept.
-        for (id, concept) in &by_id {
-            vocabulary.add(id, Some(*concept))?;
-        }
-        for entry in &entries {
-            let concept = by_id.get(entry.id).copied();
-            for phrase in &entry.phrases {
-                vocabulary.add(phrase, concept)?;
-            }
-            for (other, weight) in &entry.related {
-                let related = concept.zip(by_id.get(other).copied());
-                let (one, other) = related.ok_or_else(|| format!("there is no concept `{other}`"))?;
-                vocabulary.relate(one, other, *weight);
-                vocabulary.relate(other, one, *weight);
-            }
-        }
+        let mut vocabulary = Self::default();
         for Synonyms { concept: id, phrases } in synonyms {
-            let concept = by_id
-                .get(id.as_str())
+            let concept = CONCEPTS
+                .iter()
+                .position(|c| c.id == id)
                 .ok_or_else(|| format!("`synonyms`: the vocabulary has no concept `{id}`"))?;
-            for phrase in phrases {
-                vocabulary.add(phrase, Some(*concept)).map_err(|e| format!("`synonyms`: {e}"))?;
+            for text in phrases {
+                vocabulary.add(text, concept).map_err(|e| format!("`synonyms`: {e}"))?;
             }
         }
         Ok(vocabulary)
     }
 
-    /// Lets a phrase mean a concept, or nothing. What it means already is no harm to say again.
-    fn add(&mut self, phrase: &str, concept: Option<usize>) -> Result<(), String> {
-        let words: Vec<Word> =
-            split(phrase).into_iter().map(|written| Word { stem: stem(&written), written }).collect();
-        let is_word = |w: &Word| !w.stem.is_empty() && w.written.len() <= WORD_BYTES_MAX;
-        if !(1..=PHRASE_WORDS_MAX).contains(&words.len()) || !words.iter().all(is_word) {
-            return Err(format!(
-                "`{phrase}` is no phrase of one to {PHRASE_WORDS_MAX} words, each of at most {WORD_BYTES_MAX} bytes"
-            ));
-        }
-        let stems = words.iter().map(|w| w.stem.clone()).collect();
-        match self.phrases.entry(stems) {
-            Slot::Occupied(slot) if *slot.get() != concept => {
-                let other = slot.get().map_or("an idiom", |c| self.id(c));
-                return Err(format!("the phrase `{phrase}` is taken by {other}"));
+    /// Lets a phrase mean a concept. What it means already is no harm to say again.
+    fn add(&mut self, text: &str, concept: usize) -> Result<(), String> {
+        let words = phrase(text)?;
+        let key = key(words.iter().map(|w| w.stem.as_str()));
+        match self.meant(&key) {
+            Some(meant) if meant == Some(concept) => return Ok(()),
+            Some(meant) => {
+                let other = meant.map_or("an idiom", |c| self.id(c));
+                return Err(format!("the phrase `{text}` is taken by {other}"));
             }
-            Slot::Occupied(_) => return Ok(()),
-            Slot::Vacant(slot) => slot.insert(concept),
+            None => self.added.insert(key, concept),
         };
-        // The words of longer phrases say little one by one: `break below` would find all that is low or broken.
-        let alone = <[Word; 1]>::try_from(words).ok();
-        if let Some((concept, [word])) = concept.and_then(|c| self.concepts.get_mut(c)).zip(alone)
-            && word.written != concept.id
-        {
-            concept.words.push(word);
+        if let Ok([word]) = <[Word; 1]>::try_from(words) {
+            self.words.entry(concept).or_default().push(word);
         }
         Ok(())
     }
 
-    fn relate(&mut self, one: usize, other: usize, weight: f32) {
-        if let Some(concept) = self.concepts.get_mut(one) {
-            concept.related.insert(other, weight);
-        }
+    /// What a phrase means; `None`: it is none.
+    fn meant(&self, key: &str) -> Option<Option<usize>> {
+        let known = PHRASES.binary_search_by_key(&key, |phrase| phrase.0).ok();
+        let known = known.and_then(|at| PHRASES.get(at)).map(|phrase| phrase.1);
+        known.or_else(|| self.added.get(key).map(|concept| Some(*concept)))
     }
 
     /// How many concepts there are: the dimensions of every vector.
-    pub fn len(&self) -> usize {
-        self.concepts.len()
+    pub fn size(&self) -> usize {
+        CONCEPTS.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.concepts.is_empty()
+    pub fn id(&self, concept: usize) -> &'static str {
+        CONCEPTS.get(concept).map_or("", |c| c.id)
     }
 
-    pub fn id(&self, concept: usize) -> &str {
-        self.concepts.get(concept).map_or("", |c| &c.id)
+    /// Words that mean this concept beside its name, the most usual first, each with its stem.
+    pub fn words(&self, concept: usize) -> impl Iterator<Item = (&str, &str)> {
+        let added = self.words.get(&concept).into_iter().flatten();
+        let known = CONCEPTS.get(concept).map_or(&[][..], |c| c.words);
+        known.iter().copied().chain(added.map(|w| (w.written.as_str(), w.stem.as_str())))
     }
 
-    /// Words that mean this concept beside its name, the most usual first.
-    pub fn words(&self, concept: usize) -> &[Word] {
-        self.concepts.get(concept).map_or(&[], |c| &c.words)
+    /// Words that hint at it, each with its stem.
+    pub fn hints(&self, concept: usize) -> &'static [(&'static str, &'static str)] {
+        CONCEPTS.get(concept).map_or(&[], |c| c.hints)
     }
 
     /// Concepts near this one, with weights up to 1.
     pub fn related(&self, concept: usize) -> impl Iterator<Item = (usize, f32)> {
-        self.concepts.get(concept).into_iter().flat_map(|c| c.related.iter().map(|(o, w)| (*o, *w)))
+        CONCEPTS.get(concept).map_or(&[][..], |c| c.related).iter().copied()
     }
 
     /// The concepts that stemmed words mean, in their order, each as often as it is meant. The longest phrase counts, and
@@ -165,102 +103,63 @@ impl Vocabulary {
     pub fn find(&self, stems: &[String]) -> Vec<usize> {
         let (mut found, mut rest) = (Vec::new(), stems);
         while !rest.is_empty() {
-            let longest = (1..=PHRASE_WORDS_MAX).rev().find_map(|n| {
-                let phrase = rest.get(..n)?;
-                self.phrases.get(phrase).map(|meant| (n, *meant))
-            });
+            let longest = (1..=PHRASE_WORDS_MAX)
+                .rev()
+                .find_map(|n| Some((n, self.meant(&key(rest.get(..n)?.iter().map(String::as_str)))?)));
             let (words, meant) = longest.unwrap_or((1, None));
             found.extend(meant);
             rest = rest.get(words..).unwrap_or_default();
         }
         found
     }
-}
 
-/// An entry as it is written.
-#[derive(Debug, Default)]
-struct Entry<'t> {
-    id: &'t str,
-    phrases: Vec<&'t str>,
-    related: Vec<(&'t str, f32)>,
-}
-
-/// Adds the entries of a text: `id: phrases`, then indented lines of more phrases or of `~ related concepts`.
-fn read_theme<'t>(theme: &'t str, entries: &mut Vec<Entry<'t>>) -> Result<(), String> {
-    for line in theme.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
-        let wrong = || format!("the vocabulary cannot be read at `{line}`");
-        let list = if line.starts_with(' ') {
-            line
-        } else {
-            let (id, list) = line.split_once(':').ok_or_else(wrong)?;
-            entries.push(Entry { id, ..Entry::default() });
-            list
-        };
-        let entry = entries.last_mut().ok_or_else(wrong)?;
-        match list.trim().strip_prefix('~') {
-            None => entry.phrases.extend(items(list)),
-            Some(related) => {
-                for item in items(related) {
-                    let (id, weight) = item.split_once(' ').ok_or_else(wrong)?;
-                    let weight = weight.parse().ok().filter(|w| *w > 0.0 && *w <= 1.0).ok_or_else(wrong)?;
-                    entry.related.push((id, weight));
-                }
+    /// What stemmed words hint at, and how much, up to 1 as if it was named. Each hint counts once.
+    pub fn hinted(&self, stems: &[String]) -> BTreeMap<usize, f32> {
+        let mut hints: BTreeMap<String, f32> = BTreeMap::new();
+        for from in 0..stems.len() {
+            for words in 1..=PHRASE_WORDS_MAX {
+                let Some(some) = stems.get(from..from + words) else { break };
+                let longer = 1.0 + MORE_WORDS * (words - 1) as f32;
+                hints.insert(key(some.iter().map(String::as_str)), longer);
             }
         }
+        let mut found = BTreeMap::new();
+        for (hint, longer) in hints {
+            let at = HINTS.binary_search_by_key(&hint.as_str(), |hint| hint.0).ok();
+            let Some((_, concepts)) = at.and_then(|at| HINTS.get(at)) else { continue };
+            let rare = 1.0 - (concepts.len() as f32).ln() / (CONCEPTS.len() as f32).ln();
+            for concept in *concepts {
+                let much = found.entry(*concept).or_insert(0.0_f32);
+                *much = (*much + WEIGHT_HINT * longer * rare).min(1.0);
+            }
+        }
+        found
     }
-    Ok(())
-}
-
-fn items(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
-
-    fn entries() -> Vec<Entry<'static>> {
-        let mut entries = Vec::new();
-        THEMES.iter().try_for_each(|theme| read_theme(theme, &mut entries)).unwrap();
-        entries
-    }
+    use crate::words::{stem, stems};
 
     /// Names are unique, relations are to known concepts, no phrase has two meanings.
     #[test]
     fn the_vocabulary_is_consistent() {
         let vocabulary = Vocabulary::with(&[]).unwrap();
-        assert!((60..=CONCEPTS_MAX).contains(&vocabulary.len()), "{}", vocabulary.len());
-        for concept in 0..vocabulary.len() {
+        assert!((60..=crate::read::CONCEPTS_MAX).contains(&vocabulary.size()), "{}", vocabulary.size());
+        for concept in 0..vocabulary.size() {
             let id = vocabulary.id(concept);
             assert!(id.bytes().all(|b| b.is_ascii_lowercase()), "{id}: one word");
             assert_eq!(vocabulary.find(&[stem(id)]), [concept], "{id} means itself");
-            assert!(!vocabulary.words(concept).is_empty() || vocabulary.related(concept).count() > 0, "{id}");
+            assert!(vocabulary.words(concept).count() + vocabulary.related(concept).count() > 0, "{id}");
         }
-    }
-
-    #[test]
-    fn nothing_is_written_twice() {
-        let mut phrases = BTreeSet::new();
-        let mut relations = BTreeSet::new();
-        for Entry { id, phrases: said, related } in entries() {
-            for phrase in said.into_iter().chain((id != IDIOMS).then_some(id)) {
-                assert_eq!(phrase, phrase.to_lowercase());
-                let stems: Vec<String> = split(phrase).iter().map(|w| stem(w)).collect();
-                assert!(!phrase.contains(' ') || stems.len() > 1, "{id}: of `{phrase}` one word is left");
-                assert!(phrases.insert(stems), "{id}: `{phrase}` is there already");
-            }
-            for (other, _) in related {
-                assert_ne!(id, other);
-                assert!(relations.insert((id.min(other), id.max(other))), "{id} ~ {other} is there already");
-            }
-        }
+        assert!(PHRASES.is_sorted_by_key(|p| p.0) && HINTS.is_sorted_by_key(|h| h.0));
     }
 
     #[test]
     fn relations_hold_both_ways() {
         let vocabulary = Vocabulary::with(&[]).unwrap();
-        for one in 0..vocabulary.len() {
+        for one in 0..vocabulary.size() {
             for (other, weight) in vocabulary.related(one) {
                 assert!(vocabulary.related(other).any(|back| back == (one, weight)));
             }
@@ -268,39 +167,29 @@ mod tests {
     }
 
     #[test]
-    fn phrases_of_one_word_are_words_to_find_it_by() {
-        let theme = "dip: buy low, pullback, dips\n    retracement\nshort: sell low\n-: tide\n";
-        let vocabulary = Vocabulary::read(&[theme], &[]).unwrap();
-        let words = |c| vocabulary.words(c).iter().map(|w| w.written.as_str()).collect::<Vec<_>>();
-        assert_eq!((words(0), words(1)), (vec!["pullback", "retracement"], vec![]));
-    }
-
-    #[test]
     fn the_longest_phrase_counts() {
-        let theme = "squeeze: coil\nshortsqueeze: short squeeze\n-: squeeze lemons\n";
-        let vocabulary = Vocabulary::read(&[theme, "x: squeeze out\n"], &[]).unwrap();
-        let found = |text| vocabulary.find(&crate::words::stems(text));
-        assert_eq!(found("squeeze, short squeezes; short. squeeze out, squeeze lemons"), [0, 1, 2]);
+        let vocabulary = Vocabulary::with(&[]).unwrap();
+        let found =
+            |text| vocabulary.find(&stems(text)).into_iter().map(|c| vocabulary.id(c)).collect::<Vec<_>>();
+        assert_eq!(found("squeeze, short squeezes; hedge fund"), ["squeeze", "shortsqueeze"]);
+        assert_eq!(found("short. squeeze"), ["squeeze"], "no phrase reaches across a break");
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
-        for (theme, words) in [
-            ("dip: x\ndip: y\n", "has `dip` twice"),
-            ("dip: x\nlow: x\n", "the phrase `x` is taken by dip"),
-            ("dip: low\nlow: x\n", "the phrase `low` is taken by low"),
-            ("dip: x\n    ~ low 0.5\n", "no concept `low`"),
-            ("dip: x\n    ~ dip\n", "cannot be read at `    ~ dip`"),
-            ("dip: x\n    ~ dip 1.5\n", "cannot be read"),
-            ("dip: x\n    ~ dip NaN\n", "cannot be read"),
-            ("    x, y\n", "cannot be read"),
-            ("dip\n", "cannot be read at `dip`"),
-            ("dip: one two three four five\n", "no phrase of one to 4 words"),
-        ] {
-            let error = Vocabulary::read(&[theme], &[]).unwrap_err();
-            assert!(error.contains(words), "{theme}: {error}");
-        }
-        let many: String = (0..=CONCEPTS_MAX).map(|i| format!("{}:\n", "x".repeat(i + 1))).collect();
-        assert!(Vocabulary::read(&[&many], &[]).unwrap_err().contains("256 is the most"));
+    fn hints_add_up_and_common_ones_say_less() {
+        let vocabulary = Vocabulary::with(&[]).unwrap();
+        let much = |text: &str, id: &str| {
+            let found = vocabulary.hinted(&stems(text));
+            found.iter().find(|(c, _)| vocabulary.id(**c) == id).map_or(0.0, |(_, much)| *much)
+        };
+        let (one, two) = (much("taxman", "tax"), much("taxman and a deduction", "tax"));
+        assert!(one > 0.29 && two > 1.9 * one, "{one} {two}");
+        assert!((much("taxman taxman", "tax") - one).abs() < 1e-6, "each once");
+        assert!(much("rate", "centralbank") < one, "it hints at others too");
+        assert!(much("end of the world", "crashinsurance") > one, "a longer one says more");
+        assert!(vocabulary.hinted(&stems("qwertz")).is_empty());
+        let all = (0..vocabulary.size()).flat_map(|c| vocabulary.hints(c)).map(|h| h.0);
+        let all = all.collect::<Vec<_>>().join(" ");
+        assert!(vocabulary.hinted(&stems(&all)).values().all(|much| (0.0..=1.0).contains(much)));
     }
 }
