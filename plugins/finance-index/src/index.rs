@@ -24,9 +24,9 @@ const WEIGHT_RELATED: f32 = 0.5;
 /// How much hints add to a concept that a question names.
 const WEIGHT_HINTED: f32 = 0.3;
 /// From how much on a concept that is only hinted at is taken for meant, so that it widens the question by its words.
-const MEANT_MIN: f32 = 0.5;
+pub(crate) const MEANT_MIN: f32 = 0.5;
 /// Concepts that are only hinted at and widen a question, those that are most.
-const HINTED_MAX: usize = 8;
+pub(crate) const HINTED_MAX: usize = 8;
 
 /// Words that mean something else in a program.
 const PROGRAM_WORDS: [&str; 9] =
@@ -57,7 +57,7 @@ pub struct Expansion {
 }
 
 /// Concepts and how much each is meant.
-type Weights = BTreeMap<usize, f32>;
+pub(crate) type Weights = BTreeMap<usize, f32>;
 
 /// Each place that names a concept counts once: what is said in name, tags and description is what the skill is about.
 pub fn index(vocabulary: &Vocabulary, skill: &Skill<'_>) -> Entry {
@@ -85,20 +85,26 @@ pub fn index(vocabulary: &Vocabulary, skill: &Skill<'_>) -> Entry {
 /// The concept that is named first is the most important one; those that are only hinted at come after all that are named.
 pub fn expand(vocabulary: &Vocabulary, question: &str) -> Expansion {
     let words = stems(start(question, TEXT_BYTES_MAX));
+    let (meant, weights) = meant(vocabulary, &words);
+    Expansion {
+        terms: terms(vocabulary, &meant, &words.into_iter().collect(), EXPANSION_TERMS_MAX, false),
+        vector: vector(vocabulary, &weights),
+    }
+}
+
+/// The concepts whose words widen a question, in their order, and how much each is meant, with those that are hinted at less.
+pub(crate) fn meant(vocabulary: &Vocabulary, words: &[String]) -> (Vec<usize>, Weights) {
     let mut weights = Weights::new();
-    let mut meant = vocabulary.find(&words);
+    let mut meant = vocabulary.find(words);
     meant.retain(|concept| weights.insert(*concept, 1.0).is_none());
-    let mut hinted = vocabulary.hinted(&words);
+    let mut hinted = vocabulary.hinted(words);
     for (concept, named) in &mut weights {
         *named += WEIGHT_HINTED * hinted.remove(concept).unwrap_or_default();
     }
     let strong = hinted.iter().filter(|(_, much)| **much >= MEANT_MIN).map(|(c, much)| (*c, *much)).collect();
     meant.extend(ranked(&strong).into_iter().take(HINTED_MAX));
     weights.extend(hinted);
-    Expansion {
-        terms: terms(vocabulary, &meant, &words.into_iter().collect(), EXPANSION_TERMS_MAX, false),
-        vector: vector(vocabulary, &weights),
-    }
+    (meant, weights)
 }
 
 /// The beginning of a text, to a whole character.

@@ -150,6 +150,41 @@ fn what_means_something_else_stays_apart() {
 }
 
 #[test]
+fn everyday_words_hint_at_what_nobody_named() {
+    let words = stems("what does the taxman take, is there a deduction");
+    assert!(vocabulary().find(&words).is_empty(), "it names nothing");
+    let entry = described("lots", "Chooses tax lots so that losses are realised first");
+    let (concepts, near) = shared("what does the taxman take, is there a deduction", &entry);
+    assert_eq!(concepts, ["tax"]);
+    assert!(near > NEAR, "{near}");
+    assert!(
+        entry.terms.iter().any(|t| t == "taxman"),
+        "a skill is found by what hints at it: {:?}",
+        entry.terms
+    );
+    let weak = expand(&vocabulary(), "taxman");
+    assert!(weak.terms.is_empty() && !weak.vector.is_empty(), "one hint points but adds no words: {weak:?}");
+}
+
+#[test]
+fn what_is_named_comes_before_what_is_hinted_at() {
+    let named = expand(&vocabulary(), "buy dips, the taxman and a deduction");
+    assert_eq!(named.terms.get(..2).unwrap(), ["pullback", "tax"]);
+    let vocabulary = vocabulary();
+    let hints: Vec<&str> =
+        (0..vocabulary.size()).flat_map(|c| vocabulary.hints(c)).map(|hint| hint.0).collect();
+    let everything = hints.join(" ");
+    let words = stems(&everything);
+    let named: BTreeSet<usize> = vocabulary.find(&words).into_iter().collect();
+    let hinted = vocabulary.hinted(&words);
+    let strong = hinted.iter().filter(|(c, much)| !named.contains(c) && **much >= MEANT_MIN).count();
+    assert!(strong > HINTED_MAX, "{strong}");
+    let meant = meant(&vocabulary, &words).0;
+    assert_eq!(meant.len(), named.len() + HINTED_MAX);
+    assert!(meant.iter().take(named.len()).all(|c| named.contains(c)));
+}
+
+#[test]
 fn related_concepts_are_near_but_less() {
     let near = |question| shared(question, &described("x", "Buys oversold readings")).1;
     let (same, related, other) = (near("oversold"), near("mean reversion"), near("merger arbitrage"));
