@@ -14,7 +14,7 @@ const SKILLS_DIGEST: &str = "caa8282a43d9d913a84be32cb801c3a12e6f9df887a9b2e5c99
 const TEST_DIGEST: &str = "84b4abe4c1520d92f6256c7a1f22590a800801e4a664239c78fa1679e7cc7790";
 
 /// Words that a question is not about.
-const EMPTY_WORDS: &str = "a about after again all am an and any are as at be because been before being between both but by can could did do \
+const EMPTY_WORDS: &str = "a about after again against all am an and any are as at be because been before being between both but by can could did do \
     does doing during each few for from get had has have having he her here him his how i if in into is it its just let me more most \
     my no nor not now of off on once one only or other our out over own same she should so some such than that the their them then \
     there these they this those through to too under until up very was we were what when where which while who whom whose why will \
