@@ -80,7 +80,7 @@ fn an_indexer_that_comes_later_sees_the_skills_that_were_there() {
     let mut host = host.with(&indexer());
     assert!(found(&host, "buy dips in an uptrend").is_empty());
     let done = host.run(&["--json", "skills", "reindex"]).json();
-    assert_eq!(done, json!({ "indexed": 1, "failed": 0 }));
+    assert_eq!(done, json!({ "rebuilt": 1, "indexed": 1, "failed": 0 }));
     assert_eq!(found(&host, "buy dips in an uptrend"), ["ema-retracement"]);
     assert_eq!(host.run(&["--json", "skills", "reindex"]).json()["indexed"], 0, "nothing waits");
     assert_eq!(host.run(&["--json", "skills", "reindex", "--all"]).json()["indexed"], 1);

@@ -253,6 +253,22 @@ impl Column {
     pub fn float(name: impl Into<String>, values: Vec<f64>) -> Self {
         Self::new(name, Values::Float(values))
     }
+    /// Takes the rows from `at` on, which is at most its length.
+    fn split_off(&mut self, at: usize) -> Self {
+        let values = match &mut self.values {
+            Values::Float(v) => Values::Float(v.split_off(at)),
+            Values::Integer(v) => Values::Integer(v.split_off(at)),
+            Values::Decimal(v, scale) => Values::Decimal(v.split_off(at), *scale),
+            Values::Unsigned(v) => Values::Unsigned(v.split_off(at)),
+            Values::Boolean(v) => Values::Boolean(v.split_off(at)),
+            Values::String(v) => Values::String(v.split_off(at)),
+        };
+        Self {
+            name: self.name.clone(),
+            values,
+            valid: self.valid.as_mut().map(|v| v.split_off(at.min(v.len()))),
+        }
+    }
     /// Does this row have a value?
     pub fn is_valid(&self, row: usize) -> bool {
         self.valid.as_ref().map_or(row < self.values.len(), |v| v.get(row).copied().unwrap_or(false))
@@ -286,6 +302,12 @@ impl Frame {
     }
     pub fn is_empty(&self) -> bool {
         self.times.is_empty()
+    }
+    /// Takes the rows from `at` on.
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let at = at.min(self.len());
+        let columns = self.columns.iter_mut().map(|c| c.split_off(at)).collect();
+        Self { times: self.times.split_off(at), columns }
     }
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|c| c.name == name)

@@ -200,7 +200,7 @@ fn a_full_or_failing_disk_refuses_whole_checkpoints() {
     let (w, image) = workload("state-fail");
     for fault in [Fault::Full, Fault::Io] {
         sound(&fail_everywhere(&w.vfs, &w, &image, (1, 5), fault, false));
-        sound(&fail_everywhere(&w.vfs, &w, &image, (2, 9), fault, true));
+        sound(&fail_everywhere(&w.vfs, &w, &image, (2, 6), fault, true));
     }
 }
 

@@ -404,8 +404,24 @@ impl<'a, 's> Output<'a, 's> {
         self.room
     }
 
-    /// Adds rows; false: there is no room for more.
+    /// Adds rows; false: there is no room for more. An engine may give as many at once as it holds in memory: they are handed on
+    /// a batch at a time.
     fn append(&mut self, key: &SeriesKey, mut frame: Frame) -> Result<bool> {
+        let each = self.batch_rows.max(1);
+        let mut later = Vec::new();
+        while frame.len() > each {
+            // From the end, so that each row is moved once.
+            let at = (frame.len() - 1) / each * each;
+            later.push(frame.split_off(at));
+        }
+        let mut more = self.append_batch(key, frame)?;
+        while more && let Some(next) = later.pop() {
+            more = self.append_batch(key, next)?;
+        }
+        Ok(more)
+    }
+
+    fn append_batch(&mut self, key: &SeriesKey, mut frame: Frame) -> Result<bool> {
         let fits = usize::try_from(self.room).unwrap_or(usize::MAX).min(frame.len());
         if fits < frame.len() && !self.by_query {
             return Err(too_many(self.cap));
