@@ -267,11 +267,11 @@ fn a_long_answer_is_the_same_in_every_form_and_streams_through_the_plugin() {
 #[test]
 fn an_answer_beyond_its_limit_is_cut_off_and_says_so() {
     // Two batches fit: the first is sent when the second is there.
-    let mut host = Host::new().with("[limits]\nquery_rows = 140000\n");
+    let mut host = Host::new().with("[limits]\nquery_rows = 200000\n");
     host.serve();
     let token = host.token("feed", "write");
     for part in 0..2 {
-        let some = bars("AAPL", OPEN_S + part * 105_000 * 60, 105_000);
+        let some = bars("AAPL", OPEN_S + part * 150_000 * 60, 150_000);
         assert_eq!(host.write_lines(&token, "market", &some).status, 204);
     }
     let said = host.run(&["series", "query", "--measurement", "bar.1m.AAPL", "--format", "ndjson"]);

@@ -333,10 +333,12 @@ load(content, bucket="exact", measurement="small")
 count += same(query("small", bucket="exact")["price"], ["-1.25000000", "7.50000000"], "pyarrow INT32")
 frame = pd.DataFrame({"time": pd.to_datetime(STAMPS, utc=True), "price": PRICES})
 load(written(lambda out: frame.to_parquet(out, index=False)), bucket="exact", measurement="pandas")
+# DuckDB takes no decimals of 256 bits.
+known = pa.table({"time": clocks, "price": pa.array(PRICES, pa.decimal128(38, 8))})
 with tempfile.TemporaryDirectory() as folder:
     path = os.path.join(folder, "d.parquet")
     for at, width in enumerate(("DECIMAL(18, 8)", "DECIMAL(30, 8)")):
-        chosen = table if at else table.slice(2)
+        chosen = known if at else known.slice(2)
         duckdb.sql(f"COPY (SELECT time, price::{width} AS price FROM chosen) TO '{path}' (FORMAT parquet)")
         load(open(path, "rb").read(), bucket="exact", measurement=f"duckdb{at}")
         got = query(f"duckdb{at}", bucket="exact")["price"]
