@@ -2,13 +2,28 @@
 //! listener takes the set when it comes to it.
 
 use crate::caller::Caller;
+use crate::error::Result;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Names that wait to be taken; more of them count as [`Change::Everything`].
 pub const CHANGES_MAX: usize = 10_000;
+
+/// Tells those who follow the numbers of changes which one is the newest, after its commit; where nobody follows it is not looked
+/// up. Two commits may come here in the other order: a number never goes back.
+pub(crate) fn tell_newest(last: &watch::Sender<i64>, newest: impl FnOnce() -> Result<i64>) -> Result<()> {
+    if last.receiver_count() > 0 {
+        let newest = newest()?;
+        last.send_if_modified(|there| {
+            let newer = newest > *there;
+            *there = newest.max(*there);
+            newer
+        });
+    }
+    Ok(())
+}
 
 /// Something that was committed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,6 +17,7 @@ mod locks;
 pub mod manifest;
 pub mod migrate;
 mod nameless;
+mod names;
 pub mod plugins;
 pub mod retention;
 pub mod rollups;

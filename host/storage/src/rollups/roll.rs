@@ -273,29 +273,17 @@ fn widened(have: &Have, bars: &Frame, aggregates: Option<&[Aggregate]>) -> Frame
 /// The values that `keep` wants, as a frame without empty rows.
 fn select(bars: &Frame, keep: &dyn Fn(i64, &Column, usize) -> bool) -> Frame {
     let wanted = |row: usize, time: i64| bars.columns.iter().any(|c| c.is_valid(row) && keep(time, c, row));
-    let rows: Vec<(usize, i64)> =
-        bars.times.iter().copied().enumerate().filter(|(row, t)| wanted(*row, *t)).collect();
+    let (rows, times): (Vec<usize>, Vec<i64>) =
+        bars.times.iter().copied().enumerate().filter(|(row, t)| wanted(*row, *t)).unzip();
     let columns = bars.columns.iter().filter_map(|c| {
-        let valid: Vec<bool> = rows.iter().map(|(row, t)| c.is_valid(*row) && keep(*t, c, *row)).collect();
+        let kept = rows.iter().zip(&times).map(|(row, t)| c.is_valid(*row) && keep(*t, c, *row));
+        let valid: Vec<bool> = kept.collect();
         if !valid.iter().any(|v| *v) {
             return None;
         }
-        let values = pick(&c.values, &rows);
+        let values = c.values.picked(&rows);
         Some(Column { name: c.name.clone(), values, valid: (!valid.iter().all(|v| *v)).then_some(valid) })
     });
-    Frame { columns: columns.collect(), times: rows.iter().map(|(_, t)| *t).collect() }
-}
-
-fn pick(values: &Values, rows: &[(usize, i64)]) -> Values {
-    fn of<T: Clone + Default>(v: &[T], rows: &[(usize, i64)]) -> Vec<T> {
-        rows.iter().map(|(row, _)| v.get(*row).cloned().unwrap_or_default()).collect()
-    }
-    match values {
-        Values::Float(v) => Values::Float(of(v, rows)),
-        Values::Integer(v) => Values::Integer(of(v, rows)),
-        Values::Unsigned(v) => Values::Unsigned(of(v, rows)),
-        Values::Boolean(v) => Values::Boolean(of(v, rows)),
-        Values::String(v) => Values::String(of(v, rows)),
-        Values::Decimal(v, scale) => Values::Decimal(of(v, rows), *scale),
-    }
+    let columns = columns.collect();
+    Frame { times, columns }
 }

@@ -223,6 +223,17 @@ impl Values {
             FieldType::Decimal(scale) => Self::Decimal(Vec::new(), scale),
         }
     }
+    /// The values with these numbers, in this order; a number that it does not have is passed over.
+    pub(crate) fn picked(&self, rows: &[usize]) -> Self {
+        match self {
+            Self::Float(v) => Self::Float(picked_of(v, rows)),
+            Self::Integer(v) => Self::Integer(picked_of(v, rows)),
+            Self::Unsigned(v) => Self::Unsigned(picked_of(v, rows)),
+            Self::Boolean(v) => Self::Boolean(picked_of(v, rows)),
+            Self::String(v) => Self::String(picked_of(v, rows)),
+            Self::Decimal(v, scale) => Self::Decimal(picked_of(v, rows), *scale),
+        }
+    }
     /// The value of a row; `None` past the end.
     pub fn get(&self, row: usize) -> Option<Value> {
         match self {
@@ -236,6 +247,11 @@ impl Values {
             }
         }
     }
+}
+
+/// [`Values::picked`] of values of one type.
+pub(crate) fn picked_of<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
+    rows.iter().filter_map(|row| values.get(*row).cloned()).collect()
 }
 
 /// A named, typed column. `valid: None` means that every row has a value.

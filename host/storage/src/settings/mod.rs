@@ -12,6 +12,7 @@ pub use schemas::{SCHEMA_BYTES_MAX, SettingSchema};
 
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
+use crate::changes::tell_newest;
 use crate::error::{Error, Result};
 use crate::schema::now_ns;
 use crate::sqlite::{Database, Kept, Noun, Source, Tx, bytes_of_json};
@@ -181,15 +182,7 @@ impl Settings {
 
     /// Tells those who follow that something was committed.
     pub(crate) fn told(&self) -> Result<()> {
-        if self.last.receiver_count() > 0 {
-            let last = self.last_change()?;
-            self.last.send_if_modified(|there| {
-                let newer = last > *there;
-                *there = last.max(*there);
-                newer
-            });
-        }
-        Ok(())
+        tell_newest(&self.last, || self.last_change())
     }
 
     /// The keys of a namespace that have a value, or had one `at` a time, in order, those after a key.

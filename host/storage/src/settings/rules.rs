@@ -1,6 +1,7 @@
 //! What may stand in a setting.
 
 use crate::error::{Error, Result};
+use crate::names;
 use serde_json::Value;
 
 /// Bytes of a value as JSON.
@@ -68,16 +69,7 @@ fn is_secretive(name: &str) -> bool {
 }
 
 pub(super) fn check_name(what: &str, name: &str) -> Result<()> {
-    let ok = (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'));
-    if ok {
-        return Ok(());
-    }
-    let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
-    Err(Error::invalid(format!("`{}` is not a {what} of settings", shown.escape_debug()))
-        .hint(format!("use 1 to {NAME_BYTES_MAX} of a-z, 0-9, `.`, `_` and `-`")))
+    names::check_name(&format!("{what} of settings"), name, NAME_BYTES_MAX)
 }
 
 #[cfg(test)]

@@ -30,13 +30,13 @@ use crate::changes::Change;
 use crate::disk::DiskGuard;
 use crate::error::{Error, Kind, Result};
 use crate::layer::DataLayer;
-use crate::nameless::nameless;
+use crate::nameless::{BLOCK_BYTES, keep, nameless};
 use crate::sqlite::Tx;
 use lines::Lines;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _, Write as _};
+use std::io::{self, BufReader, Read, Seek as _};
 use std::path::Path;
 
 /// Bytes of a file that is imported, as it is sent.
@@ -47,8 +47,6 @@ pub const VERSIONS_MAX: u64 = 100_000;
 pub const RECORDS_MAX: u64 = 1_000_000;
 /// Steps of all resolutions of an import together.
 const STEPS_MAX: u64 = 5_000_000;
-/// What is copied at once.
-const BLOCK_BYTES: usize = 256 << 10;
 
 /// What a library has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,23 +216,14 @@ fn received(
     progress: &mut dyn FnMut(&str, u64) -> Result<()>,
 ) -> Result<File> {
     let mut file = nameless(folder)?;
-    let mut block = vec![0; BLOCK_BYTES];
-    let mut bytes = 0_u64;
-    loop {
-        let read = match input.read(&mut block) {
-            Ok(0) => break,
-            Ok(read) => block.get(..read).unwrap_or_default(),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(unreadable(&e, bounds.file_bytes)),
-        };
-        bytes += read.len() as u64;
-        if bytes > bounds.file_bytes {
-            return Err(too_large(bounds.file_bytes));
-        }
-        disk.writable()?;
-        file.write_all(read).map_err(|e| Error::io("keeping the file that is imported", e))?;
-        progress("receiving, in bytes", bytes)?;
-    }
+    keep(
+        input,
+        &mut file,
+        disk,
+        bounds.file_bytes,
+        &|e| unreadable(e, bounds.file_bytes),
+        &mut |_, bytes| progress("receiving, in bytes", bytes),
+    )?;
     Ok(file)
 }
 

@@ -4,6 +4,7 @@
 use super::types::Checkpoint;
 use super::{States, rows};
 use crate::caller::{Caller, Scope};
+use crate::changes::tell_newest;
 use crate::error::Result;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -51,14 +52,6 @@ impl States {
 
     /// Tells those who follow that something was committed.
     pub(super) fn told(&self) -> Result<()> {
-        if self.last.receiver_count() > 0 {
-            let last = self.last_change()?;
-            self.last.send_if_modified(|there| {
-                let newer = last > *there;
-                *there = last.max(*there);
-                newer
-            });
-        }
-        Ok(())
+        tell_newest(&self.last, || self.last_change())
     }
 }

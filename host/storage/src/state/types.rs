@@ -1,6 +1,7 @@
 //! What a checkpoint is, and the bounds of its parts.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::names;
 use crate::settings::Expect;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -71,14 +72,5 @@ pub enum Which {
 }
 
 pub(super) fn check_name(name: &str) -> Result<()> {
-    let ok = (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'));
-    if ok {
-        return Ok(());
-    }
-    let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
-    Err(Error::invalid(format!("`{}` is not a name of a strategy", shown.escape_debug()))
-        .hint(format!("use 1 to {NAME_BYTES_MAX} of a-z, 0-9, `.`, `_` and `-`")))
+    names::check_name("name of a strategy", name, NAME_BYTES_MAX)
 }

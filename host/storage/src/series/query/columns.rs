@@ -1,5 +1,6 @@
 //! Columns of an answer, as they grow.
 
+use crate::series::model::picked_of;
 use crate::series::{Column, Decimal, FieldType, Frame, Value, Values};
 
 /// A row that no column has.
@@ -237,22 +238,12 @@ pub(in crate::series) fn chosen(frame: Frame, keep: &[bool]) -> Frame {
 
 /// The rows of a frame with these numbers, in this order; a number that it does not have is passed over.
 pub(in crate::series) fn picked(frame: &Frame, rows: &[usize]) -> Frame {
-    fn of<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
-        rows.iter().filter_map(|row| values.get(*row).cloned()).collect()
-    }
     let columns = frame.columns.iter().map(|c| Column {
         name: c.name.clone(),
-        values: match &c.values {
-            Values::Float(v) => Values::Float(of(v, rows)),
-            Values::Integer(v) => Values::Integer(of(v, rows)),
-            Values::Unsigned(v) => Values::Unsigned(of(v, rows)),
-            Values::Boolean(v) => Values::Boolean(of(v, rows)),
-            Values::String(v) => Values::String(of(v, rows)),
-            Values::Decimal(v, scale) => Values::Decimal(of(v, rows), *scale),
-        },
-        valid: c.valid.as_ref().map(|v| of(v, rows)).filter(|v| v.contains(&false)),
+        values: c.values.picked(rows),
+        valid: c.valid.as_ref().map(|v| picked_of(v, rows)).filter(|v| v.contains(&false)),
     });
-    Frame { times: of(&frame.times, rows), columns: columns.collect() }
+    Frame { times: picked_of(&frame.times, rows), columns: columns.collect() }
 }
 
 #[cfg(test)]

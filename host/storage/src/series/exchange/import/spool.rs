@@ -3,16 +3,14 @@
 
 use crate::disk::DiskGuard;
 use crate::error::{Error, Kind, Result};
-use crate::nameless::nameless;
+use crate::nameless::{BLOCK_BYTES, keep, nameless};
 use crate::units::ByteSize;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What is copied at once.
-const BLOCK_BYTES: usize = 256 << 10;
 /// How a file that gzip wrote begins.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
@@ -39,24 +37,12 @@ impl Spooled {
         let mut input: Box<dyn Read + '_> =
             if packed { Box::new(flate2::read::MultiGzDecoder::new(input)) } else { Box::new(input) };
         let mut hasher = blake3::Hasher::new();
-        let mut block = vec![0; BLOCK_BYTES];
-        let mut bytes = 0_u64;
-        loop {
-            let read = match input.read(&mut block) {
-                Ok(0) => break,
-                Ok(read) => block.get(..read).unwrap_or_default(),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(unreadable(&e, most)),
-            };
-            bytes += read.len() as u64;
-            if bytes > most.0 {
-                return Err(too_large(most));
-            }
-            disk.writable()?;
-            hasher.update(read);
-            file.write_all(read).map_err(|e| Error::io("keeping the file that is imported", e))?;
-            progress(bytes);
-        }
+        let bytes =
+            keep(&mut input, &mut file, disk, most.0, &|e| unreadable(e, most), &mut |read, bytes| {
+                hasher.update(read);
+                progress(bytes);
+                Ok(())
+            })?;
         Ok(Self { file: Arc::new(file), bytes, digest: hasher.finalize() })
     }
 
