@@ -2,6 +2,7 @@
 //! greedy, broken or hostile. Whatever a plugin does, the host and its data go on.
 
 mod budget;
+mod commits;
 mod hostile;
 mod life;
 mod limits;

@@ -13,7 +13,7 @@ pub use shiphold::host::retention_types::{
     Action, Archive, Cursor, Downsample, DropBefore, DropFile, PlanResult, SeriesSummary, Summary,
 };
 pub use shiphold::host::types::{Column, Error, Frame, SeriesKey, TimeRange, Values};
-pub use shiphold::host::{clock, config, log, metrics, random, series};
+pub use shiphold::host::{clock, commits, config, log, metrics, random, series, state};
 
 /// A series without tags.
 pub fn key(bucket: &str, measurement: &str) -> SeriesKey {

@@ -1,9 +1,10 @@
 //! The WIT package itself, so that a project stands on its own.
 
 /// Name and text of each file of the package `shiphold:host`.
-pub const FILES: [(&str, &str); 17] = [
+pub const FILES: [(&str, &str); 19] = [
     ("backup.wit", include_str!("../../../wit/backup.wit")),
     ("clock.wit", include_str!("../../../wit/clock.wit")),
+    ("commits.wit", include_str!("../../../wit/commits.wit")),
     ("config.wit", include_str!("../../../wit/config.wit")),
     ("files.wit", include_str!("../../../wit/files.wit")),
     ("http.wit", include_str!("../../../wit/http.wit")),
@@ -17,6 +18,7 @@ pub const FILES: [(&str, &str); 17] = [
     ("series.wit", include_str!("../../../wit/series.wit")),
     ("settings.wit", include_str!("../../../wit/settings.wit")),
     ("skills.wit", include_str!("../../../wit/skills.wit")),
+    ("state.wit", include_str!("../../../wit/state.wit")),
     ("types.wit", include_str!("../../../wit/types.wit")),
     ("world.wit", include_str!("../../../wit/world.wit")),
 ];

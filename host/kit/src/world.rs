@@ -64,11 +64,20 @@ fn asks(grants: &toml::Table, import: &str) -> bool {
         return true;
     }
     match grants.get(import) {
-        Some(toml::Value::Boolean(on)) => *on,
-        Some(toml::Value::Array(items)) => !items.is_empty(),
-        Some(toml::Value::Table(lists)) => {
-            lists.values().any(|l| l.as_array().is_some_and(|l| !l.is_empty()))
+        // What is written of these is written by `commits`: the interface reads.
+        Some(toml::Value::Table(of)) if matches!(import, "settings" | "skills") => {
+            of.get("read").is_some_and(is_something)
         }
+        Some(toml::Value::Table(of)) => of.values().any(is_something),
+        Some(grant) => is_something(grant),
+        None => false,
+    }
+}
+
+fn is_something(grant: &toml::Value) -> bool {
+    match grant {
+        toml::Value::Boolean(on) => *on,
+        toml::Value::Array(items) => !items.is_empty(),
         _ => false,
     }
 }
@@ -88,7 +97,7 @@ mod tests {
     #[test]
     fn a_world_has_what_is_asked_for_and_nothing_else() {
         let bare = world("world = \"query-builder\"").unwrap();
-        assert!(bare.starts_with("package shiphold:host@0.1.0;"), "{bare}");
+        assert!(bare.starts_with("package shiphold:host@0.1.1;"), "{bare}");
         assert!(bare.contains("import config;") && bare.contains("export query-builder;"), "{bare}");
         assert!(!bare.contains("series") && !bare.contains("clock"), "{bare}");
         let text = "world = \"query-builder\"\n[grants]\nclock = true\nrandom = true\nsettings = { read = [] }\n[grants.series]\nread = [\"*/*\"]";
@@ -96,7 +105,16 @@ mod tests {
         assert!(more.contains("import clock;") && more.contains("import series;"), "{more}");
         // Not an import of this world, and asked for with an empty list.
         assert!(!more.contains("random") && !more.contains("settings"), "{more}");
-        assert!(world("world = \"retention-policy\"").unwrap().contains("import retention-types;"));
+        let policy = world("world = \"retention-policy\"").unwrap();
+        assert!(policy.contains("import retention-types;") && !policy.contains("commits"), "{policy}");
+        let text = "world = \"retention-policy\"\n[grants]\ncommits = true\nskills = { write = [\"a\"] }\nstate = { write = [\"a\"] }\n\
+                    settings = { write = [\"a\"] }";
+        let writes = world(text).unwrap();
+        assert!(writes.contains("import commits;") && writes.contains("import state;"), "{writes}");
+        assert!(!writes.contains("import settings;"), "{writes}");
+        let text = "world = \"skill-indexer\"\n[grants]\nskills = { read = true }";
+        assert!(world(text).unwrap().contains("import skills;"));
+        assert!(!world(&text.replace("true", "false")).unwrap().contains("import skills;"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::host::retention::{Cursor, size};
 use crate::limits::Hit;
 use crate::lines::LOG_LINE_BYTES_MAX;
 use crate::room::Place;
-use crate::state::State;
+use crate::state::{Errand, State};
 use crate::text::printable;
 use shiphold_storage::manifest::PluginLimits;
 use shiphold_storage::retention::Summary;
@@ -236,11 +236,15 @@ pub(crate) async fn plan(
     layer: &Arc<DataLayer>,
     summaries: Arc<Vec<Summary>>,
     now: i64,
+    errand: Errand,
 ) -> (Result<PlanResult>, Used) {
     let mut session = match Session::open(loaded, layer).await {
         Ok(session) => session,
         Err(e) => return (Err(e), Used::default()),
     };
+    if let Some(live) = &mut session.live {
+        live.store.data_mut().errand = errand;
+    }
     let result = plan_in(&mut session, summaries, now).await;
     (result, session.used())
 }

@@ -10,7 +10,7 @@ use shiphold_storage::units::ByteSize;
 use shiphold_storage::{Error, Grants, Manifest, Result};
 
 /// Interfaces that every world has and that need no grant.
-const ALWAYS: [&str; 5] = ["types", "config", "log", "metrics", "retention-types"];
+const ALWAYS: [&str; 6] = ["types", "config", "log", "metrics", "retention-types", "state-types"];
 
 /// Bytes of an import's name that are told.
 const NAME_BYTES_MAX: usize = 200;
@@ -149,6 +149,11 @@ fn not_granted(imports: &[String], grants: &Grants, asked: &Grants) -> Vec<Strin
                     };
                     missing("files", any(grants), any(asked))
                 }
+                "state" => {
+                    let any = |g: &Grants| !g.state_read.is_empty() || !g.state_write.is_empty();
+                    missing("state", any(grants), any(asked))
+                }
+                "commits" => missing("commits", grants.commits, asked.commits),
                 "http" => missing("http", !grants.http.is_empty(), !asked.http.is_empty()),
                 "secrets" => missing("secrets", !grants.secrets.is_empty(), !asked.secrets.is_empty()),
                 name => Some(format!("it imports `{name}`, which is not an import of its world")),
@@ -181,17 +186,24 @@ mod tests {
             "shiphold:host/random@0.1.0",
             "shiphold:host/series@0.1.0",
             "shiphold:host/http@0.1.0",
+            "shiphold:host/state-types@0.1.1",
+            "shiphold:host/state@0.1.1",
+            "shiphold:host/commits@0.1.1",
             "wasi:io/poll@0.2.0",
             "other:x/y",
         ]
         .map(String::from)
         .into();
-        let asked = Grants { clock: true, ..Grants::default() };
+        let asked = Grants { clock: true, commits: true, ..Grants::default() };
         let said = not_granted(&names, &Grants::default(), &asked);
-        assert_eq!(said.len(), 6, "{said:#?}");
+        assert_eq!(said.len(), 8, "{said:#?}");
+        assert!(said[4].contains("`state`") && said[4].contains("without asking"), "{said:#?}");
+        assert!(said[5].contains("`commits`") && said[5].contains("manifest does not grant"), "{said:#?}");
         assert!(said[0].contains("clock") && said[0].contains("manifest does not grant"));
         assert!(said[1].contains("random") && said[1].contains("without asking"));
         let all = Grants { clock: true, random: true, series_read: vec!["*".into()], ..Grants::default() };
+        assert_eq!(not_granted(&names, &all, &all).len(), 5);
+        let all = Grants { commits: true, state_read: vec!["*".into()], ..all };
         assert_eq!(not_granted(&names, &all, &all).len(), 3);
     }
 

@@ -52,8 +52,10 @@ pub struct Descriptor {
 #[serde(default, deny_unknown_fields)]
 pub struct Asked {
     pub series: AskedSeries,
-    pub settings: AskedRead,
-    pub skills: bool,
+    pub settings: AskedNames,
+    pub skills: AskedSkills,
+    pub state: AskedNames,
+    pub commits: bool,
     pub files: AskedFiles,
     pub http: Vec<String>,
     pub secrets: Vec<String>,
@@ -70,10 +72,34 @@ pub struct AskedSeries {
     pub drop: Vec<String>,
 }
 
+/// Patterns of names: namespaces, strategies.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct AskedRead {
+pub struct AskedNames {
     pub read: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub write: Vec<String>,
+}
+
+/// `skills = true`, or a table.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(untagged, expecting = "`skills` is true, or a table with `read = true` and `write = [\"NAME*\"]`")]
+pub enum AskedSkills {
+    Read(bool),
+    Of(AskedOfSkills),
+}
+
+impl Default for AskedSkills {
+    fn default() -> Self {
+        Self::Read(false)
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AskedOfSkills {
+    pub read: bool,
+    pub write: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
@@ -114,12 +140,21 @@ impl Descriptor {
     /// What it asks for, in the form in which grants are compared.
     pub fn asked(&self) -> Grants {
         let g = self.grants.clone();
+        let skills = match g.skills {
+            AskedSkills::Read(read) => AskedOfSkills { read, write: Vec::new() },
+            AskedSkills::Of(skills) => skills,
+        };
         Grants {
             series_read: g.series.read,
             series_write: g.series.write,
             series_drop: g.series.drop,
             settings_read: g.settings.read,
-            skills_read: g.skills,
+            settings_write: g.settings.write,
+            skills_read: skills.read,
+            skills_write: skills.write,
+            state_read: g.state.read,
+            state_write: g.state.write,
+            commits: g.commits,
             files_read: g.files.read,
             files_write: g.files.write,
             files_delete: g.files.delete,
@@ -163,6 +198,31 @@ mod tests {
         assert_eq!(d.asked().series_read, ["*/*"]);
         assert_eq!(d.reasons["series.read"], "to look");
         assert_eq!(d.config["type"], "object");
+    }
+
+    #[test]
+    fn skills_are_asked_for_in_two_ways() {
+        let of = |grants: &str| {
+            Descriptor::parse(format!("name='a'\nversion='1'\nworld='w'\n[grants]\n{grants}").as_bytes())
+        };
+        let asked = |grants: &str| of(grants).unwrap().asked();
+        assert!(asked("skills = true").skills_read);
+        let write = asked("commits = true\nskills = { write = ['a.*'] }\nsettings = { write = ['live'] }");
+        assert!(write.commits && !write.skills_read);
+        assert_eq!(
+            (write.skills_write, write.settings_write),
+            (vec!["a.*".to_string()], vec!["live".to_string()])
+        );
+        assert!(asked("skills = { read = true }").skills_read);
+        let state = asked("state = { read = ['*'], write = ['a'] }");
+        assert_eq!((state.state_read, state.state_write), (vec!["*".to_string()], vec!["a".to_string()]));
+        assert_eq!(asked(""), Grants::default());
+        for bad in
+            ["skills = 1", "skills = { wite = ['a'] }", "skills = ['a']", "state = true", "commits = ['a']"]
+        {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+        assert!(of("skills = 1").unwrap_err().message().contains("or a table"), "{:?}", of("skills = 1"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub async fn fresh(
     summaries: Arc<Vec<Summary>>,
     now: i64,
 ) -> Result<usize> {
-    call::plan(loaded, layer, summaries, now).await.0.map(|plan| plan.actions.len())
+    call::plan(loaded, layer, summaries, now, Default::default()).await.0.map(|plan| plan.actions.len())
 }
 
 /// An instance that is called again and again, which no run does.

@@ -4,6 +4,7 @@ use crate::call::{self, Used};
 use crate::component::Loaded;
 use crate::host::retention::from_guest;
 use crate::plugins::Slot;
+use crate::state::Errand;
 use crate::text::printable;
 use serde::Serialize;
 use shiphold_storage::audit::RequestId;
@@ -30,6 +31,8 @@ const OBJECT_BYTES_MAX: usize = 500;
 pub struct RunOptions {
     /// Show the plan and change nothing.
     pub dry_run: bool,
+    /// The stores go when the run is done, as those of a fixture do: a dry run lets the guest write to them.
+    pub throwaway: bool,
     /// The operator allows more than `safety.max_drop_share`.
     pub confirm: bool,
     /// The wall clock to pretend, in nanoseconds; ages still count from the newest point at most.
@@ -187,7 +190,11 @@ async fn rounds(
             Ok((retention.now(wall)?, Arc::new(retention.summaries(&caller)?)))
         })
         .await?;
-        let (said, spent) = call::plan(loaded, layer, summaries, now).await;
+        let errand = Errand {
+            request: Some(RequestId::new(&format!("run:{run_id}"))?),
+            dry_run: options.dry_run && !options.throwaway,
+        };
+        let (said, spent) = call::plan(loaded, layer, summaries, now, errand).await;
         used.add(spent, &loaded.plugin.limits);
         let said = said?;
         if said.more && said.actions.is_empty() {

@@ -4,10 +4,11 @@ use crate::component::Loaded;
 use crate::host::wasi::Wasi;
 use crate::limits::{Hit, Limiter};
 use crate::lines::Lines;
+use shiphold_storage::audit::RequestId;
 use shiphold_storage::manifest::PluginLimits;
 use shiphold_storage::schema::now_ns;
 use shiphold_storage::series::Budget;
-use shiphold_storage::{Caller, DataLayer, Result};
+use shiphold_storage::{Caller, DataLayer, Error, Result};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,15 @@ use wasmtime::component::{Resource, ResourceTable};
 
 /// In which a guest without a clock sees the time.
 const SECOND_NS: i64 = 1_000_000_000;
+
+/// On whose behalf a call is made.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Errand {
+    /// What the audit trail says of what the guest writes.
+    pub request: Option<RequestId>,
+    /// The guest writes nothing.
+    pub dry_run: bool,
+}
 
 /// The gauges of a plugin, kept between calls.
 pub(crate) type Gauges = Arc<Mutex<BTreeMap<String, f64>>>;
@@ -37,6 +47,7 @@ pub(crate) struct State {
     pub deadline: Instant,
     /// The call's `now`: of a plan the one that it is given, else the whole second in which the session began. Nanoseconds.
     pub now: i64,
+    pub errand: Errand,
     pub wasi: Option<Box<Wasi>>,
     /// Set when the call ends, however it ends: host calls on other threads stop then.
     pub cancel: Arc<AtomicBool>,
@@ -79,6 +90,7 @@ impl State {
             writers: Arc::default(),
             deadline: Instant::now() + limits.deadline.0,
             now: now_ns().div_euclid(SECOND_NS) * SECOND_NS,
+            errand: Errand::default(),
             wasi: None,
             cancel: cancel.clone(),
             blocked: loaded.ticked.room.blocked.clone(),
@@ -118,10 +130,14 @@ impl State {
     ) -> impl Future<Output = wasmtime::Result<Result<T>>> + Send + use<T, F> {
         let (layer, caller, budget) = (self.layer.clone(), self.caller.clone(), self.budget());
         let (deadline, blocked) = (self.deadline, Blocked::new(&self.blocked));
+        let request = self.errand.request.clone();
         async move {
             let done = tokio::task::spawn_blocking(move || {
                 let _blocked = blocked;
-                f(&layer, &caller, &budget)
+                match request {
+                    Some(id) => id.during(|| f(&layer, &caller, &budget)),
+                    None => f(&layer, &caller, &budget),
+                }
             })
             .await
             .map_err(|e| wasmtime::Error::msg(format!("a host call ended in a panic: {e}")))?;
@@ -129,6 +145,14 @@ impl State {
                 return Err(Hit::Deadline.into());
             }
             Ok(done)
+        }
+    }
+
+    /// Refuses what a guest writes in a dry run.
+    pub(crate) fn may_write(&self) -> Result<()> {
+        match self.errand.dry_run {
+            true => Err(Error::denied("a dry run writes nothing").hint("run the plugin without --dry-run")),
+            false => Ok(()),
         }
     }
 

@@ -100,6 +100,58 @@ impl Caller {
         ))
         .hint("add the namespace to `grants.settings.read` of the plugin in shiphold.toml"))
     }
+
+    /// May this caller make commits? Each part of one needs a right of its own.
+    pub fn may_commit(&self) -> Result<()> {
+        match self {
+            Self::Plugin { grants, .. } if grants.commits => Ok(()),
+            Self::Plugin { name, .. } => {
+                Err(Error::denied(format!("plugin `{name}` has no `commits` grant"))
+                    .hint("set `grants.commits = true` of the plugin in shiphold.toml"))
+            }
+            other => other.require(Scope::Write, "commit"),
+        }
+    }
+
+    /// May this caller change settings of `namespace`?
+    pub fn may_write_settings(&self, namespace: &str) -> Result<()> {
+        self.named(Scope::Write, |g| &g.settings_write, "settings.write", "namespace", namespace)
+    }
+
+    /// May this caller store versions of the skill `name`, and what they achieved?
+    pub fn may_write_skill(&self, name: &str) -> Result<()> {
+        self.named(Scope::Write, |g| &g.skills_write, "skills.write", "skill", name)
+    }
+
+    /// May this caller read the checkpoints of `strategy`?
+    pub fn may_read_state(&self, strategy: &str) -> Result<()> {
+        self.named(Scope::Read, |g| &g.state_read, "state.read", "strategy", strategy)
+    }
+
+    /// May this caller save checkpoints of `strategy`?
+    pub fn may_write_state(&self, strategy: &str) -> Result<()> {
+        self.named(Scope::Write, |g| &g.state_write, "state.write", "strategy", strategy)
+    }
+
+    /// A grant whose patterns match the name of one `what`.
+    fn named(
+        &self,
+        scope: Scope,
+        patterns: impl Fn(&Grants) -> &Vec<String>,
+        grant: &str,
+        what: &str,
+        name: &str,
+    ) -> Result<()> {
+        let Self::Plugin { name: plugin, grants } = self else { return self.require(scope, grant) };
+        if patterns(grants).iter().any(|p| pattern_matches(p, name)) {
+            return Ok(());
+        }
+        Err(Error::denied(format!(
+            "plugin `{plugin}` has no `{grant}` grant for the {what} `{}`",
+            name.escape_debug()
+        ))
+        .hint(format!("add a pattern to `grants.{grant}` of the plugin in shiphold.toml")))
+    }
 }
 
 /// What a plugin may touch. Every list is empty by default: denied. Patterns are globs in which `*` stands
@@ -111,7 +163,16 @@ pub struct Grants {
     /// Series a retention plan may drop from; a plan that names another is refused whole.
     pub series_drop: Vec<String>,
     pub settings_read: Vec<String>,
+    /// Namespaces whose settings may be changed, in commits.
+    pub settings_write: Vec<String>,
     pub skills_read: bool,
+    /// Skills of which versions, and what they achieved, may be stored, in commits.
+    pub skills_write: Vec<String>,
+    /// Units of work over all stores, each part within its own grant.
+    pub commits: bool,
+    /// Patterns of strategies whose checkpoints may be read, and saved.
+    pub state_read: Vec<String>,
+    pub state_write: Vec<String>,
     /// `store/prefix` patterns.
     pub files_read: Vec<String>,
     pub files_write: Vec<String>,
@@ -138,7 +199,12 @@ impl Grants {
             series_write: meet(&asked.series_write, &given.series_write),
             series_drop: meet(&asked.series_drop, &given.series_drop),
             settings_read: meet(&asked.settings_read, &given.settings_read),
+            settings_write: meet(&asked.settings_write, &given.settings_write),
             skills_read: asked.skills_read && given.skills_read,
+            skills_write: meet(&asked.skills_write, &given.skills_write),
+            commits: asked.commits && given.commits,
+            state_read: meet(&asked.state_read, &given.state_read),
+            state_write: meet(&asked.state_write, &given.state_write),
             files_read: meet(&asked.files_read, &given.files_read),
             files_write: meet(&asked.files_write, &given.files_write),
             files_delete: meet(&asked.files_delete, &given.files_delete),
@@ -221,6 +287,11 @@ mod tests {
         assert!(caller.may_read_series("market", "tick.AAPL").is_err());
         assert!(caller.may_write_series("market", "tick.AAPL").is_err());
         assert!(caller.may_read_settings("system").is_err());
+        assert!(caller.may_read_state("momentum").is_err());
+        assert!(caller.may_write_state("momentum").is_err());
+        assert!(caller.may_commit().is_err());
+        assert!(caller.may_write_settings("live").is_err());
+        assert!(caller.may_write_skill("pullback").is_err());
         assert!(caller.require(Scope::Read, "read").is_err());
     }
 

@@ -36,7 +36,7 @@ pub use search::{
     Facet, FacetValue, Facets, Proof, ReadAs, Reason, ScoreParts, SkillAnswer, SkillHit, SkillQuery,
     WidenedBy,
 };
-pub use semver::Version;
+pub use semver::{Version, VersionReq};
 pub use status::{REASON_BYTES_MAX, Status, StatusChange};
 pub use store::Skills;
 pub use types::{

@@ -1,6 +1,7 @@
 //! The host's side of each WIT interface, a file each.
 
 mod clock;
+mod commits;
 mod config;
 pub(crate) mod convert;
 pub(crate) mod error;
@@ -14,6 +15,7 @@ pub(crate) mod secrets;
 pub(crate) mod series;
 mod settings;
 pub(crate) mod skills;
+mod state;
 mod units;
 pub(crate) mod wasi;
 
@@ -30,6 +32,7 @@ pub(crate) fn link(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Res
     wit::log::add_to_linker::<_, Own>(linker, |s| s)?;
     wit::metrics::add_to_linker::<_, Own>(linker, |s| s)?;
     wit::retention_types::add_to_linker::<_, Own>(linker, |s| s)?;
+    wit::state_types::add_to_linker::<_, Own>(linker, |s| s)?;
     if grants.clock {
         wit::clock::add_to_linker::<_, Own>(linker, |s| s)?;
     }
@@ -53,6 +56,12 @@ pub(crate) fn link(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Res
     }
     if !grants.settings_read.is_empty() {
         wit::settings::add_to_linker::<_, Own>(linker, |s| s)?;
+    }
+    if !grants.state_read.is_empty() || !grants.state_write.is_empty() {
+        wit::state::add_to_linker::<_, Own>(linker, |s| s)?;
+    }
+    if grants.commits {
+        wit::commits::add_to_linker::<_, Own>(linker, |s| s)?;
     }
     if grants.wasi {
         wasi::link(linker)?;

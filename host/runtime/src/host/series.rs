@@ -91,6 +91,9 @@ impl Host for State {
 
     async fn write(&mut self, key: GuestKey, frame: GuestFrame) -> wasmtime::Result<Result<u64, Guest>> {
         self.takes(size_of_key(&key) + size_of_frame(&frame))?;
+        if let Err(e) = self.may_write() {
+            return Ok(Err(to_guest(&e)));
+        }
         let written = self
             .blocking(move |layer, caller, _| {
                 let (key, mut frame) = (key_from_guest(key)?, frame_from_guest(frame)?);

@@ -1,4 +1,4 @@
-//! Decimals for guests. `shiphold:host@0.1.0` has no type for them: a guest reads and writes the nearest floats, or names a field
+//! Decimals for guests. `shiphold:host@0.1` has no type for them: a guest reads and writes the nearest floats, or names a field
 //! `close@8` and has its units as integers. The scale in the name is checked, so nobody reads units of another size.
 
 use shiphold_storage::series::{Column, Frame, FrameStream, Values};

@@ -35,7 +35,7 @@ pub struct GrantsReport {
 /// A grant's key, what it names (empty: nothing), whether it is there, and its verb.
 type Line<'a> = (&'static str, &'a [String], bool, &'static str);
 
-fn lines(g: &Grants) -> [Line<'_>; 13] {
+fn lines(g: &Grants) -> [Line<'_>; 18] {
     [
         ("series.read", &g.series_read, !g.series_read.is_empty(), "read the series"),
         ("series.write", &g.series_write, !g.series_write.is_empty(), "write to the series"),
@@ -46,7 +46,22 @@ fn lines(g: &Grants) -> [Line<'_>; 13] {
             !g.settings_read.is_empty(),
             "read the settings of the namespaces",
         ),
+        (
+            "settings.write",
+            &g.settings_write,
+            !g.settings_write.is_empty(),
+            "change, in commits, the settings of the namespaces",
+        ),
         ("skills", &[], g.skills_read, "read every skill"),
+        (
+            "skills.write",
+            &g.skills_write,
+            !g.skills_write.is_empty(),
+            "store, in commits, versions of the skills and what they achieved:",
+        ),
+        ("state.read", &g.state_read, !g.state_read.is_empty(), "load the checkpoints of the strategies"),
+        ("state.write", &g.state_write, !g.state_write.is_empty(), "save checkpoints of the strategies"),
+        ("commits", &[], g.commits, "make commits: what it may write, in several stores at once"),
         ("files.read", &g.files_read, !g.files_read.is_empty(), "read the files"),
         ("files.write", &g.files_write, !g.files_write.is_empty(), "write the files"),
         (
@@ -128,7 +143,11 @@ pub(super) fn words(plugin: &Plugin, descriptor: &Descriptor) -> GrantsReport {
         (both.skills_read || plugin.world == World::SkillIndexer, "It cannot read a skill."),
         (both.clock || plugin.world == World::RetentionPolicy, "It cannot see what time it is."),
         (both.random, "It cannot draw random bytes."),
-        (false, "It cannot start a program, write a setting, a skill or a token, or call another plugin."),
+        (both.commits && !both.settings_write.is_empty(), "It cannot change a setting."),
+        (both.commits && !both.skills_write.is_empty(), "It cannot store a skill."),
+        (!both.state_read.is_empty(), "It cannot load a checkpoint of a strategy."),
+        (!both.state_write.is_empty(), "It cannot save a checkpoint of a strategy."),
+        (false, "It cannot start a program, make a token, or call another plugin."),
     ] {
         if !allowed {
             cannot.push(sentence.to_string());
@@ -191,7 +210,13 @@ mod tests {
         );
         assert!(r.not_given.iter().any(|l| l.sentence.contains("`market/*`")), "{r:#?}");
         assert!(r.not_asked.iter().any(|l| l.grant == "random"));
-        for sentence in ["It cannot reach the network.", "It cannot have rows dropped.", "it only adds"] {
+        for sentence in [
+            "It cannot change a setting.",
+            "It cannot save a checkpoint",
+            "It cannot reach the network.",
+            "It cannot have rows dropped.",
+            "it only adds",
+        ] {
             assert!(r.cannot.iter().any(|c| c.contains(sentence)), "{sentence}: {:#?}", r.cannot);
         }
         assert!(!r.cannot.iter().any(|c| c.contains("read a series") || c.contains("what time")));

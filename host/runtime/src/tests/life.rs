@@ -122,8 +122,14 @@ async fn a_machine_without_room_for_a_pool_runs_plugins_too() {
     let loaded = cache.load("", &Compiler::InProcess).await.unwrap();
     assert!(loaded.ticked.mode.short && cache.files(".short.cwasm").len() == 1);
     let host = Host::new(&Guest::new(EMPTY), "", "").await;
-    let (plan, used) =
-        crate::call::plan(&std::sync::Arc::new(loaded), &host.layer, std::sync::Arc::default(), 0).await;
+    let (plan, used) = crate::call::plan(
+        &std::sync::Arc::new(loaded),
+        &host.layer,
+        Default::default(),
+        0,
+        Default::default(),
+    )
+    .await;
     assert!(plan.is_ok_and(|p| p.actions.is_empty()) && used.memory_peak_bytes == 2 << 16);
 }
 

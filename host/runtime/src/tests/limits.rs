@@ -72,10 +72,10 @@ async fn a_guest_that_grows_its_tables_without_end_is_ended() {
 }
 
 const SERIES: &str = "[plugins.p.grants.series]\nread = [\"market/*\"]";
-const OPEN: &str = r#"(import "shiphold:host/series@0.1.0" "open-scan"
+const OPEN: &str = r#"(import "shiphold:host/series@0.1.1" "open-scan"
     (func $open (param i32 i32 i32 i32 i32 i32 i64 i64 i32 i32 i32)))"#;
 const SCAN: &str =
-    r#"(import "shiphold:host/series@0.1.0" "[method]scan.next" (func $scan (param i32 i32 i32)))"#;
+    r#"(import "shiphold:host/series@0.1.1" "[method]scan.next" (func $scan (param i32 i32 i32)))"#;
 const NAMES: &str =
     "(memory (export \"memory\") 2) (data (i32.const 64) \"market\") (data (i32.const 80) \"bar.1d.A\")";
 
@@ -158,7 +158,7 @@ async fn a_guest_that_reads_without_end_is_ended() {
             (call $drop (i32.load (i32.const 36)))
             (br $again)) unreachable"
     );
-    let drop = r#"(import "shiphold:host/series@0.1.0" "[resource-drop]scan" (func $drop (param i32)))"#;
+    let drop = r#"(import "shiphold:host/series@0.1.1" "[resource-drop]scan" (func $drop (param i32)))"#;
     let guest = Guest::new(text(body))
         .imports(&[OPEN, SCAN, drop])
         .fields(NAMES)
@@ -299,7 +299,9 @@ async fn a_call_that_nobody_waits_for_gives_its_place_back() {
     let host = Host::new(&guest, "", &limits("deadline = \"1 h\"")).await;
     let (loaded, layer) = (host.plugins.loaded("p"), host.layer.clone());
     let room = loaded.ticked.room.clone();
-    let call = tokio::spawn(async move { crate::call::plan(&loaded, &layer, Default::default(), 0).await.0 });
+    let call = tokio::spawn(async move {
+        crate::call::plan(&loaded, &layer, Default::default(), 0, Default::default()).await.0
+    });
     until("it runs", || !room.is_empty()).await;
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
@@ -341,7 +343,9 @@ async fn endless_guests_leave_the_threads_to_those_who_serve() {
     let calls: Vec<_> = (0..8)
         .map(|_| {
             let (loaded, layer) = (loaded.clone(), layer.clone());
-            tokio::spawn(async move { drop(crate::call::plan(&loaded, &layer, Default::default(), 0).await) })
+            tokio::spawn(async move {
+                drop(crate::call::plan(&loaded, &layer, Default::default(), 0, Default::default()).await)
+            })
         })
         .collect();
     let room = loaded.ticked.room.clone();

@@ -9,6 +9,7 @@ mod guest;
 mod life;
 mod limits;
 mod properties;
+mod published;
 mod refusals;
 mod reload;
 mod signatures;

@@ -43,7 +43,13 @@ pub(super) async fn run(
 ) -> Answer {
     caller.require(Scope::Admin, "run plugins")?;
     let now_ns = r.now.map(|t| t.ns("now")).transpose()?;
-    let options = RunOptions { dry_run: r.dry_run, confirm: r.confirm, now_ns, trigger: "operator".into() };
+    let options = RunOptions {
+        dry_run: r.dry_run,
+        confirm: r.confirm,
+        now_ns,
+        trigger: "operator".into(),
+        ..RunOptions::default()
+    };
     let plugins = app.plugins().await?.clone();
     answer::work_async(Wants::of(&headers), async move { plugins.run(&caller, &name, options).await }).await
 }

@@ -3,7 +3,7 @@
 use super::types::{CommitPerformance, CommitSkill, ExpectSkill, KEYS_KEPT};
 use super::{Commit, CommitFileDone, CommitSkillDone, Committed};
 use crate::audit::{Audit, Entry};
-use crate::caller::{Caller, Scope};
+use crate::caller::Caller;
 use crate::changes::Change;
 use crate::error::{Error, Kind, Result};
 use crate::files::{LooseObject, NewObject, PutOptions};
@@ -27,13 +27,14 @@ const FORGET_STEP: i64 = 100;
 impl DataLayer {
     /// Makes everything that is asked for, or nothing: durable when it returns, and seen whole by every reader.
     pub fn commit(&self, caller: &Caller, commit: &Commit) -> Result<Committed> {
-        caller.require(Scope::Write, "commit")?;
+        caller.may_commit()?;
         commit.check()?;
         let digest = commit.digest()?;
         if let Some(done) = self.database().read(|c| replay(c, caller, commit, &digest))? {
             return Ok(done);
         }
         Settings::check(caller, &commit.settings)?;
+        commit.performance.iter().try_for_each(|p| caller.may_write_skill(&p.skill))?;
         let said = commit
             .skills
             .iter()
@@ -44,8 +45,13 @@ impl DataLayer {
         let (checkpoints, loose) = self.checkpoints(caller, commit)?;
         // One after another; the lock is also what nothing else may write to the series under.
         let _one = lock(self.committing());
+        // Made meanwhile by the same request: what it would write is there by now.
+        if let Some(done) = self.database().read(|c| replay(c, caller, commit, &digest))? {
+            return Ok(done);
+        }
         let turn = self.series().alone();
         self.series().settled()?;
+        self.series().keeps_what_is_there(caller, &batch)?;
         let rows = batch.rows() as u64;
         let batch = self.series().takes_all(batch)?;
         let record = encode(&batch)?;
@@ -108,6 +114,9 @@ impl DataLayer {
             for (key, frame) in batch.series {
                 series.entry(key).or_default().push(frame);
             }
+        }
+        for (key, frame) in &commit.rows.series {
+            series.entry(key.clone()).or_default().push(frame.clone());
         }
         let series =
             series.into_iter().flat_map(|(key, frames)| frames.into_iter().map(move |f| (key.clone(), f)));
@@ -262,7 +271,8 @@ fn performance(tx: &Tx<'_>, caller: &Caller, p: &CommitPerformance, made: &[Comm
     Skills::record_performance_in(tx, caller, &p.skill, &version, &p.performance)
 }
 
-fn encode(batch: &WriteBatch) -> Result<Option<Vec<u8>>> {
+/// The record of rows; `None`: there are none.
+pub(super) fn encode(batch: &WriteBatch) -> Result<Option<Vec<u8>>> {
     if batch.series.is_empty() {
         return Ok(None);
     }

@@ -28,4 +28,5 @@ pub(crate) use types::check_key;
 pub use types::{
     Commit, CommitCheckpoint, CommitFile, CommitFileDone, CommitPerformance, CommitRows, CommitSkill,
     CommitSkillDone, Committed, ExpectSkill, FILES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEYS_KEPT, PARTS_MAX,
+    as_base64,
 };

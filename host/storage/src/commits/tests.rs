@@ -10,7 +10,7 @@ use crate::layer::DataLayer;
 use crate::layer::tests::{layer_over, manifest};
 use crate::series::model_engine::ModelEngine;
 use crate::series::query::Query;
-use crate::series::{Budget, Selector};
+use crate::series::{Budget, Column, Frame, Selector, SeriesKey, WriteBatch};
 use crate::settings::{Expect, SettingWrite};
 use crate::skills::{NewVersion, Performance, SkillQuery};
 use crate::state::{INLINE_BYTES_MAX, Which};
@@ -91,6 +91,7 @@ pub(crate) fn commit(n: i64) -> Commit {
             metadata: json!({}),
             expect: Expect::Any,
         }],
+        rows: WriteBatch::default(),
     }
 }
 
@@ -191,6 +192,100 @@ fn everything_is_there_or_nothing() {
     assert!(layer.verify(&OP, &mut |_| ()).unwrap().ok);
     let reader = Caller::Token { id: 1, name: "r".into(), scope: Scope::Read };
     assert_eq!(layer.commit(&reader, &commit(3)).unwrap_err().kind(), Kind::Denied);
+}
+
+/// Takes something from the grants of a plugin.
+type Less = fn(&mut crate::Grants);
+
+/// A plugin that may do all that [`commit`] does, changed by `less`.
+fn plugin(less: Less) -> Caller {
+    let of = |pattern: &str| vec![pattern.to_string()];
+    let mut grants = crate::Grants {
+        commits: true,
+        skills_write: of("pull*"),
+        settings_write: of("live"),
+        files_write: of("models/pullback/*"),
+        series_write: of("market/signal.*"),
+        state_write: of("pullback"),
+        ..Default::default()
+    };
+    less(&mut grants);
+    Caller::Plugin { name: "learner".into(), grants: Arc::new(grants) }
+}
+
+#[test]
+fn a_plugin_commits_within_its_grants_and_nothing_of_what_is_beyond() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = layer(dir.path());
+    let less: [(&str, Less); 11] = [
+        ("commits", |g| g.commits = false),
+        ("skills.write", |g| g.skills_write.clear()),
+        ("skills.write", |g| g.skills_write = vec!["push*".into()]),
+        ("settings.write", |g| g.settings_write.clear()),
+        ("settings.write", |g| g.settings_write = vec!["system".into()]),
+        ("files.write", |g| g.files_write.clear()),
+        ("files.write", |g| g.files_write = vec!["models/other/*".into()]),
+        ("series.write", |g| g.series_write.clear()),
+        ("series.write", |g| g.series_write = vec!["market/signal.pullback".into()]),
+        ("state.write", |g| g.state_write.clear()),
+        ("state.write", |g| g.state_write = vec!["other".into()]),
+    ];
+    for (grant, less) in less {
+        let refused = layer.commit(&plugin(less), &commit(1)).unwrap_err();
+        assert!(refused.kind() == Kind::Denied && refused.message().contains(grant), "{grant}: {refused:?}");
+        assert!(refused.hint_text().is_some_and(|h| h.contains("shiphold.toml")), "{refused:?}");
+        assert_eq!(seen(&layer), [0; 7], "{grant}");
+    }
+    // Only what a skill achieved.
+    let only = Commit { performance: commit(1).performance, ..Commit::default() };
+    let refused = layer.commit(&plugin(|g| g.skills_write.clear()), &only).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Denied);
+    layer.commit(&plugin(|_| ()), &commit(1)).unwrap();
+    assert_eq!(seen(&layer), [1; 7]);
+    let entry = layer.audit().list(&OP, &Default::default()).unwrap().remove(0);
+    assert_eq!((entry.action.as_str(), entry.actor.as_str()), ("commits.make", "plugin:learner"));
+    // Rows are only added, unless it may overwrite.
+    let refused = layer.commit(&plugin(|_| ()), &commit(2)).unwrap_err();
+    assert!(refused.kind() == Kind::Conflict && refused.message().contains("may only add"), "{refused:?}");
+    assert_eq!(seen(&layer), [1; 7]);
+    layer.commit(&plugin(|g| g.overwrite = true), &commit(2)).unwrap();
+    assert_eq!(seen(&layer), [2; 7]);
+}
+
+#[test]
+fn rows_as_columns_are_part_of_the_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = layer(dir.path());
+    let with = |n: i64| {
+        let key = SeriesKey::new("market", "signal.pullback", Vec::new()).unwrap();
+        let values = crate::series::Values::Integer(vec![n]);
+        let columns = vec![Column { name: "n".into(), values, valid: None }];
+        Commit {
+            idempotency_key: Some("k".into()),
+            series: Vec::new(),
+            rows: WriteBatch { series: vec![(key, Frame { times: vec![1000], columns })] },
+            ..commit(1)
+        }
+    };
+    assert_eq!(layer.commit(&OP, &with(1)).unwrap().rows, 1);
+    assert!(layer.commit(&OP, &with(1)).unwrap().replayed);
+    assert_eq!(layer.commit(&OP, &with(2)).unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(seen(&layer), [1; 7]);
+    // A plugin that may only add sends the same again, at once and from several threads.
+    let adds = |time: i64| {
+        let mut c = with(1);
+        c.idempotency_key = Some(format!("k{time}"));
+        c.rows.series[0].1.times = vec![time];
+        c
+    };
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let (layer, c) = (layer.clone(), adds(2000));
+            std::thread::spawn(move || layer.commit(&plugin(|_| ()), &c).unwrap())
+        })
+        .collect();
+    let done: Vec<Committed> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+    assert_eq!(done.iter().filter(|d| !d.replayed).count(), 1);
 }
 
 #[test]

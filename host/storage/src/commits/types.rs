@@ -1,6 +1,8 @@
 //! What a commit is asked to make, and what it made.
 
+use super::apply::encode;
 use crate::error::{Error, Result};
+use crate::series::WriteBatch;
 use crate::series::line_protocol::Precision;
 use crate::settings::{Expect, Setting, SettingWrite};
 use crate::skills::{NewVersion, Performance};
@@ -35,6 +37,9 @@ pub struct Commit {
     /// Not part of the digest where there is none: requests from before there were checkpoints keep theirs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub state: Vec<CommitCheckpoint>,
+    /// Rows of series that are there as columns, for callers within the host.
+    #[serde(skip)]
+    pub rows: WriteBatch,
 }
 
 /// A version of a skill.
@@ -181,6 +186,11 @@ fn content(text: Option<&String>, base64: Option<&String>) -> Result<Vec<u8>> {
     }
 }
 
+/// Content as the `base64` of a file or a checkpoint.
+pub fn as_base64(content: &[u8]) -> String {
+    STANDARD.encode(content)
+}
+
 /// Refuses what is no idempotency key.
 pub(crate) fn check_key(key: &str) -> Result<()> {
     if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
@@ -201,6 +211,7 @@ impl Commit {
             ("files", self.files.len(), FILES_MAX),
             ("settings", self.settings.len(), PARTS_MAX),
             ("bodies of lines", self.series.len(), PARTS_MAX),
+            ("frames of rows", self.rows.series.len(), PARTS_MAX),
             ("checkpoints", self.state.len(), FILES_MAX),
         ] {
             if n > max {
@@ -226,6 +237,7 @@ impl Commit {
             + self.settings.len()
             + self.series.len()
             + self.state.len()
+            + self.rows.series.len()
     }
 
     /// BLAKE3 of what is asked for, in hexadecimal; the key is not part of it.
@@ -233,6 +245,11 @@ impl Commit {
         let bare = Self { idempotency_key: None, ..self.clone() };
         let text =
             serde_json::to_vec(&bare).map_err(|e| Error::internal(format!("writing a commit: {e}")))?;
-        Ok(blake3::hash(&text).to_hex().to_string())
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&text);
+        if let Some(record) = encode(&self.rows)? {
+            hasher.update(&record);
+        }
+        Ok(hasher.finalize().to_hex().to_string())
     }
 }

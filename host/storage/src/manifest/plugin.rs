@@ -121,13 +121,20 @@ fn read_grants(
 ) -> Grants {
     let series = s.section("series");
     let settings = s.section("settings");
+    let state = s.section("state");
+    let (skills_read, skills_write) = read_skills(s);
     let stores = s.section("files");
     let grants = Grants {
         series_read: series.texts("read"),
         series_write: series.texts("write"),
         series_drop: series.texts("drop"),
         settings_read: settings.texts("read"),
-        skills_read: s.flag("skills", false),
+        settings_write: settings.texts("write"),
+        skills_read,
+        skills_write,
+        commits: s.flag("commits", false),
+        state_read: state.texts("read"),
+        state_write: state.texts("write"),
         files_read: stores.texts("read"),
         files_write: stores.texts("write"),
         files_delete: stores.texts("delete"),
@@ -172,9 +179,11 @@ fn read_grants(
     }
     // What a world cannot import, it cannot be granted: such a line would look like power and be none.
     let imports: &[&str] = match world {
-        World::RetentionPolicy => &["series", "settings", "files", "clock", "random", "overwrite"],
+        World::RetentionPolicy => {
+            &["series", "settings", "files", "clock", "random", "overwrite", "commits", "state"]
+        }
         World::SkillIndexer => &["skills", "settings", "random"],
-        World::QueryBuilder => &["series", "settings", "clock"],
+        World::QueryBuilder => &["series", "settings", "clock", "state"],
         World::BackupTarget => &["files", "http", "secrets", "clock", "overwrite"],
     };
     for (key, given) in [
@@ -189,6 +198,8 @@ fn read_grants(
         ),
         ("http", !grants.http.is_empty()),
         ("secrets", !grants.secrets.is_empty()),
+        ("commits", grants.commits),
+        ("state", !(grants.state_read.is_empty() && grants.state_write.is_empty())),
         ("clock", grants.clock),
         ("random", grants.random),
         ("overwrite", grants.overwrite),
@@ -206,10 +217,35 @@ fn read_grants(
     if world == World::QueryBuilder && !grants.series_write.is_empty() {
         series.problem("write", "a query-builder only reads; remove the grant");
     }
+    if world == World::QueryBuilder && !grants.state_write.is_empty() {
+        state.problem("write", "a query-builder only reads; remove the grant");
+    }
+    // No interface but that of commits writes them.
+    if !grants.commits {
+        let alone = "is without effect without `commits = true`; grant that, too, or remove this";
+        if !grants.settings_write.is_empty() {
+            settings.problem("write", alone);
+        }
+        if !grants.skills_write.is_empty() {
+            s.problem("skills", format!("`write` {alone}"));
+        }
+    }
     series.finish();
     settings.finish();
+    state.finish();
     stores.finish();
     s.finish();
+    grants
+}
+
+/// `skills = true`: read; or a table with `read` and `write`.
+fn read_skills(s: &Section<'_, '_>) -> (bool, Vec<String>) {
+    if !s.is_table("skills") {
+        return (s.flag("skills", false), Vec::new());
+    }
+    let skills = s.section("skills");
+    let grants = (skills.flag("read", false), skills.texts("write"));
+    skills.finish();
     grants
 }
 

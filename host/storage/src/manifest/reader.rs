@@ -112,6 +112,11 @@ impl<'f, 'd> Section<'f, 'd> {
         }
     }
 
+    /// Does a table stand there?
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        matches!(self.raw(key).map(Spanned::get_ref), Some(DeValue::Table(_)))
+    }
+
     pub(super) fn number(&self, key: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
         self.number_opt(key, range).unwrap_or(default)
     }

@@ -331,6 +331,17 @@ fn impossible_grants_are_refused() {
         ("backup-target", "[plugins.p.grants]\nsecrets = [\"s3\"]", "secrets", "no [secrets.s3]"),
         ("backup-target", "[plugins.p.grants]\nhttp = [\"FETCH a.example\"]", "http", "method and a host"),
         ("backup-target", "[plugins.p.grants.files]\nread = [\"gone/*\"]", "read", "names no store"),
+        ("skill-indexer", "[plugins.p.grants]\ncommits = true", "commits", "not an import"),
+        ("backup-target", "[plugins.p.grants]\nstate = { read = [\"*\"] }", "state", "not an import"),
+        ("query-builder", "[plugins.p.grants.state]\nwrite = [\"*\"]", "write", "only reads"),
+        ("retention-policy", "[plugins.p.grants.settings]\nwrite = [\"live\"]", "write", "without `commits"),
+        (
+            "retention-policy",
+            "[plugins.p.grants]\nskills = { write = [\"a\"] }",
+            "skills",
+            "without `commits",
+        ),
+        ("skill-indexer", "[plugins.p.grants]\nskills = 1", "skills", "true or false"),
     ] {
         let text = plugin(world, rest).replace("/dev/null", "p.wasm");
         let found = Manifest::parse(&text, &dir.path().join("shiphold.toml")).unwrap_err().problems;
@@ -408,6 +419,23 @@ fn checkpoints_have_a_store_and_a_number_that_stays() {
     one("[state]\nkept = 1", 2, "state.kept", "did you mean `keep`");
     let apart = "[files.off]\nkind = \"archives\"\nbackup = false\n[state]\nstore = \"off\"";
     one(apart, 5, "state.store", "no part of backups");
+}
+
+#[test]
+fn a_policy_may_be_given_commits_and_what_they_write() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("p.wasm"), b"").unwrap();
+    let rest = "[plugins.p.grants]\ncommits = true\nskills = { write = [\"a.*\"] }\nsettings = { write = [\"live\"] }\n\
+                state = { read = [\"*\"], write = [\"a.*\"] }";
+    let text = plugin("retention-policy", rest).replace("/dev/null", "p.wasm");
+    let m = Manifest::parse(&text, &dir.path().join("shiphold.toml")).unwrap();
+    let g = &m.plugins["p"].grants;
+    assert!(g.commits && !g.skills_read);
+    assert_eq!((&g.skills_write, &g.settings_write), (&vec!["a.*".to_string()], &vec!["live".to_string()]));
+    assert_eq!(
+        (g.state_read.as_slice(), g.state_write.as_slice()),
+        (&["*".to_string()][..], &["a.*".to_string()][..])
+    );
 }
 
 #[test]

@@ -78,6 +78,13 @@ fn a_plugin_reads_its_namespaces_and_changes_none() {
     assert!(s.get(&plugin, "system", "k", None).is_ok());
     assert_eq!(s.get(&plugin, "user", "k", None).unwrap_err().kind(), Kind::Denied);
     assert_eq!(s.set(&plugin, "system", "k", json!(2), Expect::Any).unwrap_err().kind(), Kind::Denied);
+    let grants = crate::Grants { settings_write: vec!["live.*".into()], ..crate::Grants::default() };
+    let writer = Caller::Plugin { name: "w".into(), grants: Arc::new(grants) };
+    assert!(s.set(&writer, "live.a", "k", json!(2), Expect::Any).is_ok());
+    let both = ["live.a", "system"]
+        .map(|n| SettingWrite { namespace: n.into(), ..write("k", Some(json!(3)), Expect::Any) });
+    assert_eq!(s.change(&writer, &both).unwrap_err().kind(), Kind::Denied);
+    assert_eq!(s.get(&OP, "live.a", "k", None).unwrap().value, Some(json!(2)));
 }
 
 fn write(key: &str, value: Option<Value>, expect: Expect) -> SettingWrite {

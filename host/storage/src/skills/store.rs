@@ -65,7 +65,7 @@ impl Skills {
 
     /// What must be known before a transaction with [`Skills::put_in`].
     pub(crate) fn prepare(&self, caller: &Caller, new: &NewVersion) -> Result<Vec<Contribution>> {
-        caller.require(Scope::Write, "store skills")?;
+        caller.may_write_skill(&new.name)?;
         new.check()?;
         self.said_of(new)
     }
@@ -269,7 +269,7 @@ impl Skills {
         version: &Version,
         performance: &Performance,
     ) -> Result<i64> {
-        caller.require(Scope::Write, "record performance")?;
+        caller.may_write_skill(name)?;
         check_name(name)?;
         performance.check()?;
         let id = version_id(tx, name, version)?;

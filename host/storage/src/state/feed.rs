@@ -31,7 +31,10 @@ impl States {
 
     /// At most [`FEED_PAGE_MAX`] changes after a number, in order; of one strategy, or of all.
     pub fn changes(&self, caller: &Caller, strategy: Option<&str>, after: i64) -> Result<Vec<StateChange>> {
-        caller.require(Scope::Read, "follow strategies")?;
+        match strategy {
+            Some(strategy) => caller.may_read_state(strategy)?,
+            None => caller.require(Scope::Read, "follow strategies")?,
+        }
         self.db.read(|c| {
             let mut statement = c.prepare_cached(&format!(
                 "SELECT {}, c.seq FROM state_checkpoints c JOIN state_strategies s ON s.id = c.strategy

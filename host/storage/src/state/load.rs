@@ -15,7 +15,7 @@ impl States {
     /// first time. Content that is damaged is [`Kind::Corrupt`]; that of a large one is hashed on its way, and ends with an error
     /// of which [`crate::files::as_error`] makes one of ours.
     pub fn load(&self, caller: &Caller, strategy: &str, which: Which) -> Result<Loaded> {
-        caller.require(Scope::Read, "load checkpoints")?;
+        caller.may_read_state(strategy)?;
         check_name(strategy)?;
         let mut missed = None;
         loop {
@@ -86,7 +86,7 @@ impl States {
         before: Option<u64>,
         limit: u64,
     ) -> Result<Vec<Checkpoint>> {
-        caller.require(Scope::Read, "load checkpoints")?;
+        caller.may_read_state(strategy)?;
         check_name(strategy)?;
         self.db.read(|c| {
             let mut statement = c.prepare_cached(&format!(

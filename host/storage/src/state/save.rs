@@ -95,7 +95,7 @@ impl States {
     }
 
     fn may_save(caller: &Caller, strategy: &str) -> Result<()> {
-        caller.require(Scope::Write, "save checkpoints")?;
+        caller.may_write_state(strategy)?;
         check_name(strategy)
     }
 

@@ -141,7 +141,7 @@ impl Ground {
             World::RetentionPolicy => {
                 let caller = Caller::Plugin { name: "p".into(), grants: loaded.grants.clone() };
                 let summaries = Arc::new(self.layer.retention().summaries(&caller).unwrap());
-                let (said, _) = call::plan(&loaded, &self.layer, summaries, 1).await;
+                let (said, _) = call::plan(&loaded, &self.layer, summaries, 1, Default::default()).await;
                 let layer = self.layer.clone();
                 let checked = match said.and_then(|plan| from_guest(plan.actions)) {
                     Ok(actions) => {
@@ -178,7 +178,7 @@ impl Ground {
     }
 
     async fn is_well(&self) -> Result<()> {
-        let (plan, _) = call::plan(&self.honest, &self.layer, Arc::default(), 0).await;
+        let (plan, _) = call::plan(&self.honest, &self.layer, Arc::default(), 0, Default::default()).await;
         plan.map(drop)
     }
 }

@@ -5,22 +5,22 @@ use super::{ASKS_SERIES, Beast, End, READS, survive, words};
 use shiphold_storage::Kind;
 
 const SETTING: &str =
-    r#"(import "shiphold:host/settings@0.1.0" "get" (func $setting (param i32 i32 i32 i32 i32)))"#;
-const WRITE: &str = r#"(import "shiphold:host/series@0.1.0" "write"
+    r#"(import "shiphold:host/settings@0.1.1" "get" (func $setting (param i32 i32 i32 i32 i32)))"#;
+const WRITE: &str = r#"(import "shiphold:host/series@0.1.1" "write"
     (func $write (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#;
-const SCAN: &str = r#"(import "shiphold:host/series@0.1.0" "open-scan"
+const SCAN: &str = r#"(import "shiphold:host/series@0.1.1" "open-scan"
     (func $scan (param i32 i32 i32 i32 i32 i32 i64 i64 i32 i32 i32)))"#;
 
 const ALL: &str = "[@.grants.series]\nread = [\"*/*\"]\nwrite = [\"*/*\"]\ndrop = [\"*/*\"]\n";
 
 /// Text for a data segment, with its bytes.
-struct Heap {
-    at: u32,
-    data: String,
+pub(super) struct Heap {
+    pub(super) at: u32,
+    pub(super) data: String,
 }
 
 impl Heap {
-    fn text(&mut self, bytes: &[u8]) -> [u32; 2] {
+    pub(super) fn text(&mut self, bytes: &[u8]) -> [u32; 2] {
         let at = self.at;
         let escaped: String = bytes.iter().map(|b| format!("\\{b:02x}")).collect();
         self.data.push_str(&format!("(data (i32.const {at}) \"{escaped}\")"));

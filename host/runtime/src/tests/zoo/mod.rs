@@ -2,6 +2,7 @@
 //! honest plugins beside it and the places of the pool are as they were; and all of them at once change nothing about that.
 
 mod answers;
+mod commits;
 mod files;
 mod grants;
 mod handles;
@@ -74,6 +75,7 @@ fn all() -> Vec<Beast> {
         handles::beasts,
         answers::beasts,
         grants::beasts,
+        commits::beasts,
         files::beasts,
         queries::beasts,
         indexers::beasts,

@@ -8,14 +8,14 @@ use std::net::{Ipv6Addr, TcpListener};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const SEND: &str = r#"(import "shiphold:host/http@0.1.0" "send"
+const SEND: &str = r#"(import "shiphold:host/http@0.1.1" "send"
     (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#;
-const SECRET: &str = r#"(import "shiphold:host/secrets@0.1.0" "get" (func $secret (param i32 i32 i32)))"#;
-const FILES: &str = r#"(import "shiphold:host/files@0.1.0" "list"
+const SECRET: &str = r#"(import "shiphold:host/secrets@0.1.1" "get" (func $secret (param i32 i32 i32)))"#;
+const FILES: &str = r#"(import "shiphold:host/files@0.1.1" "list"
         (func $files (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))
-    (import "shiphold:host/files@0.1.0" "open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32)))
-    (import "shiphold:host/files@0.1.0" "create" (func $create (param i32 i32 i32 i32 i32 i32 i32)))
-    (import "shiphold:host/files@0.1.0" "remove" (func $remove (param i32 i32 i32 i32 i32)))"#;
+    (import "shiphold:host/files@0.1.1" "open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32)))
+    (import "shiphold:host/files@0.1.1" "create" (func $create (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "shiphold:host/files@0.1.1" "remove" (func $remove (param i32 i32 i32 i32 i32)))"#;
 
 /// Cases of the error of an interface, in the order of `wit/types.wit`.
 const INVALID: u32 = 0;
@@ -97,7 +97,7 @@ fn target(texts: &Texts, imports: &str, tries: &str, about: &str) -> Wat {
         .function("delete", "(param i32 i32)", "unreachable");
     for (name, params) in [("write", "i32 i32 i32"), ("finish", "i32")] {
         wat.functions.push_str(&format!(
-            "(func (export \"shiphold:host/backup-target@0.1.0#[method]upload.{name}\") (param {params}) (result i32)
+            "(func (export \"shiphold:host/backup-target@0.1.1#[method]upload.{name}\") (param {params}) (result i32)
                 unreachable)"
         ));
     }

@@ -49,7 +49,8 @@ fn plan(
     now_ns: Option<i64>,
     actual: &mut Actual,
 ) -> Result<()> {
-    let options = RunOptions { dry_run: true, confirm: true, now_ns, trigger: "fixture".into() };
+    let options =
+        RunOptions { dry_run: true, throwaway: true, confirm: true, now_ns, trigger: "fixture".into() };
     match runtime.block_on(plugins.run(&Caller::Operator, &project.name, options)) {
         Ok(report) => {
             actual.plan = report.plan.steps.iter().map(step).collect();

@@ -23,7 +23,7 @@ const SHOWN_BYTES_MAX: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Face {
     Exact,
-    /// As the nearest floats, to what knows no decimals: Flux and the guests of `shiphold:host@0.1.0`.
+    /// As the nearest floats, to what knows no decimals: Flux and the guests of `shiphold:host@0.1`.
     Float,
 }
 

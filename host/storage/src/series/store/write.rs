@@ -31,17 +31,8 @@ impl SeriesStore {
     pub fn write(&self, caller: &Caller, batch: WriteBatch) -> Result<WriteReport> {
         let batch = self.checked(caller, batch)?;
         self.disk.writable()?;
-        let only_adds = match caller {
-            Caller::Plugin { name, grants } if !grants.overwrite => Some(name),
-            _ => None,
-        };
-        let _turn = self.turn(only_adds.is_some())?;
-        if let Some(name) = only_adds {
-            let budget = Budget { deadline: Some(Instant::now() + LOOK_TIME_MAX), ..Budget::default() };
-            for (key, frame) in &batch.series {
-                self.only_adds(name, key, frame, &budget)?;
-            }
-        }
+        let _turn = self.turn(only_adds(caller).is_some())?;
+        self.keeps_what_is_there(caller, &batch)?;
         let names: Option<BTreeSet<Change>> =
             self.changes.wanted(caller).then(|| batch.series.iter().map(|(key, _)| changed(key)).collect());
         let report = self.engine.write(batch)?;
@@ -91,8 +82,16 @@ impl SeriesStore {
         Ok(())
     }
 
+    /// Refuses a batch of a plugin without `overwrite` that has rows at times that are taken, by whoever has
+    /// [`SeriesStore::alone`].
+    pub(crate) fn keeps_what_is_there(&self, caller: &Caller, batch: &WriteBatch) -> Result<()> {
+        let Some(name) = only_adds(caller) else { return Ok(()) };
+        let budget = Budget { deadline: Some(Instant::now() + LOOK_TIME_MAX), ..Budget::default() };
+        batch.series.iter().try_for_each(|(key, frame)| self.finds_none(name, key, frame, &budget))
+    }
+
     /// Refuses rows of a plugin at times that are taken.
-    fn only_adds(&self, name: &str, key: &SeriesKey, frame: &Frame, budget: &Budget) -> Result<()> {
+    fn finds_none(&self, name: &str, key: &SeriesKey, frame: &Frame, budget: &Budget) -> Result<()> {
         let (Some(first), Some(last)) = (frame.times.iter().min(), frame.times.iter().max()) else {
             return Ok(());
         };
@@ -180,5 +179,13 @@ impl SeriesStore {
         self.pass_to_write()?;
         self.desk.positions().forget_of(selector)?;
         self.recorder.forget(selector, range)
+    }
+}
+
+/// The plugin that may not replace rows, if that is who asks.
+fn only_adds(caller: &Caller) -> Option<&str> {
+    match caller {
+        Caller::Plugin { name, grants } if !grants.overwrite => Some(name),
+        _ => None,
     }
 }
