@@ -57,7 +57,7 @@ fn a_skill_is_drafted_proven_and_retired() {
     host.run(&["skills", "status", "dip", "sold"]).fails(2, &["sold"]);
     host.run(&["skills", "status", "dip", "retired"]).ok();
     let without = host.run(&["skills", "search", "dip"]);
-    assert!(without.ok().contains("1 skill that is retired left out"), "{without:?}");
+    assert!(without.ok().contains("1 retired skill is left out"), "{without:?}");
     let found = host.run(&["--json", "skills", "search", "dip", "--status", "retired", "--facets"]).json();
     assert_eq!(
         (&found["hits"][0]["name"], &found["hits"][0]["status"], &found["retired_left_out"]),

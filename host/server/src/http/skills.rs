@@ -15,7 +15,7 @@ use semver::Version;
 use serde::Deserialize;
 use serde_json::json;
 use shiphold_storage::skills::{
-    NewVersion, Performance, PerformanceFilter, Proof, SkillFilter, SkillQuery, VersionFilter,
+    NewVersion, Performance, PerformanceFilter, Proof, SkillFilter, SkillQuery, Status, VersionFilter,
 };
 use shiphold_storage::{Caller, Error, Scope};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ pub(super) async fn search(host: Host, Params(s): Params<Search>) -> Answer {
         language: s.language,
         by: s.by,
         proof: s.proof,
-        status: status.iter().map(|word| word.parse()).collect::<Result<_, Error>>()?,
+        status: status.iter().map(|word| word.parse::<Status>()).collect::<Result<_, Error>>()?,
         limit: s.limit,
         explain: s.explain,
         facets: s.facets,

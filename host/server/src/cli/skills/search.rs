@@ -87,9 +87,10 @@ pub(super) async fn run(args: Args, client: &Client, out: &Output) -> Result<(),
     if total > shown {
         out.line(format!("the best {shown} of {total}; --limit shows more"));
     }
-    if left_out > 0 {
-        let of = if left_out == 1 { "skill that is" } else { "skills that are" };
-        out.line(format!("{left_out} {of} retired left out; --status retired shows what they are"));
+    match left_out {
+        0 => {}
+        1 => out.line("1 retired skill is left out; --status retired shows it"),
+        n => out.line(format!("{n} retired skills are left out; --status retired shows them")),
     }
     Ok(())
 }
