@@ -55,6 +55,16 @@ fn a_skill_is_drafted_proven_and_retired() {
     host.run(&["skills", "put", "top", "--code", &code, "--depends", "dip@^9"])
         .fails(1, &["`dip` ^9", "the newest is 0.1.1"]);
     host.run(&["skills", "status", "dip", "sold"]).fails(2, &["sold"]);
+    host.run(&["skills", "status", "dip", "retired"]).ok();
+    let without = host.run(&["skills", "search", "dip"]);
+    assert!(without.ok().contains("1 retired skill is left out"), "{without:?}");
+    let found = host.run(&["--json", "skills", "search", "dip", "--status", "retired", "--facets"]).json();
+    assert_eq!(
+        (&found["hits"][0]["name"], &found["hits"][0]["status"], &found["retired_left_out"]),
+        (&json!("dip"), &json!("retired"), &json!(0))
+    );
+    assert_eq!(found["facets"]["statuses"]["values"], json!([{ "value": "retired", "count": 1 }]));
+    host.run(&["skills", "search", "dip", "--status", "sold"]).fails(2, &["sold"]);
     assert!(host.run(&["audit", "list", "--action", "skills.status"]).ok().contains("skill:dip@0.1.0"));
     host.run(&["verify"]).ok();
 }

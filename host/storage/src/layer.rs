@@ -11,6 +11,8 @@ mod soak_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 #[cfg(test)]
+mod text_tests;
+#[cfg(test)]
 mod value_tests;
 
 pub use audit::{write_checkpoint, write_pair};

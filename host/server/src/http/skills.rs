@@ -15,7 +15,7 @@ use semver::Version;
 use serde::Deserialize;
 use serde_json::json;
 use shiphold_storage::skills::{
-    NewVersion, Performance, PerformanceFilter, Proof, SkillFilter, SkillQuery, VersionFilter,
+    NewVersion, Performance, PerformanceFilter, Proof, SkillFilter, SkillQuery, Status, VersionFilter,
 };
 use shiphold_storage::{Caller, Error, Scope};
 use std::sync::Arc;
@@ -58,6 +58,9 @@ pub(super) struct Search {
     language: Option<String>,
     by: Option<String>,
     proof: Option<Proof>,
+    /// Several with commas.
+    #[serde(default)]
+    status: String,
     #[serde(default)]
     limit: u64,
     #[serde(default)]
@@ -67,14 +70,16 @@ pub(super) struct Search {
 }
 
 pub(super) async fn search(host: Host, Params(s): Params<Search>) -> Answer {
-    let tags = |t: &str| t.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_string).collect();
+    let words = |t: &str| t.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_string).collect();
+    let status: Vec<String> = words(&s.status);
     let query = SkillQuery {
         text: s.text,
-        tags: tags(&s.tag),
-        without: tags(&s.without),
+        tags: words(&s.tag),
+        without: words(&s.without),
         language: s.language,
         by: s.by,
         proof: s.proof,
+        status: status.iter().map(|word| word.parse::<Status>()).collect::<Result<_, Error>>()?,
         limit: s.limit,
         explain: s.explain,
         facets: s.facets,

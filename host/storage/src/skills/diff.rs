@@ -144,6 +144,7 @@ fn compare(from: &Map<String, Value>, to: &Map<String, Value>, at: &str, out: &m
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn fields_are_named_as_pointers_and_what_is_not_there_is_absent() {
@@ -163,5 +164,40 @@ mod tests {
         assert!(changes(&from, &from).is_empty());
         // An object in place of something else is one change.
         assert_eq!(changes(&json!({ "m": 1 }), &json!({ "m": { "k": 1 } })).len(), 1);
+    }
+
+    /// Objects in objects, under keys that mean something to a pointer.
+    fn metadata() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            (0..3_i64).prop_map(Value::from),
+            "[/~]{0,2}".prop_map(Value::from)
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop::collection::btree_map("[ab/~01\"\u{0}ä-]{0,3}", inner, 0..4)
+                .prop_map(|map| map.into_iter().collect::<Value>())
+        })
+    }
+
+    proptest! {
+        /// Each change is where its pointer says, and all of them lead from one to the other.
+        #[test]
+        fn a_field_points_to_what_changed(from in metadata(), to in metadata()) {
+            let (from, to) = (json!({ "metadata": from }), json!({ "metadata": to }));
+            let mut made = from.clone();
+            for change in changes(&from, &to) {
+                let at = format!("/{}", change.field);
+                prop_assert_eq!(from.pointer(&at), change.from.as_ref());
+                prop_assert_eq!(to.pointer(&at), change.to.as_ref());
+                let (parent, key) = at.rsplit_once('/').unwrap();
+                let key = key.replace("~1", "/").replace("~0", "~");
+                let parent = made.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+                match change.to {
+                    Some(value) => parent.insert(key, value),
+                    None => parent.remove(&key),
+                };
+            }
+            prop_assert_eq!(made, to);
+        }
     }
 }

@@ -18,12 +18,14 @@
 
 use super::discovery::{Asked, Asking, Hit, Question, Reading, Widened};
 use super::index::SkillIndexer;
+use super::status::Status;
 use super::store::{Skills, may_read, parse, parse_version};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use rusqlite::Connection;
 use semver::Version;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Hits of one answer.
@@ -48,11 +50,13 @@ pub struct SkillQuery {
     /// Who stored its current version.
     pub by: Option<String>,
     pub proof: Option<Proof>,
+    /// What the current version may be used for, any of these. Empty: active and draft, for what is retired is no longer for use.
+    pub status: BTreeSet<Status>,
     /// Default 10.
     pub limit: u64,
     /// Say of each hit where its score comes from.
     pub explain: bool,
-    /// Count all that was found by tag, language, author and proof.
+    /// Count all that was found by tag, language, author, proof and status.
     pub facets: bool,
 }
 
@@ -104,6 +108,7 @@ pub struct Reason {
 pub struct SkillHit {
     pub name: String,
     pub version: Version,
+    pub status: Status,
     pub language: String,
     pub description: String,
     pub tags: Vec<String>,
@@ -148,6 +153,7 @@ pub struct Facets {
     pub languages: Facet,
     pub authors: Facet,
     pub proof: Facet,
+    pub statuses: Facet,
 }
 
 /// An answer.
@@ -157,6 +163,8 @@ pub struct SkillAnswer {
     pub hits: Vec<SkillHit>,
     /// Skills that were found, of which the hits are the best.
     pub total: u64,
+    /// Skills that would have been found too, were they not retired. 0 where retired ones were asked for.
+    pub retired_left_out: u64,
     /// Words that were misspelt or not yet whole.
     pub read_as: Vec<ReadAs>,
     /// With `explain`: what each indexer added to the question.
@@ -167,6 +175,14 @@ pub struct SkillAnswer {
 }
 
 impl SkillQuery {
+    /// Is a skill with this status asked for?
+    pub(super) fn takes(&self, status: Status) -> bool {
+        match self.status.is_empty() {
+            true => status != Status::Retired,
+            false => self.status.contains(&status),
+        }
+    }
+
     fn limit(&self) -> Result<usize> {
         let limit = if self.limit == 0 { 10 } else { self.limit };
         if limit > HITS_MAX {
@@ -202,6 +218,7 @@ impl Skills {
         Ok(SkillAnswer {
             hits,
             total: ranked.total,
+            retired_left_out: ranked.retired_left_out,
             read_as: read_as(asked),
             widened: if query.explain { by } else { Vec::new() },
             facets: ranked.facets,
@@ -271,6 +288,7 @@ fn told(c: &Connection, hit: Hit) -> Result<SkillHit> {
     Ok(SkillHit {
         name,
         version: parse_version(&version)?,
+        status: hit.status,
         language,
         description,
         tags: parse(&tags, "tags")?,

@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::fmt;
+use std::str::FromStr;
 
 /// Bytes of the reason for a status.
 pub const REASON_BYTES_MAX: usize = 1_000;
@@ -33,6 +34,8 @@ pub enum Status {
 }
 
 impl Status {
+    pub const ALL: [Self; 3] = [Self::Active, Self::Draft, Self::Retired];
+
     pub const fn word(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -50,12 +53,18 @@ impl fmt::Display for Status {
 
 impl FromSql for Status {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_str()? {
-            "active" => Ok(Self::Active),
-            "draft" => Ok(Self::Draft),
-            "retired" => Ok(Self::Retired),
-            _ => Err(FromSqlError::InvalidType),
-        }
+        value.as_str()?.parse().map_err(|_| FromSqlError::InvalidType)
+    }
+}
+
+impl FromStr for Status {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|s| s.word() == word).ok_or_else(|| {
+            Error::invalid(format!("`{}` is no status", word.escape_debug()))
+                .hint("it is active, draft or retired")
+        })
     }
 }
 
@@ -110,7 +119,7 @@ impl Skills {
             Ok((change, Some(skill)))
         })?;
         if let Some(skill) = skill {
-            self.touched(skill);
+            self.discovery.follow(&self.db, [skill]);
             if self.changes.wanted(caller) {
                 self.changes.tell([Change::Skill]);
             }

@@ -63,14 +63,11 @@ impl Source {
     }
 }
 
-/// Tables about skills, and how those of full text begin, of which no part of a version is read.
-const BESIDE_SKILLS: [&str; 11] = [
+/// Tables about skills of which no part of a version is read, or whose writer says what he touches.
+const BESIDE_SKILLS: [&str; 8] = [
     "skill_tags",
     "skill_performance",
     "skill_index",
-    "skill_text",
-    "skill_trigrams",
-    "skill_terms",
     "skill_documents",
     "skill_currents",
     // Written before the versions that name them.
@@ -95,7 +92,7 @@ impl Change {
             "skills" => Some(Self::Row(Source::Skill(rowid))),
             "skill_versions" => Some(Self::Row(Source::SkillVersion(rowid))),
             "tokens" => Some(Self::Row(Source::Token(rowid))),
-            _ if BESIDE_SKILLS.iter().any(|t| table.starts_with(t)) => None,
+            _ if BESIDE_SKILLS.contains(&table) => None,
             _ if table.starts_with("skill_") => Some(Self::AllOf(Noun::Skills)),
             _ => None,
         }

@@ -1,5 +1,6 @@
 //! `shiphold skills search`
 
+use super::past::STATUSES;
 use crate::cli::client::Client;
 use crate::cli::output::{Failure, Output};
 use serde_json::{Value, json};
@@ -21,21 +22,24 @@ pub(crate) struct Args {
     /// Whether the current version has a record of its performance
     #[arg(long, value_parser = ["proven", "unproven"])]
     proof: Option<String>,
+    /// What the current version may be used for; may be given several times. Without it, retired skills are left out
+    #[arg(long, value_name = "STATUS", value_parser = STATUSES)]
+    status: Vec<String>,
     #[arg(long, default_value_t = 10)]
     limit: u64,
     /// Show what each part of each score comes from
     #[arg(long)]
     explain: bool,
-    /// Count all that was found by tag, language, author and proof
+    /// Count all that was found by tag, language, author, proof and status
     #[arg(long)]
     facets: bool,
 }
 
 pub(super) async fn run(args: Args, client: &Client, out: &Output) -> Result<(), Failure> {
-    let Args { text, tags, without, language, by, proof, limit, explain, facets } = args;
+    let Args { text, tags, without, language, by, proof, status, limit, explain, facets } = args;
     let body = json!({
         "text": text, "tags": tags, "without": without, "language": language, "by": by, "proof": proof,
-        "limit": limit, "explain": explain, "facets": facets,
+        "status": status, "limit": limit, "explain": explain, "facets": facets,
     });
     let v = client.post("/v1/skills/search", &body).await?;
     if out.json {
@@ -57,6 +61,7 @@ pub(super) async fn run(args: Args, client: &Client, out: &Output) -> Result<(),
         &[
             ("name", "name"),
             ("version", "version"),
+            ("status", "status"),
             ("score", "score"),
             ("text", "parts.text"),
             ("typo", "parts.typo"),
@@ -76,10 +81,16 @@ pub(super) async fn run(args: Args, client: &Client, out: &Output) -> Result<(),
         out.line("");
         out.table(&["of", "value", "skills"], &counts(&v));
     }
-    let (shown, total) =
-        (list(&v, "/hits").len() as u64, v.get("total").and_then(Value::as_u64).unwrap_or_default());
+    let count = |key: &str| v.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let (shown, total, left_out) =
+        (list(&v, "/hits").len() as u64, count("total"), count("retired_left_out"));
     if total > shown {
         out.line(format!("the best {shown} of {total}; --limit shows more"));
+    }
+    match left_out {
+        0 => {}
+        1 => out.line("1 retired skill is left out; --status retired shows it"),
+        n => out.line(format!("{n} retired skills are left out; --status retired shows them")),
     }
     Ok(())
 }
@@ -102,7 +113,7 @@ fn reasons(answer: &Value) -> Vec<Vec<String>> {
 
 fn counts(answer: &Value) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
-    for facet in ["tags", "languages", "authors", "proof"] {
+    for facet in ["tags", "languages", "authors", "proof", "statuses"] {
         for one in list(answer, &format!("/facets/{facet}/values")) {
             let count = one.get("count").and_then(Value::as_u64).unwrap_or_default();
             rows.push(vec![facet.into(), super::word(one, "value").into(), count.to_string()]);

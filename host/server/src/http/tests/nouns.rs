@@ -29,6 +29,15 @@ async fn a_skill_from_its_first_version_to_its_rollback() {
     ] {
         assert_eq!(found.ok().json()["hits"][0]["name"], "pullback");
     }
+    host.ask("POST", "/v1/skills/pullback/status", r#"{"status":"retired"}"#).await.ok();
+    let found = host.ask("GET", "/v1/skills/search?text=dips", "").await.ok().json();
+    assert_eq!((&found["total"], &found["retired_left_out"]), (&json!(0), &json!(1)));
+    let found = host.ask("GET", "/v1/skills/search?text=dips&status=draft,retired", "").await.ok().json();
+    assert_eq!((&found["hits"][0]["status"], &found["retired_left_out"]), (&json!("retired"), &json!(0)));
+    host.ask("GET", "/v1/skills/search?text=dips&status=sold", "").await.problem(400, "invalid");
+    host.ask("POST", "/v1/skills/search", r#"{"text":"dips","status":["sold"]}"#)
+        .await
+        .problem(400, "invalid");
     let performance = json!({ "version": "0.1.0", "performance": { "period_start": 0, "period_end": 10, "returns": 0.02,
         "sharpe": 1.1, "win_rate": 0.5, "max_drawdown": 0.1, "samples": 40 } });
     let recorded = host.ask("POST", "/v1/skills/pullback/performance", performance.to_string()).await;

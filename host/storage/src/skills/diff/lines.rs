@@ -3,6 +3,10 @@
 //! The search is that of `diff`: E. W. Myers, "An O(ND) Difference Algorithm and Its Variations", Algorithmica 1 (1986), in its form
 //! that needs memory for two rows only. What it costs grows with the product of length and difference, so its steps are bounded:
 //! parts that are left when they run out are shown as replaced. The same texts give the same diff on every machine.
+//!
+//! `similar` 3.2 was measured for this. Two texts of a mebibyte, of sixteen kinds of lines in no order, took 20 s by its Myers, 34 by its
+//! Patience and 24 by its Histogram, on a busy machine; this ends with its steps. The bound that it takes is a time by the clock, with
+//! which a slower machine would show another diff.
 
 use std::collections::HashMap;
 

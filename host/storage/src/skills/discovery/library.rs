@@ -4,6 +4,7 @@ use super::field::Field;
 use super::scores::steps;
 use super::vectors::Vectors;
 use crate::error::Result;
+use crate::skills::Status;
 use crate::skills::store::parse;
 use rusqlite::{Connection, Row, Rows};
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ pub(super) struct Document {
     pub tags: Vec<String>,
     pub language: String,
     pub by: String,
+    pub status: Status,
     pub proven: Option<Proven>,
     pub said: Vec<Said>,
 }
@@ -64,8 +66,9 @@ pub(super) struct Said {
 /// The documents of the skills after `after`, up to `last`, in order.
 pub(super) fn documents(c: &Connection, after: i64, last: i64, most: usize) -> Result<Vec<Document>> {
     let mut statement = c.prepare_cached(
-        "SELECT skill_id, version_id, name, description, tags, language, created_by FROM skill_documents
-         WHERE skill_id > ?1 AND skill_id <= ?2 ORDER BY skill_id LIMIT ?3",
+        "SELECT d.skill_id, d.version_id, d.name, d.description, d.tags, d.language, d.created_by, s.status
+         FROM skill_documents d JOIN skills s ON s.id = d.skill_id
+         WHERE d.skill_id > ?1 AND d.skill_id <= ?2 ORDER BY d.skill_id LIMIT ?3",
     )?;
     let mut found = Vec::new();
     let mut rows = statement.query((after, last, most as i64))?;
@@ -78,6 +81,7 @@ pub(super) fn documents(c: &Connection, after: i64, last: i64, most: usize) -> R
             tags: parse(r.get_ref(4)?.as_str().map_err(rusqlite::Error::from)?, "tags")?,
             language: r.get(5)?,
             by: r.get(6)?,
+            status: r.get(7)?,
             proven: None,
             said: Vec::new(),
         });
@@ -224,6 +228,8 @@ pub(in crate::skills) struct Library {
     pub(super) skills: Vec<Skill>,
     /// By slot: that part of every score, in steps. Apart from `skills`, because a question goes over all of it.
     pub(super) performance: Vec<u32>,
+    /// By slot, apart for the same reason.
+    pub(super) statuses: Vec<Status>,
     pub(super) text: Field,
     pub(super) spaces: Vec<Space>,
     /// Tags as they are written.
@@ -263,11 +269,15 @@ impl Library {
             proven: document.proven,
         };
         let performance = steps(document.proven.map_or(0.0, Proven::part));
-        match (self.skills.get_mut(slot as usize), self.performance.get_mut(slot as usize)) {
-            (Some(there), Some(part)) => (*there, *part) = (skill, performance),
+        let at = slot as usize;
+        match (self.skills.get_mut(at), self.performance.get_mut(at), self.statuses.get_mut(at)) {
+            (Some(there), Some(part), Some(status)) => {
+                (*there, *part, *status) = (skill, performance, document.status);
+            }
             _ => {
                 self.skills.push(skill);
                 self.performance.push(performance);
+                self.statuses.push(document.status);
             }
         }
         let here = |s: &&Said| self.spaces.iter().any(|space| space.plugin == s.plugin);

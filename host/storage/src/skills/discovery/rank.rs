@@ -4,6 +4,7 @@ use super::field::{Field, StemId};
 use super::library::{Library, Skill};
 use super::question::Question;
 use super::scores::{Scratch, Weights, of_steps, steps, zeros};
+use crate::skills::Status;
 use crate::skills::search::{Facet, FacetValue, Facets, Proof, Reason, ScoreParts, SkillQuery};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub(in crate::skills) struct Ranked {
     pub hits: Vec<Hit>,
     /// All that were found, more than the hits perhaps.
     pub total: u64,
+    /// Found, but for being retired.
+    pub retired_left_out: u64,
     pub facets: Option<Facets>,
 }
 
@@ -56,6 +59,8 @@ pub(in crate::skills) struct Ranked {
 pub(in crate::skills) struct Hit {
     /// The version that was ranked, by its row; it never changes.
     pub version: i64,
+    /// As it was when it was ranked.
+    pub status: Status,
     pub score: f64,
     pub parts: ScoreParts,
     pub reasons: Vec<Reason>,
@@ -134,24 +139,44 @@ impl Library {
         };
         scratch.sum(&weights, &self.performance);
         let wanted = Wanted::of(self, ask);
-        let found = || {
+        let of_any_status = || {
             let all = (0..)
                 .zip(scratch.scores.iter().copied().zip(&self.skills))
                 .filter(|(_, (score, _))| *score > 0);
             all.filter(|(slot, (_, skill))| wanted.all || wanted.fits(self, *slot, skill))
                 .map(|(slot, (score, _))| (score, slot))
         };
-        let (best, total) = self.best(found(), ask.limit);
-        let facets = ask.query.facets.then(|| self.facets(found().map(|f| f.1)));
+        let mut retired_left_out = 0;
+        let found = of_any_status().filter(|(_, slot)| {
+            let status = self.status(*slot);
+            let taken = ask.query.takes(status);
+            retired_left_out += u64::from(!taken && status == Status::Retired);
+            taken
+        });
+        let (best, total) = self.best(found, ask.limit);
+        let facets = ask.query.facets.then(|| {
+            let slots = of_any_status().map(|f| f.1);
+            self.facets(slots.filter(|slot| ask.query.takes(self.status(*slot))))
+        });
         let hit = |(score, slot): (u32, u32)| {
             let skill = self.skills.get(slot as usize)?;
             let reasons =
                 if ask.query.explain { self.reasons(ask, &terms, &weights, slot) } else { Vec::new() };
             let performance = self.performance.get(slot as usize).copied().unwrap_or_default();
             let parts = scratch.parts(&weights, slot, performance);
-            Some(Hit { version: skill.version, score: of_steps(score), parts, reasons })
+            Some(Hit {
+                version: skill.version,
+                status: self.status(slot),
+                score: of_steps(score),
+                parts,
+                reasons,
+            })
         };
-        Ranked { hits: best.into_iter().filter_map(hit).collect(), total, facets }
+        Ranked { hits: best.into_iter().filter_map(hit).collect(), total, retired_left_out, facets }
+    }
+
+    fn status(&self, slot: u32) -> Status {
+        self.statuses.get(slot as usize).copied().unwrap_or_default()
     }
 
     /// The greatest scores, equal ones by name; and how many there are.
@@ -213,7 +238,7 @@ impl Library {
 
     fn facets(&self, slots: impl Iterator<Item = u32>) -> Facets {
         let (mut tags, mut languages, mut authors) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut proof = BTreeMap::new();
+        let (mut proof, mut statuses) = (BTreeMap::new(), BTreeMap::new());
         for slot in slots {
             let Some(skill) = self.skills.get(slot as usize) else { continue };
             for tag in &skill.tags {
@@ -222,12 +247,14 @@ impl Library {
             *languages.entry(skill.language).or_insert(0) += 1;
             *authors.entry(skill.by).or_insert(0) += 1;
             *proof.entry(Proof::of(skill.proven.is_some())).or_insert(0) += 1;
+            *statuses.entry(self.status(slot)).or_insert(0) += 1;
         }
         Facets {
             tags: facet(tags.into_iter().map(|(n, count)| (self.tags.text(n).into(), count))),
             languages: facet(languages.into_iter().map(|(n, count)| (self.labels.text(n).into(), count))),
             authors: facet(authors.into_iter().map(|(n, count)| (self.labels.text(n).into(), count))),
             proof: facet(proof.into_iter().map(|(s, count): (Proof, u64)| (s.name().into(), count))),
+            statuses: facet(statuses.into_iter().map(|(s, count): (Status, u64)| (s.word().into(), count))),
         }
     }
 

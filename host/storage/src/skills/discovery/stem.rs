@@ -1,5 +1,6 @@
 //! Stems of English words, by M. F. Porter's algorithm ("An algorithm for suffix stripping", 1980, with its author's later
 //! rules for `logi` and `bli`), as FTS5's tokenizer `porter` has it; a test holds the two to the same stems.
+//! `rust-stemmers` has his second algorithm only, whose stems are others.
 
 /// Longer words are left as they are, as FTS5 does.
 const STEMMED_BYTES_MAX: usize = 64;

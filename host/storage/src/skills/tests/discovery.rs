@@ -101,6 +101,55 @@ fn filters_and_counts() {
 }
 
 #[test]
+fn what_is_retired_is_found_only_where_it_is_asked_for() {
+    let (_dir, _db, s) = library();
+    s.warm().unwrap();
+    let query = |status: &[Status]| SkillQuery {
+        status: status.iter().copied().collect(),
+        facets: true,
+        ..asked("uptrend momentum volatility stocks")
+    };
+    let found = |status: &[Status]| {
+        let answer = s.search(&OP, &query(status)).unwrap();
+        assert_eq!(answer.total, answer.hits.len() as u64);
+        let mut found: Vec<_> = answer.hits.into_iter().map(|h| (h.name, h.status)).collect();
+        found.sort();
+        let names = found.into_iter().map(|(name, status)| format!("{name} {status}")).collect::<Vec<_>>();
+        let counts = answer.facets.unwrap().statuses.values.into_iter();
+        let counts = counts.map(|f| format!("{} {}", f.count, f.value)).collect::<Vec<_>>();
+        (names.join(", "), counts.join(", "), answer.retired_left_out)
+    };
+    let want = |names: &str, counts: &str, left_out| (names.to_string(), counts.to_string(), left_out);
+    let all = "breakout active, pairs active, pullback active, sizer active";
+    assert_eq!(found(&[]), want(all, "4 active", 0));
+    let scores = |status: &[Status]| {
+        let hits = s.search(&OP, &query(status)).unwrap().hits;
+        hits.into_iter().map(|h| (h.name, h.score)).collect::<Vec<_>>()
+    };
+    let before = scores(&[]);
+    s.set_status(&OP, "pairs", None, Status::Retired, Some("decayed")).unwrap();
+    s.set_status(&OP, "sizer", None, Status::Draft, None).unwrap();
+    assert_eq!(found(&[]), want("breakout active, pullback active, sizer draft", "2 active, 1 draft", 1));
+    assert_eq!(found(&[Status::Active]), want("breakout active, pullback active", "2 active", 1));
+    assert_eq!(found(&[Status::Retired]), want("pairs retired", "1 retired", 0));
+    assert_eq!(found(&[Status::Draft, Status::Retired]).0, "pairs retired, sizer draft");
+    assert_eq!(scores(&Status::ALL), before, "a status changes no score");
+    // What other filters leave out is not said to be left out for its status.
+    let entries = SkillQuery { tags: vec!["entry".into()], ..query(&[]) };
+    let answer = s.search(&OP, &entries).unwrap();
+    assert_eq!((answer.total, answer.retired_left_out), (2, 0));
+    // Of several versions the current one counts.
+    s.put(&OP, NewVersion { code: "y".into(), ..described("pairs", "Trades stocks", &[]) }).unwrap();
+    assert_eq!(found(&[Status::Active]).0, "breakout active, pairs active, pullback active");
+    s.rollback(&OP, "pairs", &v("0.1.0")).unwrap();
+    assert_eq!(found(&[]).2, 1);
+    s.set_status(&OP, "pairs", Some(&v("0.1.1")), Status::Draft, None).unwrap();
+    assert_eq!(found(&[]).2, 1);
+    s.set_status(&OP, "pairs", None, Status::Active, None).unwrap();
+    assert_eq!(scores(&[]), before);
+}
+
+#[test]
 fn facets_say_how_many_values_they_leave_out() {
     let (_dir, _db, s) = skills();
     let tags: Vec<String> = (0..64).map(|i| format!("t{i:02}")).collect();
@@ -315,7 +364,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     /// An index that followed every change answers as one that is made anew, to the last digit of each score.
     #[test]
-    fn following_is_the_same_as_making_anew(steps in prop::collection::vec((0u8..4, 0usize..6, prop::collection::vec(0usize..12, 1..8)), 1..25)) {
+    fn following_is_the_same_as_making_anew(steps in prop::collection::vec((0u8..5, 0usize..6, prop::collection::vec(0usize..12, 1..8)), 1..25)) {
         const WORDS: [&str; 12] = ["dip", "dips", "trend", "trending", "momentum", "moment", "gap", "range", "ranges", "mean", "means", "均值回归"];
         let (_dir, _db, s) = skills();
         s.warm().unwrap();
@@ -331,13 +380,19 @@ proptest! {
                     let p = Performance { period_start: 0, period_end: 1, returns: 0.1, sharpe: words[0] as f64 / 4.0, win_rate: 0.6, max_drawdown: 0.1, samples: 20 };
                     s.record_performance(&OP, &name, &there.version, &p).unwrap();
                 }
+            } else if *step == 2 {
+                if let Ok(there) = s.versions(&OP, &name) {
+                    let version = &there[words[0] % there.len()].version;
+                    s.set_status(&OP, &name, Some(version), Status::ALL[words.len() % 3], None).unwrap();
+                }
             } else {
                 let put = NewVersion { description: text.join(" "), tags: vec![text[0].into()], ..new(&name, &text.join("/")) };
                 s.put(&OP, put).unwrap();
             }
         }
         let questions = WORDS.iter().map(|w| SkillQuery { facets: true, explain: true, ..asked(w) })
-            .chain(["momentun gapp", "rang* mean", "\"dip trend\""].map(asked));
+            .chain(["momentun gapp", "rang* mean", "\"dip trend\""].map(asked))
+            .chain(WORDS.map(|w| SkillQuery { status: Status::ALL.into(), ..asked(w) }));
         let answers = |s: &Skills| questions.clone().map(|q| s.search(&OP, &q).unwrap()).collect::<Vec<_>>();
         let followed = answers(&s);
         s.rebuild(&OP, &mut |_| true).unwrap();
