@@ -310,7 +310,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_in_a_skill_is_named() {
-        let wrong: [(fn(&mut wit::NewSkill), &str); 6] = [
+        type Spoil = fn(&mut wit::NewSkill);
+        let wrong: [(Spoil, &str); 6] = [
             (|s| s.version = Some("1".into()), "`1` is no version of `pullback`"),
             (|s| s.expect = wit::ExpectSkill::Version("x".into()), "`x` is no version of `pullback`"),
             (
