@@ -51,8 +51,12 @@ fn denied(name: &'static str, part: &str, of: &[u8], under: &[u8]) -> Beast {
     let [py, pyl] = heap.text(b"python");
     let [one, onel] = heap.text(b"1");
     let at: Vec<u32> = match part {
-        // Name, version, language, code, description, tags, metadata, depends, expect.
-        "skills" => vec![a, al, 0, 0, 0, py, pyl, py, pyl, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        // Name, version, language, code, description, tags; then metadata, depends, status, provenance, expect.
+        "skills" => {
+            let mut at = vec![a, al, 0, 0, 0, py, pyl, py, pyl, 0, 0, 0, 0];
+            at.extend([0; 24]);
+            at
+        }
         // Skill, version; from 24 on eight numbers of eight bytes: the end of the period is 1, and so are the samples.
         "performance" => {
             let mut at = vec![a, al, 0, 0, 0, 0];
@@ -84,7 +88,7 @@ pub(super) fn beasts() -> Vec<Beast> {
     let setting = |name, value: &[u8], expect: u32, end: End| {
         let mut heap = heap();
         let ([n, nl], [v, vl]) = (heap.text(b"own"), heap.text(value));
-        commits(name, "settings", &[n, nl, n, nl, 1, v, vl, 0, expect, 0, 0, 0], &heap, TRAP_IF_TAKEN, end)
+        commits(name, "settings", &[n, nl, n, nl, 1, v, vl, 0, expect, 0, 5, 0], &heap, TRAP_IF_TAKEN, end)
     };
     // Of a strategy: a save of so many bytes, and a load.
     let save = |name, strategy: &[u8], bytes: u32, pages: u32, end: End| {
