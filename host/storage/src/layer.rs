@@ -41,6 +41,7 @@ use crate::sql::{SqlAnswer, SqlQuery};
 use crate::sqlite::{Counts, Database, Options, Synchronous};
 use crate::state::States;
 use crate::tokens::Tokens;
+use crate::trades::Trades;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,6 +64,7 @@ pub struct DataLayer {
     tokens: Tokens,
     files: Arc<FileStores>,
     state: States,
+    trades: Trades,
     plugins: PluginRuns,
     series: SeriesStore,
     rollups: Rollups,
@@ -142,6 +144,7 @@ impl DataLayer {
             settings: Settings::new(db.clone()),
             tokens: Tokens::new(db.clone()),
             state: States::new(db.clone(), files.clone(), manifest.state.clone()),
+            trades: Trades::new(db.clone()),
             manifest: manifest.clone(),
             disk,
             db,
@@ -208,6 +211,10 @@ impl DataLayer {
     /// Checkpoints of strategies.
     pub fn state(&self) -> &States {
         &self.state
+    }
+    /// Accounts, orders, fills and what they add up to.
+    pub fn trades(&self) -> &Trades {
+        &self.trades
     }
     pub fn plugins(&self) -> &PluginRuns {
         &self.plugins
@@ -290,7 +297,8 @@ impl DataLayer {
             engine.maintain()?;
         }
         let (kept, rolled) = (self.series.maintain(&self.db), self.rollups.maintain(self));
-        self.disk.hold_reserve().and(kept).and(rolled).and(state).and(self.keep_audit())
+        let summed = self.trades.maintain().map(drop);
+        self.disk.hold_reserve().and(kept).and(rolled).and(state).and(summed).and(self.keep_audit())
     }
 
     /// The value of a secret of the manifest, without the newline at its end. Never written to a log.
