@@ -89,7 +89,7 @@ fn from_a_signal_to_a_fill_to_a_position_to_performance() {
         "--end",
         "2026-06-29",
     ];
-    let found = host.run(&[&["--json"], &of[..], &["--record"]].concat()).json();
+    let found = host.run(&[&["--json"][..], &of[..], &["--record"]].concat()).json();
     assert_eq!(
         (&found["equity"], &found["fees"], &found["samples"]),
         (&json!("10199"), &json!("1"), &json!(3))

@@ -84,9 +84,11 @@ impl Trades {
         let (action, stale) = self.db.write(|tx| {
             let instrument = instruments::named(tx, &new.instrument)?;
             let all = actions(tx, instrument.id, AsOf::default())?;
+            let there = all.len();
             if let Some(there) = all.into_iter().find(|a| (a.time, a.action) == (new.time, new.action)) {
                 return Ok((there, false));
             }
+            instruments::bounded("split or dividend of an instrument", there)?;
             let mut writing = Writing::begin(tx)?;
             let seq = writing.row("actions", new)?;
             let (kind, pieces, amount) = match new.action {
@@ -159,6 +161,7 @@ impl Trades {
             let all = rolls(tx, &new.chain, AsOf::default())?;
             let there = all.iter().find(|r| r.time == new.time).map(|r| &r.instrument);
             if there != instrument.as_ref().map(|i| &i.name) {
+                instruments::bounded("roll of a chain", all.len())?;
                 let mut writing = Writing::begin(tx)?;
                 let seq = writing.row("rolls", new)?;
                 tx.prepare_cached(

@@ -124,6 +124,10 @@ impl Recorder<'_> {
             None => None,
             Some(id) => Some(self.corrected(id)?),
         };
+        // As they stand without this fill.
+        if let Some(order) = before.as_ref().and_then(|b| b.order.as_ref()) {
+            self.standing(order)?;
+        }
         let late = match &new.order {
             Some(order) => self.standing(order)?.is_some_and(|s| s.end().is_some()),
             None => false,
@@ -156,19 +160,21 @@ impl Recorder<'_> {
             &new.reason,
         ))?;
         self.touch(instrument.id, (new.time, first));
-        if let Some(before) = before {
+        if let Some(before) = &before {
             self.touch(before.instrument, (before.time, before.fill));
-            for order in before.order.iter().chain(&new.order) {
-                // All of its fills are looked at again.
-                self.forget(order);
-                if let Some(standing) = self.standing(order)? {
-                    standing.holds(order)?;
-                }
+            if let Some(order) = before.order.as_ref().filter(|_| !before.void)
+                && let Some(standing) = self.standing(order)?
+            {
+                standing.remove(before.quantity, before.time)?;
             }
-        } else if let Some(order) = &new.order
+        }
+        if let Some(order) = &new.order
             && let Some(standing) = self.standing(order)?
         {
-            standing.add(order, instrument.id, new.side, new.quantity, new.time)?;
+            if !new.void {
+                standing.add(order, instrument.id, new.side, new.quantity, new.time)?;
+            }
+            standing.holds(order)?;
         }
         Ok(recorded(seq, late, false))
     }

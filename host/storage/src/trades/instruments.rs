@@ -3,7 +3,7 @@
 use super::fold::Terms;
 use super::number::Number;
 use super::types::{
-    INSTRUMENTS_MAX, InstrumentKind, MULTIPLIER_MAX, PAGE_MAX, PRICE_MAX, QUANTITY_MAX, moment,
+    CHANGES_MAX, INSTRUMENTS_MAX, InstrumentKind, MULTIPLIER_MAX, PAGE_MAX, PRICE_MAX, QUANTITY_MAX, moment,
 };
 use super::writing::Writing;
 use super::{Trades, check};
@@ -193,6 +193,7 @@ impl Trades {
                         .hint("let it begin when the other one ends"));
                 }
                 None => {
+                    bounded("name of an instrument", aliases(tx, there.id)?.len())?;
                     let mut writing = Writing::begin(tx)?;
                     let seq = writing.row("aliases", &json!({ "instrument": name, "alias": new }))?;
                     tx.prepare_cached(
@@ -255,6 +256,11 @@ fn check_terms(terms: &NewTerms) -> Result<()> {
 }
 
 fn insert_terms(writing: &mut Writing<'_>, id: i64, name: &str, terms: &NewTerms) -> Result<()> {
+    let there: u32 = writing
+        .tx
+        .prepare_cached("SELECT count(*) FROM trade_terms WHERE instrument = ?1")?
+        .query_row([id], |r| r.get(0))?;
+    bounded("terms of an instrument", usize::try_from(there).unwrap_or(usize::MAX))?;
     let seq = writing.row("terms", &json!({ "instrument": name, "terms": terms }))?;
     writing
         .tx
@@ -270,6 +276,18 @@ fn insert_terms(writing: &mut Writing<'_>, id: i64, name: &str, terms: &NewTerms
             &terms.bucket,
             &terms.measurement,
         ))?;
+    Ok(())
+}
+
+/// May there be one more?
+pub(super) fn bounded(what: &str, there: usize) -> Result<()> {
+    if there >= CHANGES_MAX {
+        return Err(Error::limit(
+            format!("one more {what}"),
+            CHANGES_MAX,
+            "look at what records them again and again",
+        ));
+    }
     Ok(())
 }
 

@@ -46,9 +46,10 @@ pub use statements::{
 pub use states::{STATE_EVERY, STEP_FILLS_MAX};
 pub use types::{
     ACCOUNT_BYTES_MAX, ACCOUNTS_MAX, AHEAD_MAX_NS, Account, AsOf, BATCH_ROWS_MAX, Batch, BatchAnswer,
-    CLIENT_ID_BYTES_MAX, CORRECTIONS_MAX, CashKind, EventState, INSTRUMENT_BYTES_MAX, INSTRUMENTS_MAX,
-    InstrumentKind, MULTIPLIER_MAX, NewCash, NewEvent, NewFill, NewOrder, OrderType, PAGE_MAX, PRICE_MAX,
-    QUANTITY_MAX, Recorded, SIGNAL_BYTES_MAX, SPLIT_MAX, Side, TEXT_BYTES_MAX, TimeInForce, VALUE_MAX,
+    CHANGES_MAX, CLIENT_ID_BYTES_MAX, CORRECTIONS_MAX, CashKind, EVENTS_MAX, EventState,
+    INSTRUMENT_BYTES_MAX, INSTRUMENTS_MAX, InstrumentKind, MULTIPLIER_MAX, NewCash, NewEvent, NewFill,
+    NewOrder, OrderType, PAGE_MAX, PRICE_MAX, QUANTITY_MAX, Recorded, SIGNAL_BYTES_MAX, SPLIT_MAX, Side,
+    TEXT_BYTES_MAX, TimeInForce, VALUE_MAX,
 };
 
 use crate::sqlite::Database;

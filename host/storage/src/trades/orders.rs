@@ -3,7 +3,7 @@
 use super::machine::{self, At, OrderState};
 use super::number::Number;
 use super::record::Recorder;
-use super::types::{EventState, NewEvent, NewOrder, OrderType, Recorded, Side, TimeInForce};
+use super::types::{EVENTS_MAX, EventState, NewEvent, NewOrder, OrderType, Recorded, Side, TimeInForce};
 use super::writing::{known_seq, origin};
 use super::{AsOf, Trades, accounts, check, instruments};
 use crate::caller::{Caller, Scope};
@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// An order and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,8 +44,8 @@ pub(super) struct Standing {
     pub side: Side,
     pub quantity: Number,
     pub filled: Number,
-    /// Of its last fill.
-    last_fill: i64,
+    /// When its fills were, and how many of each time.
+    times: BTreeMap<i64, u32>,
     events: Vec<At>,
 }
 
@@ -67,13 +68,11 @@ impl Standing {
             side: Side::read(&side)?,
             quantity: quantity.parse()?,
             filled: Number::ZERO,
-            last_fill: i64::MIN,
+            times: BTreeMap::new(),
             events: machine::in_order(events)?,
         };
         for (time, quantity, instrument, side) in fills(c, account, client_id, AsOf::default(), i64::MAX)? {
-            standing.takes(client_id, instrument, side)?;
-            standing.filled = standing.filled.plus(quantity)?;
-            standing.last_fill = standing.last_fill.max(time);
+            standing.add(client_id, instrument, side, quantity, time)?;
         }
         Ok(Some(standing))
     }
@@ -93,7 +92,7 @@ impl Standing {
         .hint("correct whichever of the two is wrong; a fill may name no order"))
     }
 
-    /// Adds a fill that was recorded just now.
+    /// Adds a fill; whether all of them fit is for [`Standing::holds`] to say.
     pub fn add(
         &mut self,
         order: &str,
@@ -104,8 +103,20 @@ impl Standing {
     ) -> Result<()> {
         self.takes(order, instrument, side)?;
         self.filled = self.filled.plus(quantity)?;
-        self.last_fill = self.last_fill.max(time);
-        self.holds(order)
+        *self.times.entry(time).or_default() += 1;
+        Ok(())
+    }
+
+    /// Takes a fill away, in whose place another one counts.
+    pub fn remove(&mut self, quantity: Number, time: i64) -> Result<()> {
+        self.filled = self.filled.minus(quantity)?;
+        if let Some(count) = self.times.get_mut(&time) {
+            *count -= 1;
+            if *count == 0 {
+                self.times.remove(&time);
+            }
+        }
+        Ok(())
     }
 
     /// Do its fills fit it?
@@ -117,13 +128,15 @@ impl Standing {
             ))
             .hint("if the broker did fill more, record the rest as a fill without an order"));
         }
-        match self.end() {
-            Some((time, state)) if self.last_fill > time => Err(Error::conflict(format!(
-                "a fill of order `{order}` at {} is after it was `{}` at {time}",
-                self.last_fill,
+        let last = self.times.last_key_value().map(|(time, _)| *time);
+        match self.end().zip(last) {
+            Some(((time, state), last)) if last > time => Err(Error::conflict(format!(
+                "a fill of order `{order}` at {last} is after it was `{}` at {time}",
                 state.word()
             ))
-            .hint("what happened before is taken, late as it is; if the broker did fill it afterwards, record it without an order")),
+            .hint(
+                "what happened before is taken, late as it is; if the broker did fill it afterwards, record it without an order",
+            )),
             _ => Ok(()),
         }
     }
@@ -252,6 +265,13 @@ impl Recorder<'_> {
                 true => Ok(recorded(seq, true)),
                 false => Err(another("an event of order", &new.order)),
             };
+        }
+        if standing.events.len() >= EVENTS_MAX {
+            return Err(Error::limit(
+                format!("one more event of order `{}`", new.order),
+                EVENTS_MAX,
+                "look at what sends them again and again",
+            ));
         }
         let mut events = standing.events.clone();
         events.push((new.time, new.state));

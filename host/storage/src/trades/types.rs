@@ -25,7 +25,11 @@ pub const INSTRUMENTS_MAX: i64 = 1_000_000;
 /// Rows of a batch: orders, events, fills and movements of cash together.
 pub const BATCH_ROWS_MAX: usize = 50_000;
 /// Versions of one fill, or of one movement of cash, after its first.
-pub const CORRECTIONS_MAX: usize = 1_000;
+pub const CORRECTIONS_MAX: usize = 100;
+/// What may be said of one order.
+pub const EVENTS_MAX: usize = 1_000;
+/// Changes of the terms of one instrument, its other names, its splits and dividends, and the contracts of one chain: of each so many.
+pub const CHANGES_MAX: usize = 1_000;
 /// Rows of a page.
 pub const PAGE_MAX: u64 = 10_000;
 /// Pieces of one order or fill: a quadrillion less one.

@@ -162,3 +162,43 @@ fn what_never_changes_is_refused_and_the_same_again_is_not() {
     }
     desk.trades.add_instrument(&OP, &NewInstrument { multiplier: MULTIPLIER_MAX, ..share("W") }).unwrap();
 }
+
+#[test]
+fn what_may_be_said_of_one_thing() {
+    let desk = Desk::new();
+    let time = |i: usize| T + i as i64;
+    let event = |i: usize| {
+        let state = if i.is_multiple_of(2) { EventState::Accepted } else { EventState::CancelRequested };
+        NewEvent { order: "o".into(), state, time: time(i), reason: None }
+    };
+    let batch = Batch {
+        orders: vec![limit("o", Side::Buy, "1", 0)],
+        events: (0..EVENTS_MAX).map(event).collect(),
+        ..Batch::default()
+    };
+    desk.record(batch).unwrap();
+    let more = Batch { events: vec![event(EVENTS_MAX)], ..Batch::default() };
+    assert_eq!(desk.record(more).unwrap_err().kind(), Kind::Limit);
+
+    desk.fill(buy("c", "A", "1", "1", 0)).unwrap();
+    let fix = |i: usize| corrects("c", buy(&format!("c{i}"), "A", "1", &format!("{}", i + 2), 0));
+    let fixes = (0..CORRECTIONS_MAX).map(fix).collect();
+    desk.record(Batch { fills: fixes, ..Batch::default() }).unwrap();
+    assert_eq!(desk.fill(fix(CORRECTIONS_MAX)).unwrap_err().kind(), Kind::Limit);
+    assert_eq!(desk.quantity("A"), n("1"));
+
+    // Its first terms came with it.
+    for i in 1..CHANGES_MAX {
+        desk.trades.set_terms(&OP, "A", &NewTerms { since: time(i), ..NewTerms::default() }).unwrap();
+    }
+    let one_more = NewTerms { since: time(CHANGES_MAX), ..NewTerms::default() };
+    assert_eq!(desk.trades.set_terms(&OP, "A", &one_more).unwrap_err().kind(), Kind::Limit);
+    let dividend = |i: usize| {
+        let action = ActionKind::Dividend { amount: n("1") };
+        desk.trades.add_action(&OP, &NewAction { instrument: "A".into(), time: time(i), action })
+    };
+    for i in 0..CHANGES_MAX {
+        dividend(i).unwrap();
+    }
+    assert_eq!(dividend(CHANGES_MAX).unwrap_err().kind(), Kind::Limit);
+}
