@@ -34,5 +34,6 @@ fn main() {
         ("plugins", plugins::run),
         ("skills", skills::run),
         ("data", layer::run),
+        ("trades", layer::trades::run),
     ]);
 }

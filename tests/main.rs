@@ -26,6 +26,7 @@ mod state;
 mod surfaces;
 mod tail;
 mod targets;
+mod trades;
 mod with_influxd;
 mod with_node;
 mod with_python;

@@ -2,6 +2,7 @@
 
 mod points;
 mod start;
+pub mod trades;
 mod writes;
 
 use crate::{Run, Table};

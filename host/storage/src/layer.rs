@@ -43,6 +43,7 @@ use crate::sql::{SqlAnswer, SqlQuery};
 use crate::sqlite::{Counts, Database, Options, Synchronous};
 use crate::state::States;
 use crate::tokens::Tokens;
+use crate::trades::Trades;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,6 +66,7 @@ pub struct DataLayer {
     tokens: Tokens,
     files: Arc<FileStores>,
     state: States,
+    trades: Trades,
     plugins: PluginRuns,
     series: SeriesStore,
     rollups: Rollups,
@@ -144,6 +146,7 @@ impl DataLayer {
             settings: Settings::new(db.clone()),
             tokens: Tokens::new(db.clone()),
             state: States::new(db.clone(), files.clone(), manifest.state.clone()),
+            trades: Trades::new(db.clone()),
             manifest: manifest.clone(),
             disk,
             db,
@@ -210,6 +213,10 @@ impl DataLayer {
     /// Checkpoints of strategies.
     pub fn state(&self) -> &States {
         &self.state
+    }
+    /// Accounts, orders, fills and what they add up to.
+    pub fn trades(&self) -> &Trades {
+        &self.trades
     }
     pub fn plugins(&self) -> &PluginRuns {
         &self.plugins
@@ -292,7 +299,8 @@ impl DataLayer {
             engine.maintain()?;
         }
         let (kept, rolled) = (self.series.maintain(&self.db), self.rollups.maintain(self));
-        self.disk.hold_reserve().and(kept).and(rolled).and(state).and(self.keep_audit())
+        let summed = self.trades.maintain().map(drop);
+        self.disk.hold_reserve().and(kept).and(rolled).and(state).and(summed).and(self.keep_audit())
     }
 
     /// The value of a secret of the manifest, without the newline at its end. Never written to a log.

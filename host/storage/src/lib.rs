@@ -31,6 +31,7 @@ pub mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tokens;
+pub mod trades;
 pub mod units;
 
 pub use caller::{Caller, Grants, Scope};

@@ -24,6 +24,7 @@ mod skills;
 mod sql;
 mod state;
 mod tokens;
+mod trades;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -87,6 +88,9 @@ enum Command {
     /// Checkpoints of strategies: what each goes on from when it starts
     #[command(subcommand)]
     State(state::Verb),
+    /// The trading record: accounts, orders, fills, positions, profit, statements
+    #[command(subcommand)]
+    Trades(trades::Verb),
     /// Units of work over all stores: everything or nothing
     #[command(subcommand)]
     Commits(commits::Verb),
@@ -173,6 +177,7 @@ async fn noun(command: Command, client: &Client, out: &Output) -> Result<ExitCod
         Command::Rollups(verb) => return rollups::run(verb, client, out).await,
         Command::Settings(verb) => settings::run(verb, client, out).await?,
         Command::State(verb) => state::run(verb, client, out).await?,
+        Command::Trades(verb) => trades::run(verb, client, out).await?,
         Command::Commits(verb) => commits::run(verb, client, out).await?,
         Command::Sql(args) => sql::run(args, client, out).await?,
         Command::Audit(verb) => return audit::run(verb, client, out).await,

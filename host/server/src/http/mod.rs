@@ -31,6 +31,7 @@ mod table;
 mod tail;
 mod time;
 mod tokens;
+mod trades;
 mod write;
 
 #[cfg(test)]
@@ -122,6 +123,33 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/v1/state/@changes", get(state::follow))
         .route("/v1/state/{strategy}", get(state::load).put(state::save).delete(state::remove))
         .route("/v1/state/{strategy}/history", get(state::history))
+        .route("/v1/trades/accounts", get(trades::accounts).post(trades::open_account))
+        .route("/v1/trades/instruments", get(trades::instruments).post(trades::add_instrument))
+        .route("/v1/trades/instruments/{name}", get(trades::instrument))
+        .route("/v1/trades/instruments/{name}/terms", post(trades::set_terms))
+        .route("/v1/trades/instruments/{name}/aliases", post(trades::add_alias))
+        .route("/v1/trades/actions", post(trades::add_action))
+        .route("/v1/trades/actions/void", post(trades::void_action))
+        .route("/v1/trades/chains", post(trades::add_roll))
+        .route("/v1/trades/chains/{chain}", get(trades::rolls))
+        .route("/v1/trades/bars", get(trades::bars))
+        .route("/v1/trades/batch", post(trades::batch))
+        .route("/v1/trades/accounts/{account}/orders", get(trades::orders))
+        .route("/v1/trades/accounts/{account}/orders/{id}", get(trades::order))
+        .route("/v1/trades/accounts/{account}/fills", get(trades::fills))
+        .route("/v1/trades/accounts/{account}/cash", get(trades::cash))
+        .route("/v1/trades/accounts/{account}/positions", get(trades::positions).post(trades::positions_at))
+        .route("/v1/trades/accounts/{account}/rebuild", post(trades::rebuild))
+        .route(
+            "/v1/trades/accounts/{account}/performance",
+            get(trades::performance).post(trades::record_performance),
+        )
+        .route(
+            "/v1/trades/accounts/{account}/statements",
+            get(trades::statements).post(trades::compare_statement),
+        )
+        .route("/v1/trades/accounts/{account}/statements/{statement}", get(trades::differences))
+        .route("/v1/trades/accounts/{account}/statements/{statement}/resolve", post(trades::resolve))
         .route("/v1/commits", post(commits::make))
         .route("/v1/sql", post(sql::ask))
         .route("/v1/audit", get(audit::list))

@@ -7,6 +7,7 @@ mod nouns;
 mod rows;
 mod state;
 mod tail;
+mod trades;
 
 use super::{Door, router};
 use crate::app::App;

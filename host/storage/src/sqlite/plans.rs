@@ -125,6 +125,12 @@ const FILLED: &[(&str, &[&[&str]])] = &[
             &["c.content", "c.saved_at", "<="],
         ],
     ),
+    (
+        "SELECT {} FROM trade_fills f WHERE f.account = ?1 AND f.seq >",
+        &[&["f.seq, f.instrument", "f.order_ref = ?7"], &["f.seq, f.instrument", "?7 IS NULL"]],
+    ),
+    ("SELECT {} FROM trade_cash", &[&["m.seq, m.currency"]]),
+    ("SELECT {} FROM trade_orders o JOIN trade_fills", &[&["f.seq, f.instrument"]]),
     ("DELETE FROM {table} WHERE store", &[&["file_versions"], &["file_names"], &["file_objects"]]),
     ("DELETE FROM {table} WHERE rollup", &[&["rollup_marks"], &["rollup_late"]]),
     ("SELECT {} FROM file_versions", &[&["path, hash, size"]]),
@@ -329,7 +335,16 @@ fn a_scan_is_told_from_what_reads_no_more_than_it_must() {
 #[test]
 fn every_foreign_key_is_found_by_an_index() {
     /// Their rows are never deleted, and their keys never change.
-    const STAY: [&str; 2] = ["skill_versions", "skill_imports"];
+    const STAY: [&str; 8] = [
+        "skill_versions",
+        "skill_imports",
+        "trade_accounts",
+        "trade_instruments",
+        "trade_orders",
+        "trade_actions",
+        "trade_statements",
+        "trade_differences",
+    ];
     let databases = Databases::new();
     for c in &databases.all {
         let tables: Vec<String> = c

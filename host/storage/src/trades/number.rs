@@ -1,0 +1,394 @@
+//! Exact decimals of the trading record: a whole number of units of ten to the minus [`DIGITS`]. A sum or a product either is
+//! exact or is refused; the one division, a share of a cost, says how it rounds.
+
+use crate::error::{Error, Result};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::{Serialize, Serializer};
+use std::fmt;
+use std::ops::Neg;
+use std::str::FromStr;
+
+/// Digits behind the point: those of the smallest unit of any coin.
+pub const DIGITS: usize = 18;
+/// Digits before the point of a number that is read.
+pub const WHOLE_DIGITS_MAX: usize = 15;
+/// Bytes of a text that may be a number.
+const TEXT_BYTES_MAX: usize = 64;
+/// Units of one.
+const ONE: i128 = 1_000_000_000_000_000_000;
+/// The same as a divisor of one limb.
+const ONE_LIMB: u64 = 1_000_000_000_000_000_000;
+
+/// A quantity, a price or an amount of money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Number(i128);
+
+impl Number {
+    pub const ZERO: Self = Self(0);
+    pub const ONE: Self = Self(ONE);
+
+    /// A whole number.
+    pub const fn whole(number: i64) -> Self {
+        // Nineteen digits and eighteen more fit.
+        Self(number as i128 * ONE)
+    }
+
+    pub(super) const fn from_units(units: i128) -> Self {
+        Self(units)
+    }
+    pub(super) const fn units(self) -> i128 {
+        self.0
+    }
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+    pub const fn is_negative(self) -> bool {
+        self.0 < 0
+    }
+    #[must_use]
+    pub fn abs(self) -> Self {
+        Self(self.0.saturating_abs())
+    }
+
+    /// The sum. [`crate::Kind::Limit`] beyond what can be held, about 1.7e20.
+    pub fn plus(self, other: Self) -> Result<Self> {
+        self.0.checked_add(other.0).map(Self).ok_or_else(too_large)
+    }
+
+    /// The difference, as [`Number::plus`].
+    pub fn minus(self, other: Self) -> Result<Self> {
+        self.0.checked_sub(other.0).map(Self).ok_or_else(too_large)
+    }
+
+    /// The exact product: refused where it has more than [`DIGITS`] digits behind the point.
+    pub fn times(self, other: Self) -> Result<Self> {
+        match self.product(other)? {
+            (product, true) => Ok(product),
+            (_, false) => Err(Error::invalid(format!(
+                "{self} times {other} has more than {DIGITS} digits behind the point"
+            ))
+            .hint("write quantity and price with fewer digits")),
+        }
+    }
+
+    /// The product, rounded towards zero at the last digit.
+    pub fn times_rounded(self, other: Self) -> Result<Self> {
+        self.product(other).map(|(product, _)| product)
+    }
+
+    /// The product towards zero, and whether that is all of it.
+    fn product(self, other: Self) -> Result<(Self, bool)> {
+        let wide = mul_wide(self.0.unsigned_abs(), other.0.unsigned_abs());
+        let (quotient, rest) = div_limb(wide, ONE_LIMB).ok_or_else(too_large)?;
+        Ok((signed(quotient, self.is_negative() != other.is_negative())?, rest == 0))
+    }
+
+    /// `self` times `part` over `whole`, rounded towards zero at the last digit. Nothing of nothing.
+    pub fn share(self, part: Self, whole: Self) -> Result<Self> {
+        let (mut part_units, mut whole_units) = (part.0.unsigned_abs(), whole.0.unsigned_abs());
+        if whole_units == 0 {
+            return Ok(Self::ZERO);
+        }
+        let one = ONE.unsigned_abs();
+        if part_units.is_multiple_of(one) && whole_units.is_multiple_of(one) {
+            // Whole pieces, as most are: the divisor has one limb.
+            (part_units, whole_units) = (part_units / one, whole_units / one);
+        }
+        let product = mul_wide(self.0.unsigned_abs(), part_units);
+        let quotient = match u64::try_from(whole_units) {
+            Ok(limb) => div_limb(product, limb).map(|(quotient, _)| quotient),
+            Err(_) => div_wide(product, whole_units),
+        };
+        let negative = self.is_negative() ^ part.is_negative() ^ whole.is_negative();
+        signed(quotient.ok_or_else(too_large)?, negative)
+    }
+
+    /// Is it a whole number of `step`? Everything is of a step of zero.
+    pub const fn is_multiple_of(self, step: Self) -> bool {
+        step.0 == 0 || self.0 % step.0 == 0
+    }
+
+    /// The nearest float, for figures that are statistics.
+    pub fn to_f64(self) -> f64 {
+        // Two parts that are exact or nearly: a division of all of it at once would be the same to the last digits.
+        (self.0 / ONE) as f64 + (self.0 % ONE) as f64 / ONE as f64
+    }
+
+    /// The shortest decimal text of a float, as prices of series have it. `None` where that is no number of this kind.
+    pub fn of_float(value: f64) -> Option<Self> {
+        // `{}` writes no exponent.
+        value.is_finite().then(|| format!("{value}").parse().ok()).flatten()
+    }
+}
+
+impl Neg for Number {
+    type Output = Self;
+    fn neg(self) -> Self {
+        Self(self.0.saturating_neg())
+    }
+}
+
+fn too_large() -> Error {
+    Error::limit(
+        "a sum or product of the trading record",
+        "about 170,000,000,000,000,000,000",
+        "correct the fill or movement of cash that is absurd",
+    )
+}
+
+fn signed(units: u128, negative: bool) -> Result<Number> {
+    let units = i128::try_from(units).map_err(|_| too_large())?;
+    Ok(Number(if negative { -units } else { units }))
+}
+
+/// High and low half of a product.
+fn mul_wide(a: u128, b: u128) -> (u128, u128) {
+    const LOW: u128 = u64::MAX as u128;
+    let (a1, a0, b1, b0) = (a >> 64, a & LOW, b >> 64, b & LOW);
+    let (low, mid1, mid2, high) = (a0 * b0, a0 * b1, a1 * b0, a1 * b1);
+    let mid = (low >> 64) + (mid1 & LOW) + (mid2 & LOW);
+    (high + (mid1 >> 64) + (mid2 >> 64) + (mid >> 64), (mid << 64) | (low & LOW))
+}
+
+/// Quotient and rest of a wide number by one limb; `None` where the quotient does not fit, or by zero.
+fn div_limb((high, low): (u128, u128), by: u64) -> Option<(u128, u128)> {
+    let by = u128::from(by);
+    if by == 0 || high >= by {
+        return None;
+    }
+    // Each rest is below 2^64, so that with one limb more it fits.
+    let upper = (high << 64) | (low >> 64);
+    let (q1, rest) = (upper / by, upper % by);
+    let lower = (rest << 64) | (low & u128::from(u64::MAX));
+    let (q0, rest) = (lower / by, lower % by);
+    Some(((q1 << 64) | q0, rest))
+}
+
+/// The quotient of a wide number, bit by bit; `None` where it does not fit.
+fn div_wide((high, low): (u128, u128), by: u128) -> Option<u128> {
+    if high >= by {
+        return None;
+    }
+    let (mut rest, mut quotient) = (high, 0_u128);
+    for bit in (0..128).rev() {
+        let carry = rest >> 127 != 0;
+        rest = (rest << 1) | (low >> bit & 1);
+        if carry || rest >= by {
+            rest = rest.wrapping_sub(by);
+            quotient |= 1 << bit;
+        }
+    }
+    Some(quotient)
+}
+
+impl FromStr for Number {
+    type Err = Error;
+
+    /// `-12.50`, `.5` or `7`: at most [`WHOLE_DIGITS_MAX`] digits before the point and [`DIGITS`] behind it, no exponent.
+    fn from_str(text: &str) -> Result<Self> {
+        let shown = || text.chars().take(TEXT_BYTES_MAX).collect::<String>().escape_debug().to_string();
+        let wrong = |why: &str| {
+            Error::invalid(format!("`{}` is not a decimal: {why}", shown())).hint("write it as in `-12.50`")
+        };
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(wrong("it is too long"));
+        }
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+        let all = || whole.bytes().chain(part.bytes());
+        if all().next().is_none() || !all().all(|b| b.is_ascii_digit()) {
+            return Err(wrong("it has something other than digits and one point"));
+        }
+        let (whole, part) = (whole.trim_start_matches('0'), part.trim_end_matches('0'));
+        if whole.len() > WHOLE_DIGITS_MAX {
+            return Err(wrong(&format!("it has more than {WHOLE_DIGITS_MAX} digits before the point")));
+        }
+        if part.len() > DIGITS {
+            return Err(wrong(&format!("it has more than {DIGITS} digits behind the point")));
+        }
+        let mut units = 0_i128;
+        for digit in whole.bytes().chain(part.bytes()) {
+            units = units * 10 + i128::from(digit - b'0');
+        }
+        for _ in part.len()..DIGITS {
+            units *= 10;
+        }
+        Ok(Self(if negative { -units } else { units }))
+    }
+}
+
+/// Without zeros that say nothing: one number has one text.
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.0.unsigned_abs();
+        let (whole, part) = (size / ONE.unsigned_abs(), size % ONE.unsigned_abs());
+        if self.0 < 0 {
+            f.write_str("-")?;
+        }
+        write!(f, "{whole}")?;
+        if part == 0 {
+            return Ok(());
+        }
+        let digits = format!("{part:0DIGITS$}");
+        write!(f, ".{}", digits.trim_end_matches('0'))
+    }
+}
+
+/// As text: a JSON number would become a float in most of its readers.
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Text, or a whole number. A JSON number with a point was a float before it came here, and may have lost digits.
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = Number;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a decimal as text, such as \"101.25\", or a whole number")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Number, E> {
+                text.parse().map_err(E::custom)
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Number, E> {
+                number.to_string().parse().map_err(E::custom)
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Number, E> {
+                number.to_string().parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn n(text: &str) -> Number {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn texts_are_read_exactly_or_refused() {
+        for (text, shown) in [
+            ("101.25", "101.25"),
+            ("101.2500", "101.25"),
+            ("-0.5", "-0.5"),
+            (".5", "0.5"),
+            ("7.", "7"),
+            ("+007", "7"),
+            ("-0", "0"),
+            ("0.000000000000000001", "0.000000000000000001"),
+            ("999999999999999.999999999999999999", "999999999999999.999999999999999999"),
+            ("000000000000000000000000001", "1"),
+        ] {
+            assert_eq!(n(text).to_string(), shown, "{text}");
+        }
+        for text in [
+            "",
+            ".",
+            "-",
+            "1e3",
+            "NaN",
+            "inf",
+            "1,5",
+            " 1",
+            "0x1",
+            "--1",
+            "1.2.3",
+            "é",
+            "1000000000000000",
+            "0.0000000000000000001",
+            &"0".repeat(65),
+        ] {
+            assert!(text.parse::<Number>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn json_is_text_or_whole() {
+        let read = |json: &str| serde_json::from_str::<Number>(json);
+        assert_eq!(read("\"101.25\"").unwrap(), n("101.25"));
+        assert_eq!((read("-7").unwrap(), read("7").unwrap()), (n("-7"), n("7")));
+        for wrong in ["101.25", "1e3", "null", "true", "[]", "18446744073709551615", "\"x\""] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(serde_json::to_string(&n("-1.50")).unwrap(), "\"-1.5\"");
+    }
+
+    #[test]
+    fn products_are_exact_or_refused() {
+        assert_eq!(n("100").times(n("101.25")).unwrap(), n("10125"));
+        assert_eq!(n("-0.000000001").times(n("0.000000001")).unwrap(), n("-0.000000000000000001"));
+        assert!(n("0.0000000001").times(n("0.0000000001")).is_err(), "twenty digits");
+        assert_eq!(
+            n("-0.0000000019").times_rounded(n("0.0000000019")).unwrap().to_string(),
+            "-0.000000000000000003"
+        );
+        let most = n("999999999999999");
+        assert_eq!(most.times(n("100000")).unwrap().to_string(), "99999999999999900000");
+        assert!(most.times(most).is_err() && most.times(n("1000000")).is_err());
+        assert!(Number(i128::MAX).plus(Number(1)).is_err() && Number(i128::MIN).minus(Number(1)).is_err());
+    }
+
+    #[test]
+    fn shares_round_towards_zero() {
+        assert_eq!(n("100").share(n("1"), n("3")).unwrap().to_string(), "33.333333333333333333");
+        assert_eq!(n("-100").share(n("2"), n("3")).unwrap().to_string(), "-66.666666666666666666");
+        assert_eq!(n("5").share(n("1"), Number::ZERO).unwrap(), Number::ZERO);
+        assert_eq!(n("7").share(n("0.3"), n("0.3")).unwrap(), n("7"));
+    }
+
+    #[test]
+    fn floats_of_series() {
+        assert_eq!(Number::of_float(101.25), Some(n("101.25")));
+        assert_eq!(Number::of_float(0.1), Some(n("0.1")));
+        assert_eq!(
+            (Number::of_float(f64::NAN), Number::of_float(1e30), Number::of_float(1e-30)),
+            (None, None, None)
+        );
+        assert!((n("-101.25").to_f64() + 101.25).abs() < 1e-12);
+    }
+
+    fn number() -> impl Strategy<Value = Number> {
+        (-1_000_000_000_000_000_i64..1_000_000_000_000_000, 0..ONE)
+            .prop_map(|(whole, part)| Number(i128::from(whole) * ONE + part * i128::from(whole.signum())))
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_back(number in number()) {
+            prop_assert_eq!(number.to_string().parse::<Number>().unwrap(), number);
+        }
+
+        /// Against numbers that are small enough for one machine word.
+        #[test]
+        fn shares_agree_with_small_ones(a in -1_000_000_i64..1_000_000, b in 1_i64..1_000_000, c in 1_i64..1_000_000) {
+            let want = Number((i128::from(a) * ONE * i128::from(b)) / i128::from(c));
+            prop_assert_eq!(Number::whole(a).share(Number::whole(b), Number::whole(c)).unwrap(), want);
+            // The same with parts of pieces, which take the long way.
+            let part = |n: i64| Number(i128::from(n) * (ONE / 1_000));
+            prop_assert_eq!(Number::whole(a).share(part(b), part(c)).unwrap(), want);
+            prop_assert_eq!(Number::whole(a).share(Number(i128::from(b) * ONE / 7), Number(i128::from(b) * ONE / 7)).unwrap(), Number::whole(a));
+        }
+
+        #[test]
+        fn products_agree_with_small_ones(a in -1_000_000_i64..1_000_000, b in -1_000_000_i64..1_000_000) {
+            let cents = |n: i64| Number(i128::from(n) * (ONE / 100));
+            prop_assert_eq!(cents(a).times(cents(b)).unwrap(), Number(i128::from(a) * i128::from(b) * (ONE / 10_000)));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[-+0-9.eE]{0,70}") {
+            let _ = text.parse::<Number>();
+        }
+    }
+}
