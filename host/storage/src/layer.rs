@@ -26,6 +26,7 @@ use crate::commits::Gate;
 use crate::disk::{DiskGuard, FolderLock, Level};
 use crate::error::{Error, Kind, Result};
 use crate::files::FileStores;
+use crate::logs::Logs;
 use crate::manifest::{EngineKind, Influxdb2, Manifest};
 use crate::plugins::PluginRuns;
 use crate::retention::Retention;
@@ -63,6 +64,7 @@ pub struct DataLayer {
     tokens: Tokens,
     files: Arc<FileStores>,
     state: States,
+    logs: Logs,
     plugins: PluginRuns,
     series: SeriesStore,
     rollups: Rollups,
@@ -142,6 +144,7 @@ impl DataLayer {
             settings: Settings::new(db.clone()),
             tokens: Tokens::new(db.clone()),
             state: States::new(db.clone(), files.clone(), manifest.state.clone()),
+            logs: Logs::new(db.clone(), files.clone(), manifest.logs.clone()),
             manifest: manifest.clone(),
             disk,
             db,
@@ -208,6 +211,10 @@ impl DataLayer {
     /// Checkpoints of strategies.
     pub fn state(&self) -> &States {
         &self.state
+    }
+    /// Lines of the trader's logs.
+    pub fn logs(&self) -> &Logs {
+        &self.logs
     }
     pub fn plugins(&self) -> &PluginRuns {
         &self.plugins
@@ -280,8 +287,8 @@ impl DataLayer {
 
     /// Background work that is due: seal, compact, watermarks. Call it about once a second.
     pub fn maintain(&self) -> Result<()> {
-        // It makes room.
-        let state = self.state.maintain();
+        // They make room.
+        let state = self.state.maintain().and(self.files.maintain());
         // On a read-only disk nothing is written that could be left; retention compacts when it made room.
         if self.disk.state()?.level == Level::ReadOnly {
             return state;
@@ -290,7 +297,8 @@ impl DataLayer {
             engine.maintain()?;
         }
         let (kept, rolled) = (self.series.maintain(&self.db), self.rollups.maintain(self));
-        self.disk.hold_reserve().and(kept).and(rolled).and(state).and(self.keep_audit())
+        let logs = self.logs.maintain();
+        self.disk.hold_reserve().and(kept).and(rolled).and(state).and(logs).and(self.keep_audit())
     }
 
     /// The value of a secret of the manifest, without the newline at its end. Never written to a log.

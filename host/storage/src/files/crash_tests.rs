@@ -2,11 +2,12 @@
 
 use super::fault_disk::FaultDisk;
 use super::tests::read_all;
-use super::{FileStores, ObjectDisk, PutOptions, StoreConfig};
+use super::{BatchFile, Chunking, FileStores, ObjectDisk, PutOptions, StoreConfig};
 use crate::audit::Audit;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::schema::MIGRATIONS;
+use crate::settings::Expect;
 use crate::sqlite::{Database, Options};
 use crate::testing::crash::{Report, Workload, fail_everywhere, lose_power_everywhere};
 use crate::testing::{Disk, Fault, FaultVfs, Loss};
@@ -16,48 +17,114 @@ use std::sync::Arc;
 
 const ME: Caller = Caller::Operator;
 const ROOT: &str = "/files";
+/// So that a few kilobytes are several chunks in several packs.
+const CHUNKING: Chunking = Chunking { above: 2000, min: 64, average: 512, max: 1024, pack_bytes_max: 2500 };
 
 enum Step {
     Put(&'static str, u8),
+    /// Several at once.
+    Batch(&'static [(&'static str, u8)]),
     Delete(&'static str),
     Purge(&'static str),
+    Label(&'static str, u64),
+    Unlabel,
+    /// An upload of a content, in two parts.
+    Begin(&'static str),
+    Append(u8, bool),
+    Finish(u8),
+    Abandon,
     Gc,
 }
 
-/// Every kind of step, with contents that are shared, freed and stored anew.
+/// Every kind of step, with contents that are shared, freed and stored anew. Contents from 10 on are in chunks, and have most of these
+/// in common.
 const STEPS: &[Step] = &[
     Step::Put("a", 1),
     Step::Put("b", 1),
     Step::Put("a", 2),
     Step::Put("c", 3),
+    Step::Put("l", 10),
+    Step::Put("l", 11),
+    Step::Label("l", 1),
     Step::Delete("b"),
     Step::Purge("c"),
     Step::Gc,
+    Step::Begin("u"),
+    Step::Append(12, false),
     Step::Put("b", 3),
+    Step::Gc,
+    Step::Append(12, true),
+    Step::Finish(12),
+    Step::Label("u", 1),
     Step::Purge("a"),
+    Step::Purge("l"),
     Step::Put("d", 2),
+    Step::Gc,
+    Step::Unlabel,
+    Step::Batch(&[("c", 4), ("d", 13), ("e", 4)]),
+    Step::Begin("v"),
+    Step::Append(14, false),
+    Step::Abandon,
+    Step::Purge("u"),
     Step::Gc,
     Step::Gc,
 ];
 
+const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "l", "u", "v"];
+
 fn content(n: u8) -> Vec<u8> {
-    vec![n; 1500 + usize::from(n)]
+    if n < 10 {
+        return vec![n; 1500 + usize::from(n)];
+    }
+    let noise = |seed: u64, bytes| crate::testing::random::Random::new(seed).bytes(bytes);
+    [noise(1, 3000), noise(n.into(), 1500)].concat()
 }
 
-/// The versions of every name after some steps: their contents, `None` for a deletion.
-fn expected(done: usize) -> BTreeMap<&'static str, Vec<Option<u8>>> {
-    let mut names: BTreeMap<_, Vec<_>> = BTreeMap::new();
+/// What is there after some steps.
+#[derive(Default)]
+struct Model {
+    /// The versions of every name: their contents, `None` for a deletion.
+    names: BTreeMap<&'static str, Vec<Option<u8>>>,
+    label: Option<(&'static str, u64)>,
+    /// An upload that is not finished: its name, and what was received of it.
+    upload: Option<(&'static str, usize)>,
+}
+
+/// The part of an upload: what it begins at, and its bytes.
+fn part(n: u8, second: bool) -> (usize, Vec<u8>) {
+    let mut whole = content(n);
+    let rest = whole.split_off(2000);
+    if second { (2000, rest) } else { (0, whole) }
+}
+
+fn expected(done: usize) -> Model {
+    let mut m = Model::default();
     for step in &STEPS[..done] {
         match step {
-            Step::Put(name, n) => names.entry(*name).or_default().push(Some(*n)),
-            Step::Delete(name) => names.entry(*name).or_default().push(None),
-            Step::Purge(name) => {
-                names.remove(name);
+            Step::Put(name, n) => m.names.entry(*name).or_default().push(Some(*n)),
+            Step::Batch(all) => {
+                all.iter().for_each(|(name, n)| m.names.entry(*name).or_default().push(Some(*n)));
             }
+            Step::Delete(name) => m.names.entry(*name).or_default().push(None),
+            Step::Purge(name) => {
+                m.names.remove(name);
+            }
+            Step::Label(name, version) => m.label = Some((*name, *version)),
+            Step::Unlabel => m.label = None,
+            Step::Begin(name) => m.upload = Some((*name, 0)),
+            Step::Append(n, second) => {
+                let (at, bytes) = part(*n, *second);
+                m.upload = m.upload.map(|(name, _)| (name, at + bytes.len()));
+            }
+            Step::Finish(n) => {
+                let (name, _) = m.upload.take().unwrap();
+                m.names.entry(name).or_default().push(Some(*n));
+            }
+            Step::Abandon => m.upload = None,
             Step::Gc => {}
         }
     }
-    names
+    m
 }
 
 struct Files {
@@ -75,12 +142,12 @@ impl Files {
     fn matches(open: &Open, done: usize) -> std::result::Result<(), String> {
         let text = |e: Error| format!("{e:?}");
         let want = expected(done);
-        for name in ["a", "b", "c", "d"] {
+        for name in NAMES {
             let have = match open.files.versions(&ME, "s", name) {
                 Err(e) if e.kind() == Kind::NotFound => Vec::new(),
                 other => other.map_err(text)?,
             };
-            let want = want.get(name).cloned().unwrap_or_default();
+            let want = want.names.get(name).cloned().unwrap_or_default();
             if have.len() != want.len() {
                 return Err(format!("`{name}` has {} versions, not {}", have.len(), want.len()));
             }
@@ -101,7 +168,20 @@ impl Files {
         }
         let verified = open.files.verify(&ME, "s", &mut |_| ()).map_err(text)?;
         let stats = open.files.stats("s").map_err(text)?;
-        let versions: usize = want.values().map(Vec::len).sum();
+        let versions: usize = want.names.values().map(Vec::len).sum();
+        let label = match open.files.label(&ME, "s", "production") {
+            Err(e) if e.kind() == Kind::NotFound => None,
+            other => other.map_err(text)?.path.zip(Some(())).map(|(path, ())| path),
+        };
+        if label.as_deref() != want.label.map(|(name, _)| name) {
+            return Err(format!("the label stands for {label:?}"));
+        }
+        let uploads = open.files.uploads(&ME, "s").map_err(text)?;
+        let received: Vec<_> = uploads.iter().map(|u| (u.path.as_str(), u.received)).collect();
+        let wanted: Vec<_> = want.upload.iter().map(|(name, bytes)| (*name, *bytes as u64)).collect();
+        if received != wanted {
+            return Err(format!("uploads: {received:?} instead of {wanted:?}"));
+        }
         if !verified.faults.is_empty() || stats.versions != versions as u64 {
             return Err(format!("{verified:?} {stats:?}"));
         }
@@ -121,7 +201,13 @@ impl Workload for Files {
     fn open(&self, vfs: &str) -> Result<Open> {
         let options = Options { vfs: Some(vfs.into()), readers: 1, ..Options::default() };
         let db = Arc::new(Database::open(Path::new("/data/shiphold.db"), options, MIGRATIONS)?);
-        let config = StoreConfig { quota_bytes: 1 << 20, quota_files: 1000, file_bytes_max: 1 << 20 };
+        let config = StoreConfig {
+            quota_bytes: 1 << 20,
+            quota_files: 1000,
+            file_bytes_max: 1 << 20,
+            chunking: CHUNKING,
+            ..StoreConfig::UNBOUNDED
+        };
         let mut disk = FaultDisk::new(&self.vfs, ROOT);
         disk.careless = self.careless;
         let disks = BTreeMap::from([("s".to_string(), (Box::new(disk) as Box<dyn ObjectDisk>, config))]);
@@ -142,6 +228,30 @@ impl Workload for Files {
             Step::Put(name, n) => {
                 open.files.put(&ME, "s", name, &mut content(*n).as_slice(), PutOptions::default()).map(|_| ())
             }
+            Step::Batch(all) => {
+                let files = all.iter().map(|(name, n)| BatchFile {
+                    path: (*name).into(),
+                    content: content(*n),
+                    options: PutOptions::default(),
+                });
+                open.files.put_many(&ME, "s", files.collect()).map(drop)
+            }
+            Step::Label(name, version) => {
+                open.files.set_label(&ME, "s", "production", (name, Some(*version)), Expect::Any).map(drop)
+            }
+            Step::Unlabel => open.files.remove_label(&ME, "s", "production", Expect::Any).map(drop),
+            Step::Begin(name) => open.files.begin_upload(&ME, "s", name, PutOptions::default()).map(drop),
+            Step::Append(n, second) => {
+                let (at, bytes) = part(*n, *second);
+                let hash = blake3::hash(&bytes).to_hex().to_string();
+                let id = upload(open)?;
+                open.files.append_upload(&ME, "s", &id, (at as u64, &hash), &mut bytes.as_slice()).map(drop)
+            }
+            Step::Finish(n) => {
+                let hash = blake3::hash(&content(*n)).to_hex().to_string();
+                open.files.finish_upload(&ME, "s", &upload(open)?, (Some(&hash), None)).map(drop)
+            }
+            Step::Abandon => open.files.abandon_upload(&ME, "s", &upload(open)?),
             Step::Delete(name) => open.files.delete(&ME, "s", name, false),
             Step::Purge(name) => open.files.delete(&ME, "s", name, true),
             Step::Gc => open.files.gc(&ME, "s").map(|_| ()),
@@ -159,6 +269,7 @@ impl Workload for Files {
     fn probe(&self, open: &Open) -> Result<()> {
         let name = "probe";
         open.files.put(&ME, "s", name, &mut content(9).as_slice(), PutOptions::default())?;
+        open.files.put(&ME, "s", name, &mut content(19).as_slice(), PutOptions::default())?;
         let got = open.files.get(&ME, "s", name, None, None)?;
         read_all(got.1).map_err(|e| Error::io(name, e))?;
         open.files.delete(&ME, "s", name, true)?;
@@ -169,6 +280,12 @@ impl Workload for Files {
         }
         Ok(())
     }
+}
+
+/// The upload that there is.
+fn upload(open: &Open) -> Result<String> {
+    let uploads = open.files.uploads(&ME, "s")?;
+    uploads.first().map(|u| u.id.clone()).ok_or_else(|| Error::internal("there is no upload"))
 }
 
 fn workload(name: &str) -> (Files, Disk) {
