@@ -90,7 +90,10 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<(),
             show(out, &v);
             let last = |v: &Value| v.get("lines")?.as_array()?.last()?.get("number")?.as_u64();
             let mut after = last(&v).unwrap_or_default();
-            while follow {
+            if !follow {
+                return Ok(());
+            }
+            loop {
                 tokio::time::sleep(FOLLOW_EVERY).await;
                 let query = [("after", Some(after.to_string()))];
                 let v = client.get(&with_query(&at(&stream), &query)).await?;

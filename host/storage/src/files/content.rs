@@ -4,10 +4,11 @@
 //! beside it; chunks that the store has already are not written again, the others go one after another into a pack, compressed where
 //! a sample says that it pays.
 
-use super::disk::{Area, ObjectDisk, TmpFile};
+use super::disk::{Area, TmpFile};
 use super::pins::{ChunkHash, Held};
 use super::store::{Store, tmp_name};
 use super::stream::{Tmp, within};
+use super::thrift::Thrift;
 use super::types::{Chunking, full};
 use crate::error::{Error, Result};
 use crate::hex;
@@ -18,11 +19,6 @@ use std::io::{self, Read, Write as _};
 
 /// Bytes that are cut at once.
 const WINDOW_BYTES: usize = 4 << 20;
-/// Of so many chunks that were not worth it one is tried again.
-const SAMPLE_EVERY: u32 = 16;
-/// Of a chunk compression must save one part in so many.
-const SAVES_AT_LEAST: usize = 10;
-const ZSTD_LEVEL: i32 = 3;
 
 /// Content that nothing names yet.
 pub(super) struct Staged<'a> {
@@ -347,64 +343,4 @@ pub(super) fn new_name() -> Result<String> {
     getrandom::fill(&mut bytes)
         .map_err(|e| Error::internal(format!("the machine gave no random bytes: {e}")))?;
     Ok(hex::encode(bytes))
-}
-
-/// Compresses where it pays.
-struct Thrift {
-    zstd: zstd::bulk::Compressor<'static>,
-    pays: bool,
-    since: u32,
-}
-
-impl Thrift {
-    fn new() -> Result<Self> {
-        let zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(|e| Error::io("zstd", e))?;
-        Ok(Self { zstd, pays: true, since: 0 })
-    }
-
-    /// `None`: it stays as it is.
-    fn pack(&mut self, chunk: &[u8]) -> Option<Vec<u8>> {
-        if !self.pays && self.since < SAMPLE_EVERY {
-            self.since += 1;
-            return None;
-        }
-        self.since = 0;
-        let packed = self.zstd.compress(chunk).ok();
-        let packed = packed.filter(|p| p.len() <= chunk.len() - chunk.len() / SAVES_AT_LEAST);
-        // What saves a part of a tiny chunk in whole numbers may save nothing.
-        let packed = packed.filter(|p| p.len() < chunk.len());
-        self.pays = packed.is_some();
-        packed
-    }
-}
-
-/// The pack that live chunks move to when most of their old one is dead.
-pub(super) struct Moving<'a> {
-    tmp: Tmp<'a>,
-    file: Box<dyn TmpFile>,
-    pub(super) name: String,
-    pub(super) bytes: u64,
-}
-
-impl<'a> Moving<'a> {
-    pub(super) fn new(disk: &'a dyn ObjectDisk) -> Result<Self> {
-        let name = new_name()?;
-        let (tmp, file) = Tmp::create(disk, tmp_name()).map_err(|e| Error::io("moving chunks", e))?;
-        Ok(Self { tmp, file, name, bytes: 0 })
-    }
-
-    /// Where it is now.
-    pub(super) fn add(&mut self, stored: &[u8]) -> io::Result<u64> {
-        self.file.write_all(stored)?;
-        let at = self.bytes;
-        self.bytes += stored.len() as u64;
-        Ok(at)
-    }
-
-    /// Synced and in its place.
-    pub(super) fn publish(mut self) -> io::Result<(String, u64)> {
-        self.file.sync()?;
-        self.tmp.publish(Area::Packs, &self.name)?;
-        Ok((self.name, self.bytes))
-    }
 }

@@ -13,6 +13,7 @@ mod chunks;
 mod collect;
 mod content;
 mod disk;
+mod get;
 mod labels;
 mod maintain;
 pub mod name;
@@ -25,6 +26,7 @@ mod repack;
 mod rows;
 mod store;
 mod stream;
+mod thrift;
 mod types;
 mod uploads;
 mod verify;
@@ -45,12 +47,12 @@ mod upload_tests;
 
 pub use batch::{BATCH_BYTES_MAX, BATCH_FILES_MAX, BatchFile, SentFile};
 pub use disk::{Area, CapDisk, ObjectDisk, ObjectRead, TmpFile};
+pub(crate) use get::missing;
 pub use labels::{LABEL_BYTES_MAX, LABELS_MAX, Label};
 pub(crate) use naming::{LooseObject, Naming, NewObject};
 pub use provenance::{MadeOf, Traced};
 pub use prune::{NAMED_MAX, PruneReport, Pruned};
 pub use store::FileStores;
-pub(crate) use store::missing;
 pub use types::{
     CHUNKED_ABOVE_BYTES, Chunking, DATA_MAX, FileStat, FileVersion, FilesFault, FilesStats, FilesVerify,
     FromData, FromSkill, GcReport, MEDIA_TYPE_BYTES_MAX, METADATA_BYTES_MAX, PAGE_MAX,

@@ -6,7 +6,7 @@ use super::pins::{Held, Pins};
 use crate::error::Result;
 use crate::sqlite::Database;
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, Read, Seek as _, SeekFrom};
+use std::io::{self, Read, SeekFrom};
 use std::sync::Arc;
 
 /// Chunks that are looked up at once.

@@ -3,10 +3,11 @@
 
 use super::chunks::{self, Located};
 use super::collect::remove_packs;
-use super::content::Moving;
-use super::disk::Area;
+use super::content::new_name;
+use super::disk::{Area, ObjectDisk, TmpFile};
 use super::read::{read_chunk, read_stored};
-use super::store::{FileStores, Store};
+use super::store::{FileStores, Store, tmp_name};
+use super::stream::Tmp;
 use super::types::GcReport;
 use crate::error::{Error, Result};
 use crate::schema::now_ns;
@@ -81,4 +82,35 @@ fn one(files: &FileStores, s: &Store, store: &str, pack: i64, report: &mut GcRep
     report.repacked += 1;
     report.bytes += freed.saturating_sub(written);
     Ok(())
+}
+
+/// The pack that live chunks move to when most of their old one is dead.
+struct Moving<'a> {
+    tmp: Tmp<'a>,
+    file: Box<dyn TmpFile>,
+    name: String,
+    bytes: u64,
+}
+
+impl<'a> Moving<'a> {
+    fn new(disk: &'a dyn ObjectDisk) -> Result<Self> {
+        let name = new_name()?;
+        let (tmp, file) = Tmp::create(disk, tmp_name()).map_err(|e| Error::io("moving chunks", e))?;
+        Ok(Self { tmp, file, name, bytes: 0 })
+    }
+
+    /// Where it is now.
+    fn add(&mut self, stored: &[u8]) -> io::Result<u64> {
+        self.file.write_all(stored)?;
+        let at = self.bytes;
+        self.bytes += stored.len() as u64;
+        Ok(at)
+    }
+
+    /// Synced and in its place.
+    fn publish(mut self) -> io::Result<(String, u64)> {
+        self.file.sync()?;
+        self.tmp.publish(Area::Packs, &self.name)?;
+        Ok((self.name, self.bytes))
+    }
 }

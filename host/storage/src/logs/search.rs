@@ -7,12 +7,11 @@ use super::types::{
 use super::{Logs, check_stream, none};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Kind, Result};
-use crate::files::as_error;
+use crate::files::{CHUNKED_ABOVE_BYTES, as_error};
 use memchr::memmem::Finder;
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::Deserialize;
-use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Cursor, Read};
 
 /// Lines that wait, of one step.
 const STEP: i64 = 1_000;
@@ -140,22 +139,21 @@ impl Logs {
         })?;
         let after = next.unsigned_abs().saturating_sub(1).saturating_sub(lines);
         let mut all = LogPage::default();
-        let mut kept = VecDeque::new();
+        if lines == 0 {
+            return Ok(all);
+        }
         let mut at = after;
-        while lines > 0 {
+        loop {
             let page =
                 self.search(caller, stream, &LogQuery { after: at, limit: lines, ..LogQuery::default() })?;
             all.unreadable.extend(page.unreadable);
-            kept.extend(page.lines);
+            all.lines.extend(page.lines);
             // What came since is not waited for.
-            let done = kept.len() as u64 >= lines;
             match page.next {
-                Some(next) if !done => at = next,
-                _ => break,
+                Some(next) if (all.lines.len() as u64) < lines => at = next,
+                _ => return Ok(all),
             }
         }
-        all.lines = kept.into();
-        Ok(all)
     }
 
     fn id(&self, stream: &str) -> Result<i64> {
@@ -178,13 +176,21 @@ impl Logs {
         };
         let opened =
             self.files.get(&Caller::Operator, &segment.store, &segment.path, Some(segment.version), None);
-        let content = match opened {
-            Ok((_, content)) => content,
+        let (small, mut content) = match opened {
+            Ok((file, content)) => (file.size <= CHUNKED_ABOVE_BYTES as u64, content),
             Err(e) if matches!(e.kind(), Kind::Corrupt | Kind::Io | Kind::NotFound) => {
                 return Ok(unreadable(filling, e));
             }
             Err(e) => return Err(e),
         };
+        if small {
+            // What is not in chunks is known to be whole only when all of it was read.
+            let mut whole = Vec::new();
+            if let Err(e) = content.read_to_end(&mut whole) {
+                return Ok(unreadable(filling, as_error(e)));
+            }
+            content = Box::new(Cursor::new(whole));
+        }
         let mut content = BufReader::with_capacity(256 << 10, content);
         let mut line = Vec::new();
         loop {
