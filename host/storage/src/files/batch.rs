@@ -89,13 +89,12 @@ impl FileStores {
             let stored = many.stored();
             news.iter().try_for_each(|(new, _)| rows::admit(c, caller, new, stored, &s.config))
         })?;
-        let (packs, placed, _held) =
-            many.publish().map_err(|e| Error::io(format!("storing in `{store}`"), e))?;
+        let many = many.publish().map_err(|e| Error::io(format!("storing in `{store}`"), e))?;
         self.db.write(|tx| {
             let now = crate::schema::now_ns();
-            let rows = super::chunks::add_packs(tx, store, &packs, now)?;
+            let rows = super::chunks::add_packs(tx, store, &many.packs, now)?;
             let mut made = Vec::with_capacity(news.len());
-            for ((new, made_of), placed) in news.into_iter().zip(&placed) {
+            for ((new, made_of), placed) in news.into_iter().zip(&many.each) {
                 // The packs are counted already.
                 rows::admit(tx, caller, &new, 0, &s.config)?;
                 rows::insert_object(tx, store, placed, Some(&rows), now)?;

@@ -153,15 +153,24 @@ impl Many<'_> {
         self.packs.iter().map(|p| p.bytes).sum()
     }
 
-    /// Moves the packs into their places; gives their names and bytes, and the contents, which have none of their own.
-    pub(super) fn publish(self) -> io::Result<(Vec<(String, u64)>, Vec<Placed>, Held)> {
+    /// Moves the packs into their places.
+    pub(super) fn publish(self) -> io::Result<PlacedMany> {
         let packs = publish(self.packs)?;
         let placed = self.each.into_iter().map(|(hash, size, pieces)| {
             let chunks = Some(PlacedChunks { packs: Vec::new(), pieces });
             Placed { hash, size, chunks, _held: None }
         });
-        Ok((packs, placed.collect(), self.held))
+        Ok(PlacedMany { packs, each: placed.collect(), _held: self.held })
     }
+}
+
+/// Several contents in packs that they share, in their places.
+pub(super) struct PlacedMany {
+    /// Names and bytes of the packs.
+    pub(super) packs: Vec<(String, u64)>,
+    /// The contents, without packs of their own.
+    pub(super) each: Vec<Placed>,
+    _held: Held,
 }
 
 /// Cuts contents into chunks and writes those that the store has not.

@@ -61,9 +61,6 @@ impl FaultDisk {
     fn file(&self, area: Area, name: &str) -> String {
         format!("{}/{name}", self.folder(area, name))
     }
-    pub fn object(&self, hash: &str) -> String {
-        self.file(Area::Objects, hash)
-    }
     fn make_folder(&self, area: Area, name: &str) -> io::Result<()> {
         let folder = self.folder(area, name);
         if self.power.vfs.look(self.power.generation, |disk| Ok(disk.has_folder(&folder)))? {

@@ -33,9 +33,14 @@ pub(crate) struct LooseObject<'a> {
 
 /// Objects that a transaction names. No other put or collection comes between while it lives.
 pub(crate) struct Naming<'a> {
-    stores: BTreeMap<String, (MutexGuard<'a, ()>, &'a StoreConfig)>,
+    stores: BTreeMap<String, Held<'a>>,
     news: Vec<New>,
     loose: Vec<(String, Placed, u64)>,
+}
+
+struct Held<'a> {
+    _placing: MutexGuard<'a, ()>,
+    config: &'a StoreConfig,
 }
 
 struct New {
@@ -71,10 +76,9 @@ impl Naming<'_> {
         for new in &self.news {
             let New { version, made_of, expect, placed, stored } = new;
             let (store, path) = (&version.store, &version.path);
-            let (_, config) =
-                self.stores.get(store).ok_or_else(|| Error::internal("a file without its store"))?;
+            let held = self.stores.get(store).ok_or_else(|| Error::internal("a file without its store"))?;
             expected(*expect, rows::newest(tx, store, path)?.as_ref(), store, path)?;
-            rows::admit(tx, caller, version, *stored, config)?;
+            rows::admit(tx, caller, version, *stored, held.config)?;
             rows::insert_object(tx, store, placed, None, version.created_at)?;
             made.push(rows::insert(tx, caller, version.clone(), made_of)?);
         }
@@ -84,12 +88,12 @@ impl Naming<'_> {
     /// Makes the row of a loose object, by store and hash, for what names it in the same transaction.
     pub(crate) fn insert_loose(&self, tx: &Tx<'_>, (store, hash): (&str, &str), now: i64) -> Result<()> {
         let found = self.loose.iter().find(|(s, placed, _)| s == store && placed.hash == hash);
-        let ((_, config), (_, placed, stored)) = self
+        let (held, (_, placed, stored)) = self
             .stores
             .get(store)
             .zip(found)
             .ok_or_else(|| Error::internal("an object without its store"))?;
-        rows::admit_object(tx, (store, hash, *stored), config)?;
+        rows::admit_object(tx, (store, hash, *stored), held.config)?;
         rows::insert_object(tx, store, placed, None, now)
     }
 }
@@ -141,7 +145,7 @@ impl FileStores {
             .collect();
         for name in names {
             let s = self.store(&name)?;
-            stores.insert(name, (s.placing(), &s.config));
+            stores.insert(name, Held { _placing: s.placing(), config: &s.config });
         }
         for NewObject { staged, new, made_of, expect } in objects {
             let stored = staged.stored();

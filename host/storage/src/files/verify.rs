@@ -130,7 +130,7 @@ impl FileStores {
                 };
                 // Collected or put anew since the page was read: nothing is wrong with it.
                 let there = self.db.read(|c| rows::object(c, store, &known.hash))?;
-                if !there.is_some_and(|t| t.chunked == known.chunked) {
+                if there.is_none_or(|t| t.chunked != known.chunked) {
                     continue;
                 }
                 self.mark(caller, store, &known, problem.as_deref(), report)?;
