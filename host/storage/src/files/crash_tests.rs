@@ -36,37 +36,48 @@ enum Step {
     Gc,
 }
 
-/// Every kind of step, with contents that are shared, freed and stored anew. Contents from 10 on are in chunks, and have most of these
-/// in common.
-const STEPS: &[Step] = &[
+/// Every kind of step with small files, with contents that are shared, freed and stored anew.
+const SMALL: &[Step] = &[
     Step::Put("a", 1),
     Step::Put("b", 1),
     Step::Put("a", 2),
     Step::Put("c", 3),
-    Step::Put("l", 10),
-    Step::Put("l", 11),
-    Step::Label("l", 1),
     Step::Delete("b"),
     Step::Purge("c"),
     Step::Gc,
+    Step::Put("b", 3),
+    Step::Purge("a"),
+    Step::Put("d", 2),
+    Step::Gc,
+    Step::Gc,
+];
+
+/// Contents from 10 on are in chunks, and have most of these in common.
+const CHUNKS: &[Step] = &[
+    Step::Put("l", 10),
+    Step::Put("l", 11),
+    Step::Label("l", 1),
+    Step::Batch(&[("c", 4), ("d", 13), ("e", 4)]),
+    Step::Label("d", 1),
+    Step::Purge("l"),
+    Step::Gc,
+    Step::Unlabel,
+    Step::Put("l", 11),
+    Step::Purge("d"),
+    Step::Gc,
+    Step::Gc,
+];
+
+const UPLOADS: &[Step] = &[
     Step::Begin("u"),
     Step::Append(12, false),
-    Step::Put("b", 3),
     Step::Gc,
     Step::Append(12, true),
     Step::Finish(12),
-    Step::Label("u", 1),
-    Step::Purge("a"),
-    Step::Purge("l"),
-    Step::Put("d", 2),
-    Step::Gc,
-    Step::Unlabel,
-    Step::Batch(&[("c", 4), ("d", 13), ("e", 4)]),
     Step::Begin("v"),
     Step::Append(14, false),
     Step::Abandon,
     Step::Purge("u"),
-    Step::Gc,
     Step::Gc,
 ];
 
@@ -97,9 +108,9 @@ fn part(n: u8, second: bool) -> (usize, Vec<u8>) {
     if second { (2000, rest) } else { (0, whole) }
 }
 
-fn expected(done: usize) -> Model {
+fn expected(steps: &[Step]) -> Model {
     let mut m = Model::default();
-    for step in &STEPS[..done] {
+    for step in steps {
         match step {
             Step::Put(name, n) => m.names.entry(*name).or_default().push(Some(*n)),
             Step::Batch(all) => {
@@ -129,6 +140,7 @@ fn expected(done: usize) -> Model {
 
 struct Files {
     vfs: Arc<FaultVfs>,
+    steps: &'static [Step],
     careless: bool,
 }
 
@@ -139,9 +151,9 @@ struct Open {
 }
 
 impl Files {
-    fn matches(open: &Open, done: usize) -> std::result::Result<(), String> {
+    fn matches(&self, open: &Open, done: usize) -> std::result::Result<(), String> {
         let text = |e: Error| format!("{e:?}");
-        let want = expected(done);
+        let want = expected(&self.steps[..done]);
         for name in NAMES {
             let have = match open.files.versions(&ME, "s", name) {
                 Err(e) if e.kind() == Kind::NotFound => Vec::new(),
@@ -220,11 +232,11 @@ impl Workload for Files {
     }
 
     fn steps(&self) -> usize {
-        STEPS.len()
+        self.steps.len()
     }
 
     fn step(&self, open: &Open, index: usize) -> Result<()> {
-        match &STEPS[index] {
+        match &self.steps[index] {
             Step::Put(name, n) => {
                 open.files.put(&ME, "s", name, &mut content(*n).as_slice(), PutOptions::default()).map(|_| ())
             }
@@ -259,9 +271,9 @@ impl Workload for Files {
     }
 
     fn check(&self, open: &Open, done: usize, in_flight: bool) -> std::result::Result<(), String> {
-        let now = Self::matches(open, done);
+        let now = self.matches(open, done);
         if in_flight && now.is_err() {
-            return Self::matches(open, done + 1).map_err(|e| format!("{e}, and before: {now:?}"));
+            return self.matches(open, done + 1).map_err(|e| format!("{e}, and before: {now:?}"));
         }
         now
     }
@@ -288,8 +300,8 @@ fn upload(open: &Open) -> Result<String> {
     uploads.first().map(|u| u.id.clone()).ok_or_else(|| Error::internal("there is no upload"))
 }
 
-fn workload(name: &str) -> (Files, Disk) {
-    let w = Files { vfs: FaultVfs::new(name).unwrap(), careless: false };
+fn workload(name: &str, steps: &'static [Step]) -> (Files, Disk) {
+    let w = Files { vfs: FaultVfs::new(name).unwrap(), steps, careless: false };
     drop(w.open(w.vfs.name()).unwrap());
     let image = w.vfs.disk();
     (w, image)
@@ -300,9 +312,8 @@ fn sound(report: &Report) {
     assert!(report.points >= 80, "{report:?}");
 }
 
-#[test]
-fn power_lost_at_every_operation_loses_no_file() {
-    let (w, image) = workload("files-power");
+fn lose_power(name: &str, steps: &'static [Step]) {
+    let (w, image) = workload(name, steps);
     let report = lose_power_everywhere(&w.vfs, &w, &image, (1, 1), &|n| match n % 3 {
         0 => vec![Loss::Unsynced, Loss::Tail(n)],
         1 => vec![Loss::Unsynced, Loss::Sectors(n)],
@@ -312,8 +323,32 @@ fn power_lost_at_every_operation_loses_no_file() {
 }
 
 #[test]
+fn power_lost_at_every_operation_loses_no_file() {
+    lose_power("files-power", SMALL);
+}
+
+#[test]
+fn power_lost_at_every_operation_loses_no_chunk_and_no_label() {
+    lose_power("files-power-chunks", CHUNKS);
+}
+
+#[test]
+fn power_lost_at_every_operation_loses_no_part_of_an_upload() {
+    lose_power("files-power-uploads", UPLOADS);
+}
+
+fn fail(name: &str, steps: &'static [Step], stride: u64) {
+    let (w, image) = workload(name, steps);
+    for fault in [Fault::Full, Fault::Io] {
+        sound(&fail_everywhere(&w.vfs, &w, &image, (1, stride), fault, false));
+        let forever = fail_everywhere(&w.vfs, &w, &image, (1, 2 * stride), fault, true);
+        assert!(forever.findings.is_empty(), "{:#?}", forever.findings);
+    }
+}
+
+#[test]
 fn a_full_or_failing_disk_refuses_whole_files() {
-    let (w, image) = workload("files-fail");
+    let (w, image) = workload("files-fail", SMALL);
     for fault in [Fault::Full, Fault::Io] {
         sound(&fail_everywhere(&w.vfs, &w, &image, (1, 1), fault, false));
         sound(&fail_everywhere(&w.vfs, &w, &image, (1, 2), fault, true));
@@ -321,9 +356,23 @@ fn a_full_or_failing_disk_refuses_whole_files() {
 }
 
 #[test]
+fn a_full_or_failing_disk_refuses_whole_chunks() {
+    fail("files-fail-chunks", CHUNKS, 2);
+}
+
+#[test]
+fn a_full_or_failing_disk_refuses_whole_parts() {
+    fail("files-fail-uploads", UPLOADS, 2);
+}
+
+#[test]
 fn the_harness_finds_an_object_that_was_not_synced() {
-    let (mut w, image) = workload("files-careless");
-    w.careless = true;
-    let report = lose_power_everywhere(&w.vfs, &w, &image, (1, 7), &|_| vec![Loss::Unsynced]);
-    assert!(!report.findings.is_empty());
+    for (name, steps) in
+        [("files-careless", SMALL), ("files-careless-chunks", CHUNKS), ("files-careless-uploads", UPLOADS)]
+    {
+        let (mut w, image) = workload(name, steps);
+        w.careless = true;
+        let report = lose_power_everywhere(&w.vfs, &w, &image, (1, 7), &|_| vec![Loss::Unsynced]);
+        assert!(!report.findings.is_empty(), "{name}");
+    }
 }

@@ -126,7 +126,17 @@ impl FileStores {
                 report.bytes += known.size;
                 let problem = match known.chunked {
                     true => self.gap(store, &known)?,
-                    false => damage(s.disk.as_ref(), &known.hash, known.size, step),
+                    false => {
+                        let mut read = 0_u64;
+                        let mut each = |bytes| {
+                            read = read.saturating_add(bytes);
+                            step(bytes);
+                        };
+                        let problem = damage(s.disk.as_ref(), &known.hash, known.size, &mut each);
+                        // What is not there counts, too, so that all of a store is all of it.
+                        step(known.size.saturating_sub(read));
+                        problem
+                    }
                 };
                 // Collected or put anew since the page was read: nothing is wrong with it.
                 let there = self.db.read(|c| rows::object(c, store, &known.hash))?;
