@@ -96,14 +96,18 @@ impl<'a> Staged<'a> {
             .map_err(|e| Error::io(format!("reading what is to be stored as `{store}/{path}`"), e))?;
         let mut whole = first.as_slice().chain(content);
         if first.len() as u64 <= most {
-            let (tmp, hash, size) =
-                Tmp::write(s.disk.as_ref(), tmp_name(), (store, path), &mut whole, &s.config)?;
-            return Ok(Self { hash, size, body: Body::File(tmp) });
+            return Self::whole(s, (store, path), &mut whole);
         }
         let mut stager = Stager::new(s, db, store)?;
         let (hash, size, pieces) = stager.add(path, &mut whole)?;
         let (packs, held) = stager.finish(path)?;
         Ok(Self { hash, size, body: Body::Chunks(Chunks { packs, pieces, held }) })
+    }
+
+    /// Writes and syncs what `content` gives as a file of its own, whatever its size.
+    pub(super) fn whole(s: &'a Store, of: (&str, &str), content: &mut dyn Read) -> Result<Self> {
+        let (tmp, hash, size) = Tmp::write(s.disk.as_ref(), tmp_name(), of, content, &s.config)?;
+        Ok(Self { hash, size, body: Body::File(tmp) })
     }
 
     /// Bytes that it adds to what the store takes.

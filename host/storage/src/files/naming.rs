@@ -124,7 +124,8 @@ impl FileStores {
     pub(crate) fn loose(&self, store: &str, name: &str, content: &mut dyn Read) -> Result<LooseObject<'_>> {
         let s = self.store(store)?;
         (self.writable)()?;
-        let staged = Staged::write(s, &self.db, (store, name), content)?;
+        // Not in chunks: it goes with its last name, at once and whole.
+        let staged = Staged::whole(s, (store, name), content)?;
         let (hash, size) = (staged.hash.clone(), staged.size);
         Ok(LooseObject { staged, store: store.into(), hash, size })
     }
