@@ -11,6 +11,7 @@ mod commits;
 mod decimals;
 mod discovery;
 mod exchange;
+mod files;
 mod flux;
 mod history;
 mod ingest;

@@ -1,5 +1,5 @@
-//! `cargo xtask bench series [--quick]`: the series engine in process beside its peers. A program of its own, so that it builds
-//! without wasmtime.
+//! `cargo xtask bench series|files [--quick]`: the series engine in process beside its peers, and file stores. A program of its own, so
+//! that it builds without wasmtime.
 //!
 //! How figures are taken: see `benches/main.rs`.
 
@@ -12,6 +12,7 @@ mod answer;
 #[path = "../data.rs"]
 mod data;
 mod engine;
+mod files;
 mod growth;
 #[allow(dead_code)]
 #[path = "../machine.rs"]
@@ -40,5 +41,6 @@ fn main() {
         ("series-rest", rest::run),
         ("series-peers", peers::run),
         ("series-growth", growth::run),
+        ("files", files::run),
     ]);
 }

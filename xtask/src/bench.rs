@@ -15,7 +15,7 @@ const PROGRAMS: [Program; 2] = [
     Program {
         package: "shiphold-storage",
         name: "series",
-        groups: &["series", "series-scale", "series-rest", "series-peers", "series-growth"],
+        groups: &["series", "series-scale", "series-rest", "series-peers", "series-growth", "files"],
     },
     Program {
         package: "shiphold",

@@ -28,6 +28,7 @@ use crate::commits::Gate;
 use crate::disk::{DiskGuard, FolderLock, Level};
 use crate::error::{Error, Kind, Result};
 use crate::files::FileStores;
+use crate::logs::Logs;
 use crate::manifest::{EngineKind, Influxdb2, Manifest};
 use crate::plugins::PluginRuns;
 use crate::retention::Retention;
@@ -67,6 +68,7 @@ pub struct DataLayer {
     files: Arc<FileStores>,
     state: States,
     trades: Trades,
+    logs: Logs,
     plugins: PluginRuns,
     series: SeriesStore,
     rollups: Rollups,
@@ -147,6 +149,7 @@ impl DataLayer {
             tokens: Tokens::new(db.clone()),
             state: States::new(db.clone(), files.clone(), manifest.state.clone()),
             trades: Trades::new(db.clone()),
+            logs: Logs::new(db.clone(), files.clone(), manifest.logs.clone()),
             manifest: manifest.clone(),
             disk,
             db,
@@ -217,6 +220,10 @@ impl DataLayer {
     /// Accounts, orders, fills and what they add up to.
     pub fn trades(&self) -> &Trades {
         &self.trades
+    }
+    /// Lines of the trader's logs.
+    pub fn logs(&self) -> &Logs {
+        &self.logs
     }
     pub fn plugins(&self) -> &PluginRuns {
         &self.plugins
@@ -289,8 +296,8 @@ impl DataLayer {
 
     /// Background work that is due: seal, compact, watermarks. Call it about once a second.
     pub fn maintain(&self) -> Result<()> {
-        // It makes room.
-        let state = self.state.maintain();
+        // They make room.
+        let state = self.state.maintain().and(self.files.maintain());
         // On a read-only disk nothing is written that could be left; retention compacts when it made room.
         if self.disk.state()?.level == Level::ReadOnly {
             return state;
@@ -299,8 +306,8 @@ impl DataLayer {
             engine.maintain()?;
         }
         let (kept, rolled) = (self.series.maintain(&self.db), self.rollups.maintain(self));
-        let summed = self.trades.maintain().map(drop);
-        self.disk.hold_reserve().and(kept).and(rolled).and(state).and(summed).and(self.keep_audit())
+        let (logs, summed) = (self.logs.maintain(), self.trades.maintain().map(drop));
+        self.disk.hold_reserve().and(kept).and(rolled).and(state).and(logs).and(summed).and(self.keep_audit())
     }
 
     /// The value of a secret of the manifest, without the newline at its end. Never written to a log.

@@ -14,6 +14,7 @@ pub mod http_grant;
 pub mod json_schema;
 pub mod layer;
 mod locks;
+pub mod logs;
 pub mod manifest;
 pub mod migrate;
 mod nameless;

@@ -32,6 +32,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(16, "state of strategies", "0016_state.sql"),
     migration!(17, "indexes", "0017_indexes.sql"),
     migration!(18, "trading record", "0018_trades.sql"),
+    migration!(19, "files and logs", "0019_files.sql"),
 ];
 
 /// Nanoseconds since the Unix epoch, by the wall clock.

@@ -1,5 +1,8 @@
 //! `shiphold files …`
 
+mod keeping;
+mod uploads;
+
 use super::client::{Client, file_body, request, segment, segments, with_query};
 use super::input;
 use super::output::{Failure, Output};
@@ -7,6 +10,7 @@ use axum::http::{Method, Request, header};
 use clap::Subcommand;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use shiphold_storage::units::ByteSize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::io::AsyncWriteExt as _;
@@ -32,16 +36,92 @@ pub(crate) enum Verb {
         file: PathBuf,
         #[arg(long, value_name = "TYPE/SUBTYPE")]
         media_type: Option<String>,
-        /// A JSON object: provenance, labels
+        /// A JSON object: what nobody looks up
         #[arg(long, value_name = "JSON")]
         metadata: Option<String>,
+        /// Only if the name is at this version; `absent`: only if there is none
+        #[arg(long, value_name = "VERSION")]
+        expect: Option<String>,
+        #[command(flatten)]
+        made_of: keeping::MadeOf,
     },
-    /// Write a file's content to standard output, or to --output (replaced only when it came whole)
-    Get {
+    /// Store every file of a folder, many at a time; names are PREFIX/path
+    PutFolder {
+        store: String,
+        folder: PathBuf,
+        #[arg(long, default_value = "")]
+        prefix: String,
+    },
+    /// Send a file in parts that are durable one by one; after a cut --resume goes on
+    Upload {
+        store: String,
+        name: String,
+        file: PathBuf,
+        /// Go on with this upload
+        #[arg(long, value_name = "ID")]
+        resume: Option<String>,
+        #[arg(long, value_name = "TYPE/SUBTYPE")]
+        media_type: Option<String>,
+        #[command(flatten)]
+        made_of: keeping::MadeOf,
+    },
+    /// Uploads that are not finished
+    Uploads { store: String },
+    /// Give an upload up
+    Abandon { store: String, id: String },
+    /// What is known of a version, and what it was made of
+    Show {
         store: String,
         name: String,
         #[arg(long)]
         version: Option<u64>,
+    },
+    /// Versions that a skill made, or that were made from a measurement
+    Find {
+        store: String,
+        #[arg(long, required_unless_present = "measurement")]
+        skill: Option<String>,
+        #[arg(long, requires = "skill")]
+        skill_version: Option<String>,
+        #[arg(long)]
+        measurement: Option<String>,
+        /// A time that the data of the version has: RFC 3339, a date, or nanoseconds since the epoch
+        #[arg(long, requires = "measurement", value_name = "TIME")]
+        at: Option<String>,
+        #[arg(long, default_value_t = 1000)]
+        limit: u64,
+    },
+    /// Let a label stand for a version: `files label models production momentum/2026-06-26/weights.bin`
+    Label {
+        store: String,
+        label: String,
+        name: String,
+        /// The newest by default
+        #[arg(long)]
+        version: Option<u64>,
+        /// Only if the label is at this revision; `absent`: only if there is none
+        #[arg(long, value_name = "REVISION")]
+        expect: Option<String>,
+    },
+    /// Take a label away
+    Unlabel {
+        store: String,
+        label: String,
+        #[arg(long, value_name = "REVISION")]
+        expect: Option<String>,
+    },
+    /// The labels of a store, or all that one stood for
+    Labels { store: String, label: Option<String> },
+    /// Write a file's content to standard output, or to --output (replaced only when it came whole)
+    Get {
+        store: String,
+        #[arg(required_unless_present = "label")]
+        name: Option<String>,
+        #[arg(long, requires = "name")]
+        version: Option<u64>,
+        /// The version that a label stands for
+        #[arg(long, conflicts_with = "name")]
+        label: Option<String>,
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
@@ -58,10 +138,25 @@ pub(crate) enum Verb {
         #[arg(long)]
         yes: bool,
     },
-    /// Remove objects that no version names
+    /// Take the versions away that the rules of the store do not keep; the host does so every hour
+    Prune {
+        store: String,
+        /// Only say which
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Remove objects that no version names, and chunks that no object is made of
     Gc { store: String },
-    /// Re-hash every object of a store, or of all
-    Verify { store: Option<String> },
+    /// Re-hash every object of a store, or of all; what is damaged is set aside
+    Verify {
+        store: Option<String>,
+        /// Bytes a second, so that others have the disk, too: 50MiB
+        #[arg(long, value_name = "BYTES")]
+        rate: Option<ByteSize>,
+    },
 }
 
 pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<ExitCode, Failure> {
@@ -99,12 +194,15 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
                 "no files there",
             );
         }
-        Verb::Put { store, name, file, media_type, metadata } => {
+        Verb::Put { store, name, file, media_type, metadata, expect, made_of } => {
             let metadata = metadata.map(|m| super::skills::parse_json("--metadata", &m)).transpose()?;
             let mut builder = Request::builder()
                 .method(Method::PUT)
-                .uri(content(&store, &name))
+                .uri(with_query(&content(&store, &name), &[("expect", expect)]))
                 .header(header::HOST, "localhost");
+            if let Some(p) = made_of.json()? {
+                builder = builder.header("x-shiphold-provenance", keeping::ascii(&p));
+            }
             if let Some(t) = media_type {
                 builder = builder.header(header::CONTENT_TYPE, t);
             }
@@ -129,13 +227,17 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
                 ),
             );
         }
-        Verb::Get { store, name, version, output } => {
-            download(
-                client,
-                &with_query(&content(&store, &name), &[("version", version.map(|v| v.to_string()))]),
-                output.as_deref(),
-            )
-            .await?
+        Verb::Get { store, name, version, label, output } => {
+            let path = match (label, name) {
+                (Some(label), _) => {
+                    format!("/v1/files/{}/labels/{}/content", segment(&store), segment(&label))
+                }
+                (None, name) => with_query(
+                    &content(&store, &name.unwrap_or_default()),
+                    &[("version", version.map(|v| v.to_string()))],
+                ),
+            };
+            download(client, &path, output.as_deref()).await?
         }
         Verb::Versions { store, name } => {
             let v = client
@@ -174,7 +276,8 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
                 ),
             );
         }
-        Verb::Verify { store } => {
+        Verb::Verify { store, rate } => {
+            let body = rate.map_or_else(|| json!({}), |r| json!({ "bytes_per_second": r.0 }));
             let stores: Vec<String> = match store {
                 Some(s) => vec![s],
                 None => client
@@ -190,7 +293,7 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
             let mut faults = 0;
             for store in stores {
                 let v = client
-                    .work(&format!("/v1/files/{}/verify", segment(&store)), &json!({}), out, "hashing")
+                    .work(&format!("/v1/files/{}/verify", segment(&store)), &body, out, "hashing")
                     .await?;
                 let found = v.get("faults").and_then(Value::as_array).cloned().unwrap_or_default();
                 if !out.json {
@@ -221,6 +324,19 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
                 return Ok(ExitCode::from(1));
             }
         }
+        Verb::PutFolder { store, folder, prefix } => {
+            uploads::put_folder(client, out, &store, &folder, &prefix).await?;
+        }
+        Verb::Upload { store, name, file, resume, media_type, made_of } => {
+            uploads::upload(client, out, (&store, &name, &file), resume, media_type, &made_of).await?;
+        }
+        Verb::Uploads { store } => uploads::list(client, out, &store).await?,
+        Verb::Abandon { store, id } => {
+            let path = format!("/v1/files/{}/uploads/{}", segment(&store), segment(&id));
+            let v = client.json(Method::DELETE, &path, None).await?;
+            out.done(&v, format!("the upload {id} is given up"));
+        }
+        more => keeping::run(more, client, out).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,6 +12,7 @@ mod export;
 mod files;
 mod input;
 mod kit;
+mod logs;
 mod migrate;
 mod output;
 mod plugins;
@@ -100,6 +101,9 @@ enum Command {
     /// File stores: models, archives, logs; every put is a new version
     #[command(subcommand)]
     Files(files::Verb),
+    /// Lines of the trader's logs: push, search, tail
+    #[command(subcommand)]
+    Logs(logs::Verb),
     /// Sandboxed plugins: run, history, grants
     #[command(subcommand)]
     Plugins(plugins::Verb),
@@ -182,6 +186,7 @@ async fn noun(command: Command, client: &Client, out: &Output) -> Result<ExitCod
         Command::Sql(args) => sql::run(args, client, out).await?,
         Command::Audit(verb) => return audit::run(verb, client, out).await,
         Command::Files(verb) => return files::run(verb, client, out).await,
+        Command::Logs(verb) => logs::run(verb, client, out).await?,
         Command::Plugins(verb) => plugins::run(verb, client, out).await?,
         Command::Backup(verb) => backup::run(verb, client, out).await?,
         Command::Tokens(verb) => tokens::run(verb, client, out).await?,

@@ -4,11 +4,12 @@ use super::answer::Out;
 use super::problem::Problem;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
-use shiphold_storage::files::as_error;
+use shiphold_storage::files::{Provenance, as_error};
 use shiphold_storage::{Error, Result};
 use std::io::{Read, Write as _};
 
 /// A JSON object beside the content.
+const PROVENANCE: HeaderName = HeaderName::from_static("x-shiphold-provenance");
 const METADATA: HeaderName = HeaderName::from_static("x-shiphold-metadata");
 /// Bytes of one step of a download.
 const STEP_BYTES: usize = 128 << 10;
@@ -21,6 +22,17 @@ pub(super) fn metadata(headers: &HeaderMap) -> std::result::Result<Value, Proble
         None => Ok(Value::Null),
         Some(v) => serde_json::from_slice(v.as_bytes())
             .map_err(|e| Problem::invalid(format!("the header X-Shiphold-Metadata is not JSON: {e}"))),
+    }
+}
+
+/// What a client says that content was made of, beside it.
+pub(super) fn provenance(headers: &HeaderMap) -> std::result::Result<Provenance, Problem> {
+    match headers.get(PROVENANCE) {
+        None => Ok(Provenance::default()),
+        Some(v) => serde_json::from_slice(v.as_bytes()).map_err(|e| {
+            Problem::invalid(format!("the header X-Shiphold-Provenance is no provenance: {e}"))
+                .hint("docs/files.md shows one")
+        }),
     }
 }
 

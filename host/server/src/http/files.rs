@@ -1,9 +1,12 @@
 //! `/v1/files`: content is streamed both ways.
 
+pub(super) mod keeping;
+pub(super) mod uploads;
+
 use super::answer::{self, Wants};
-use super::body::{BodyReader, Names, Params};
+use super::body::{BodyReader, Input, Names, Params};
 use super::content;
-use super::problem::Answer;
+use super::problem::{Answer, Problem};
 use super::range;
 use crate::app::App;
 use axum::Extension;
@@ -13,6 +16,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, heade
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shiphold_storage::files::{FileVersion, PutOptions};
+use shiphold_storage::settings::Expect;
 use shiphold_storage::{Caller, Error, Scope};
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,6 +35,7 @@ pub(super) async fn stores((State(app), Extension(caller)): Host) -> Answer {
             let s = layer.files().stats(name)?;
             Ok(json!({
                 "store": name, "kind": store.kind, "versions": s.versions, "objects": s.objects, "bytes": s.bytes,
+                "stored_bytes": s.stored, "keep": store.keep, "layout": store.layout,
                 "quota_bytes": store.quota.0, "quota_files": store.quota_files, "file_bytes_max": store.file_max.0,
             }))
         });
@@ -86,15 +91,27 @@ pub(super) async fn content(
     Params(p): Params<OfVersion>,
     headers: HeaderMap,
 ) -> Answer {
+    serve(app, caller, store, path, p.version, &headers).await
+}
+
+/// The content of a version, as the headers of the request want it.
+async fn serve(
+    app: Arc<App>,
+    caller: Caller,
+    store: String,
+    path: String,
+    version: Option<u64>,
+    headers: &HeaderMap,
+) -> Answer {
     let (who, of, name) = (caller.clone(), store.clone(), path.clone());
-    let file = answer::call(&app, move |layer| layer.files().stat(&who, &of, &name, p.version)).await?;
-    if content::is_known(&headers, file.blake3.as_deref().unwrap_or_default()) {
+    let file = answer::call(&app, move |layer| layer.files().stat(&who, &of, &name, version)).await?;
+    if content::is_known(headers, file.blake3.as_deref().unwrap_or_default()) {
         let mut answer = Response::new(Body::empty());
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         describe(answer.headers_mut(), &file);
         return Ok(answer);
     }
-    let range = range::asked(&headers, file.size)?;
+    let range = range::asked(headers, file.size)?;
     let (layer, wanted, number) = (app.layer.clone(), range.clone(), file.version);
     let mut answer = answer::written("application/octet-stream", move |out| {
         // The version is named: the newest one may be another by now.
@@ -129,19 +146,42 @@ fn send_as(answer: &mut Response<Body>, file: &FileVersion, range: Option<Range<
     }
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expected {
+    expect: Option<String>,
+}
+
+impl Expected {
+    /// `any`, `absent`, or a number.
+    fn read(&self) -> Result<Expect, Problem> {
+        match self.expect.as_deref() {
+            None | Some("any") => Ok(Expect::Any),
+            Some("absent") => Ok(Expect::Absent),
+            Some(n) => n.parse().map(Expect::Revision).map_err(|_| {
+                Problem::invalid(format!("`expect`: `{}` is no number", n.escape_debug()))
+                    .hint("write the number that was read, `absent`, or `any`")
+            }),
+        }
+    }
+}
+
 pub(super) async fn put(
     (State(app), Extension(caller)): Host,
     Names((store, path)): Path,
+    Params(expected): Params<Expected>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     caller.require(Scope::Write, "files.write")?;
-    let metadata = content::metadata(&headers)?;
+    let expect = expected.read()?;
+    let (metadata, provenance) = (content::metadata(&headers)?, content::provenance(&headers)?);
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(str::to_string);
     // The store's own bounds end an upload that is too large, while it comes.
     let mut content = BodyReader::new(body, u64::MAX);
     answer::created(&app, move |layer| {
-        layer.files().put(&caller, &store, &path, &mut content, PutOptions { media_type, metadata })
+        let options = PutOptions { media_type, metadata, provenance };
+        layer.files().put_as(&caller, &store, &path, &mut content, options, expect)
     })
     .await
 }
@@ -173,15 +213,23 @@ pub(super) async fn gc(
     answer::work(&app, Wants::of(&headers), move |layer, _, _| layer.files().gc(&caller, &store)).await
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Verify {
+    /// So that trading has the disk, too.
+    bytes_per_second: Option<u64>,
+}
+
 pub(super) async fn verify(
     (State(app), Extension(caller)): Host,
     Names(store): Names<String>,
     headers: HeaderMap,
+    Input(v): Input<Verify>,
 ) -> Answer {
     answer::work(&app, Wants::of(&headers), move |layer, _, progress| {
-        let total = layer.files().stats(&store)?.bytes;
+        let total = layer.files().stats(&store)?.stored;
         let mut done = 0;
-        layer.files().verify(&caller, &store, &mut |bytes| {
+        layer.files().verify_at(&caller, &store, v.bytes_per_second, &mut |bytes| {
             done += bytes;
             progress.tell(done, total, "hashing");
         })

@@ -184,6 +184,7 @@ fn files(layer: &DataLayer, t: &mut Text) -> Result<()> {
     each("shiphold_files_versions", "Versions in a file store.", &|s| s.1.versions);
     each("shiphold_files_objects", "Objects of a file store.", &|s| s.1.objects);
     each("shiphold_files_bytes", "Bytes of a file store's objects.", &|s| s.1.bytes);
+    each("shiphold_files_stored_bytes", "Bytes that a file store takes of its disk.", &|s| s.1.stored);
     each("shiphold_files_quota_bytes", "Bytes that a file store may hold.", &|s| s.2);
     Ok(())
 }

@@ -16,6 +16,7 @@ mod files;
 mod flux;
 mod guard;
 mod health;
+mod logs;
 mod metrics;
 mod plugins;
 mod problem;
@@ -164,8 +165,29 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/v1/files/{store}", get(files::list))
         .route("/v1/files/{store}/versions", get(files::versions))
         .route("/v1/files/{store}/content/{*path}", get(files::content).put(files::put).delete(files::remove))
+        .route("/v1/files/{store}/about", get(files::keeping::about))
+        .route("/v1/files/{store}/find", get(files::keeping::find))
+        .route("/v1/files/{store}/batch", post(files::uploads::batch))
+        .route("/v1/files/{store}/labels", get(files::keeping::labels))
+        .route(
+            "/v1/files/{store}/labels/{label}",
+            get(files::keeping::label).put(files::keeping::set_label).delete(files::keeping::remove_label),
+        )
+        .route("/v1/files/{store}/labels/{label}/content", get(files::keeping::content))
+        .route("/v1/files/{store}/labels/{label}/history", get(files::keeping::label_history))
+        .route("/v1/files/{store}/uploads", get(files::uploads::list).post(files::uploads::begin))
+        .route(
+            "/v1/files/{store}/uploads/{id}",
+            get(files::uploads::show).patch(files::uploads::append).delete(files::uploads::abandon),
+        )
+        .route("/v1/files/{store}/uploads/{id}/finish", post(files::uploads::finish))
+        .route("/v1/files/{store}/prune", post(files::keeping::prune))
         .route("/v1/files/{store}/gc", post(files::gc))
         .route("/v1/files/{store}/verify", post(files::verify))
+        .route("/v1/logs", get(logs::list))
+        .route("/v1/logs/{stream}", get(logs::search).post(logs::push))
+        .route("/v1/logs/{stream}/tail", get(logs::tail))
+        .route("/v1/logs/{stream}/rotate", post(logs::rotate))
         .route("/v1/plugins", get(plugins::list))
         .route("/v1/plugins/reload", post(plugins::reload))
         .route("/v1/plugins/{name}", get(plugins::status))

@@ -127,6 +127,7 @@ fn fill(layer: &DataLayer, folder: &Path, progress: Progress<'_>) -> Result<Cont
     let apart =
         layer.manifest().files.iter().filter(|(_, store)| !store.backup).map(|(name, _)| name.as_str());
     leave_out(&structured, &apart.collect::<Vec<_>>())?;
+    in_files(&structured)?;
     let series = folder.join(SERIES_FILE);
     if let Some(pinned) = &instance.series {
         copy_database(pinned, &series, &mut advance)?;
@@ -253,6 +254,8 @@ fn leave_out(path: &Path, stores: &[&str]) -> Result<()> {
     let connection = Connection::open(path)?;
     for store in stores {
         for sql in [
+            "DELETE FROM file_labels WHERE store = ?1",
+            "DELETE FROM file_label_changes WHERE store = ?1",
             "DELETE FROM file_versions WHERE store = ?1",
             "DELETE FROM file_names WHERE store = ?1",
             "DELETE FROM file_objects WHERE store = ?1 AND NOT EXISTS
@@ -260,6 +263,24 @@ fn leave_out(path: &Path, stores: &[&str]) -> Result<()> {
         ] {
             connection.execute(sql, [store])?;
         }
+    }
+    plain(&connection)?;
+    drop(connection);
+    sync_file(path)
+}
+
+/// In a backup each object is a file of its own, so the rows of a copy must not say that it is in chunks. Uploads stay behind.
+fn in_files(path: &Path) -> Result<()> {
+    let connection = Connection::open(path)?;
+    for sql in [
+        "DELETE FROM file_recipes",
+        "DELETE FROM file_chunked",
+        "DELETE FROM file_chunks",
+        "DELETE FROM file_packs",
+        "DELETE FROM file_uploads",
+        "UPDATE file_objects SET chunked = 0",
+    ] {
+        connection.execute(sql, [])?;
     }
     plain(&connection)?;
     drop(connection);
@@ -329,7 +350,7 @@ fn export_objects(
         if linked {
             advance(bytes);
         } else {
-            let mut object = layer.files().open_object(&store, &hash).map_err(|e| match e.kind() {
+            let mut object = layer.files().open_object(&store, &hash, bytes).map_err(|e| match e.kind() {
                 Kind::NotFound => Error::corrupt(format!("object {hash} of store `{store}` is missing: {e}"))
                     .hint("`shiphold verify` names the files that need it; restore it, or purge them"),
                 _ => e,

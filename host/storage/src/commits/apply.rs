@@ -85,7 +85,7 @@ impl DataLayer {
         if closed.is_none() {
             return Ok(done);
         }
-        named.done();
+        drop(named);
         if record.is_some() {
             self.series().apply_commit(caller, batch, done.id);
         }
@@ -149,8 +149,11 @@ impl DataLayer {
             .files
             .iter()
             .map(|file| {
-                let options =
-                    PutOptions { media_type: file.media_type.clone(), metadata: file.metadata.clone() };
+                let options = PutOptions {
+                    media_type: file.media_type.clone(),
+                    metadata: file.metadata.clone(),
+                    ..PutOptions::default()
+                };
                 let content = file.content()?;
                 self.files().object(
                     caller,

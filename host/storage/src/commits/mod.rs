@@ -24,9 +24,9 @@ mod types;
 pub(crate) use apply::{applied, aside, rows_of, series_waiting, set_aside, waiting};
 pub(crate) use gate::Gate;
 pub use gate::WAIT_MAX;
-pub(crate) use types::check_key;
 pub use types::{
     Commit, CommitCheckpoint, CommitFile, CommitFileDone, CommitPerformance, CommitRows, CommitSkill,
     CommitSkillDone, Committed, ExpectSkill, FILES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEYS_KEPT, PARTS_MAX,
     as_base64,
 };
+pub(crate) use types::{check_key, content};

@@ -174,7 +174,7 @@ impl CommitCheckpoint {
 }
 
 /// The content, from whichever form it came in.
-fn content(text: Option<&String>, base64: Option<&String>) -> Result<Vec<u8>> {
+pub(crate) fn content(text: Option<&String>, base64: Option<&String>) -> Result<Vec<u8>> {
     let wrong = |why: &str| Error::invalid(why).hint("give the content as `text`, or as `base64`");
     match (text, base64) {
         (Some(text), None) => Ok(text.clone().into_bytes()),

@@ -1,74 +1,131 @@
-//! What looks at all objects of a store: collecting those that nothing names, verifying, copying for a backup.
+//! Collecting what nothing names: objects, the chunks that they were made of, packs.
+//!
+//! Run twice it does no more; killed at any step it does no harm: a row goes first, a file without a row is found again.
 
-use super::disk::ObjectRead;
+use super::chunks;
+use super::disk::{Area, ObjectDisk};
+use super::repack::repack;
 use super::rows;
 use super::store::{FileStores, Store};
-use super::stream::damage;
-use super::types::{FilesFault, FilesVerify, GcReport};
+use super::types::GcReport;
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Kind, Result};
 use crate::sqlite::Tx;
-use rusqlite::OptionalExtension as _;
+use rusqlite::{Connection, OptionalExtension as _};
 use serde_json::json;
-use std::io;
-use std::sync::{PoisonError, RwLockReadGuard, TryLockError};
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::sync::{PoisonError, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
-/// Objects that are removed while puts wait.
-const BATCH: usize = 256;
-/// Rows that `verify` reads at once.
-const VERIFY_PAGE: i64 = 1_000;
-/// Names that a fault lists.
-const FILES_NAMED_MAX: i64 = 100;
+/// Files that are removed while puts wait.
+pub(super) const BATCH: usize = 256;
+/// Chunks that are looked at in one transaction.
+const CHUNKS_STEP: i64 = 4_096;
 /// Of a row of `file_objects`: nothing names the object.
 const UNNAMED: &str = "NOT EXISTS (SELECT 1 FROM file_versions v WHERE v.store = file_objects.store AND v.hash = file_objects.hash)
      AND NOT EXISTS (SELECT 1 FROM state_checkpoints s WHERE s.store = file_objects.store AND s.hash = file_objects.hash)";
 
 impl FileStores {
-    /// Removes objects that neither a version of a file nor a checkpoint of a strategy names. Run twice it does no more; killed at any step it does no harm: the row goes
-    /// first, an object without a row is found again by its file. [`Kind::Busy`] while a backup copies.
+    /// Removes objects that neither a version of a file nor a checkpoint of a strategy names, and chunks that no object is made of.
+    /// [`Kind::Busy`] while a backup copies.
     pub fn gc(&self, caller: &Caller, store: &str) -> Result<GcReport> {
         caller.require(Scope::Admin, "collect garbage")?;
         let s = self.store(store)?;
-        // Not waiting: a backup can take hours.
-        let _alone = match s.holds.try_write() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(p)) => p.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(
-                    Kind::Busy,
-                    format!("a backup or another collection works on store `{store}`"),
-                )
-                .hint("collect when it is done"));
-            }
-        };
-        let mut usage = s.usage();
-        *usage = self.db.write_always(|tx| {
-            tx.execute(&format!("DELETE FROM file_objects WHERE store = ?1 AND {UNNAMED}"), [store])?;
-            rows::usage(tx, store)
+        let _alone = alone(s)?.ok_or_else(|| {
+            Error::new(Kind::Busy, format!("a backup or another collection works on store `{store}`"))
+                .hint("collect when it is done")
         })?;
-        drop(usage);
-        let listed = s.disk.list().map_err(|e| Error::io(format!("collecting store `{store}`"), e))?;
         let mut report = GcReport::default();
-        for batch in listed.chunks(BATCH) {
-            self.collect(caller, s, store, batch, &mut report)?;
+        report.removed += self.db.write_always(|tx| {
+            let sql = format!("DELETE FROM file_objects WHERE store = ?1 AND {UNNAMED} RETURNING chunked");
+            let mut gone = tx.prepare_cached(&sql)?;
+            let in_chunks = gone.query_map([store], |r| r.get::<_, bool>(0))?;
+            Ok(in_chunks.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().filter(|c| *c).count() as u64)
+        })?;
+        self.collect_chunks(s, store, &mut report)?;
+        for area in Area::ALL {
+            let listed =
+                s.disk.list(area).map_err(|e| Error::io(format!("collecting store `{store}`"), e))?;
+            for batch in listed.chunks(BATCH) {
+                self.collect_files(caller, s, (store, area), batch, &mut report)?;
+            }
         }
         Ok(report)
     }
 
-    fn collect(
+    /// The chunks and packs of a store that are not needed, and packs of which little is.
+    fn collect_chunks(&self, s: &Store, store: &str, report: &mut GcReport) -> Result<()> {
+        let mut after = 0_i64;
+        loop {
+            let unused: Vec<i64> = self.db.read(|c| {
+                let mut statement = c.prepare_cached(
+                    "SELECT id FROM file_chunks WHERE id > ?2 AND +store = ?1
+                     AND NOT EXISTS (SELECT 1 FROM file_recipes r WHERE r.chunk = file_chunks.id) ORDER BY id LIMIT ?3",
+                )?;
+                let rows = statement.query_map((store, after, CHUNKS_STEP), |r| r.get(0))?;
+                Ok(rows.collect::<rusqlite::Result<_>>()?)
+            })?;
+            let Some(last) = unused.last() else { break };
+            after = *last;
+            let before = self.chunk_count(store)?;
+            self.drop_chunks(s, store, &unused, report)?;
+            report.chunks += before.saturating_sub(self.chunk_count(store)?);
+        }
+        // Packs that a reader held the last time.
+        let empty: BTreeSet<i64> = self.db.read(|c| {
+            let mut statement = c.prepare_cached(
+                "SELECT id FROM file_packs WHERE store = ?1 AND NOT EXISTS (SELECT 1 FROM file_chunks c WHERE c.pack = file_packs.id)",
+            )?;
+            let rows = statement.query_map([store], |r| r.get(0))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })?;
+        if !empty.is_empty() {
+            let pinned = s.pins.lock();
+            let gone = self.db.write_always(|tx| chunks::drop_empty(tx, &empty, &pinned))?;
+            drop(pinned);
+            report.bytes += remove_packs(s.disk.as_ref(), store, &gone)?;
+        }
+        // It needs room before it makes room.
+        if (self.writable)().is_ok() {
+            repack(self, s, store, report)?;
+        }
+        Ok(())
+    }
+
+    fn chunk_count(&self, store: &str) -> Result<u64> {
+        self.db.read(|c| {
+            let mut statement = c.prepare_cached("SELECT count(*) FROM file_chunks WHERE store = ?1")?;
+            Ok(statement.query_row([store], |r| r.get::<_, i64>(0))?.unsigned_abs())
+        })
+    }
+
+    /// Takes away those of some chunks that no object is made of, and the packs that hold nothing more.
+    fn drop_chunks(&self, s: &Store, store: &str, of: &[i64], report: &mut GcReport) -> Result<()> {
+        let pinned = s.pins.lock();
+        let gone = self.db.write_always(|tx| {
+            let packs = chunks::drop_unused(tx, of, &pinned)?;
+            chunks::drop_empty(tx, &packs, &pinned)
+        })?;
+        drop(pinned);
+        report.bytes += remove_packs(s.disk.as_ref(), store, &gone)?;
+        Ok(())
+    }
+
+    /// Files of an area that no row names.
+    fn collect_files(
         &self,
         caller: &Caller,
         s: &Store,
-        store: &str,
+        (store, area): (&str, Area),
         batch: &[(String, u64)],
         report: &mut GcReport,
     ) -> Result<()> {
-        let unknown = |c: &rusqlite::Connection| {
+        let unknown = |c: &Connection| {
             let mut out = Vec::new();
-            for object in batch {
-                if !rows::object_is_known(c, store, &object.0)? {
-                    out.push(object);
+            for file in batch {
+                if !is_known(c, store, area, &file.0)? {
+                    out.push(file);
                 }
             }
             Ok::<_, Error>(out)
@@ -77,7 +134,7 @@ impl FileStores {
             return Ok(());
         }
         // No put is between its object and its row while this is held.
-        let _still = s.usage();
+        let _still = s.placing();
         // The commit of a put that failed may be on the disk all the same, and would come back with the next start. This
         // one writes over it, so that what is removed now is named by nothing, whatever happens.
         let gone = self.db.write_always(|tx| {
@@ -85,18 +142,17 @@ impl FileStores {
             let bytes: u64 = gone.iter().map(|(_, size)| size).sum();
             if !gone.is_empty() {
                 let entry = Entry::new(caller, "files.gc", format!("store:{store}"));
-                Audit::append(tx, &entry.detail(json!({ "objects": gone.len(), "bytes": bytes })))?;
+                Audit::append(
+                    tx,
+                    &entry.detail(json!({ "area": area.folder(), "objects": gone.len(), "bytes": bytes })),
+                )?;
             }
             Ok(gone)
         })?;
-        for (hash, size) in gone {
-            match s.disk.remove(hash) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io(format!("collecting object {hash} of store `{store}`"), e));
-                }
-                _ => {}
-            }
-            report.removed += 1;
+        for (name, size) in gone {
+            // An upload that begins at this moment has its row before its file.
+            remove(s.disk.as_ref(), store, area, name)?;
+            report.removed += u64::from(area == Area::Objects);
             report.bytes += size;
         }
         Ok(())
@@ -112,106 +168,39 @@ impl FileStores {
         note: &dyn Fn(&Tx<'_>) -> Result<()>,
     ) -> Result<bool> {
         let Some(s) = self.stores.get(store) else { return Ok(true) };
-        let _alone = match s.holds.try_write() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(p)) => p.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(false),
-        };
+        let Some(_alone) = alone(s)? else { return Ok(false) };
         // No put is between its object and its row while this is held.
-        let mut usage = s.usage();
-        let before = *usage;
+        let _still = s.placing();
         // As with a collection, this commit writes over one that failed and may be on the disk all the same.
-        let (gone, after) = self.db.write_always(|tx| {
+        let (gone, unused) = self.db.write_always(|tx| {
             note(tx)?;
-            let (mut gone, mut after) = (Vec::new(), before);
+            let (mut gone, mut unused) = (Vec::new(), Vec::new());
             let sql = format!(
-                "DELETE FROM file_objects WHERE store = ?1 AND hash = ?2 AND {UNNAMED} RETURNING size"
+                "DELETE FROM file_objects WHERE store = ?1 AND hash = ?2 AND {UNNAMED} RETURNING chunked"
             );
             for hash in hashes {
-                let size = tx.prepare_cached(&sql)?.query_row((store, hash), |r| r.get::<_, i64>(0));
-                if let Some(size) = size.optional()? {
-                    after.objects = after.objects.saturating_sub(1);
-                    after.bytes = after.bytes.saturating_sub(size.unsigned_abs());
-                }
-                if !rows::object_is_known(tx, store, hash)? {
-                    gone.push(hash);
+                let made_of = chunks::of_object(tx, store, hash)?;
+                let in_chunks = tx.prepare_cached(&sql)?.query_row((store, hash), |r| r.get::<_, bool>(0));
+                match in_chunks.optional()? {
+                    Some(true) => unused.extend(made_of),
+                    _ if !rows::object_is_known(tx, store, hash)? => gone.push(hash),
+                    _ => {}
                 }
             }
-            Ok((gone, after))
+            Ok((gone, unused))
         })?;
-        *usage = after;
         for hash in gone {
-            match s.disk.remove(hash) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io(format!("removing object {hash} of store `{store}`"), e));
-                }
-                _ => {}
-            }
+            remove(s.disk.as_ref(), store, Area::Objects, hash)?;
+        }
+        for unused in unused.chunks(usize::try_from(CHUNKS_STEP).unwrap_or(1)) {
+            self.drop_chunks(s, store, unused, &mut GcReport::default())?;
         }
         Ok(true)
     }
 
-    /// Re-hashes every object and names what is damaged or missing, with the files that need it. `progress` gets the
-    /// bytes of each object.
-    pub fn verify(&self, caller: &Caller, store: &str, progress: &mut dyn FnMut(u64)) -> Result<FilesVerify> {
-        caller.require(Scope::Read, "verify files")?;
-        let s = self.store(store)?;
-        let mut report = FilesVerify::default();
-        let mut after = String::new();
-        loop {
-            let page: Vec<(String, u64)> = self.db.read(|c| {
-                let mut statement = c.prepare_cached(
-                    "SELECT hash, size FROM file_objects WHERE store = ?1 AND hash > ?2 ORDER BY hash LIMIT ?3",
-                )?;
-                let rows = statement.query_map((store, &after, VERIFY_PAGE), |r| {
-                    Ok((r.get(0)?, r.get::<_, i64>(1)?.unsigned_abs()))
-                })?;
-                Ok(rows.collect::<rusqlite::Result<_>>()?)
-            })?;
-            let Some((last, _)) = page.last() else { break };
-            after.clone_from(last);
-            for (hash, size) in page {
-                if let Some(problem) = damage(s.disk.as_ref(), &hash, size) {
-                    // Collected since the page was read: nothing is wrong.
-                    if !self.db.read(|c| rows::object_is_known(c, store, &hash))? {
-                        continue;
-                    }
-                    let files = self.files_of(store, &hash)?;
-                    report.faults.push(FilesFault { store: store.into(), blake3: hash, problem, files });
-                }
-                report.objects += 1;
-                report.bytes += size;
-                progress(size);
-            }
-        }
-        let listed = s.disk.list().map_err(|e| Error::io(format!("verifying store `{store}`"), e))?;
-        for batch in listed.chunks(BATCH) {
-            report.orphans += self.db.read(|c| {
-                batch
-                    .iter()
-                    .try_fold(0, |n, (hash, _)| Ok(n + u64::from(!rows::object_is_known(c, store, hash)?)))
-            })?;
-        }
-        Ok(report)
-    }
-
-    fn files_of(&self, store: &str, hash: &str) -> Result<Vec<String>> {
-        self.db.read(|c| {
-            let mut statement = c.prepare_cached(
-                "SELECT DISTINCT path FROM file_versions WHERE store = ?1 AND hash = ?2
-                 UNION ALL SELECT 'state:' || s.name || '@' || c.revision
-                 FROM state_checkpoints c JOIN state_strategies s ON s.id = c.strategy WHERE c.store = ?1 AND c.hash = ?2
-                 ORDER BY 1 LIMIT ?3",
-            )?;
-            let rows = statement.query_map((store, hash, FILES_NAMED_MAX), |r| r.get(0))?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
-        })
-    }
-
     /// An object for a backup, which has its own snapshot of the rows.
-    pub(crate) fn open_object(&self, store: &str, hash: &str) -> Result<Box<dyn ObjectRead>> {
-        let opened = self.store(store)?.disk.open(hash);
-        opened.map_err(|e| Error::io(format!("object {hash} of store `{store}`"), e))
+    pub(crate) fn open_object(&self, store: &str, hash: &str, size: u64) -> Result<Box<dyn Read + Send>> {
+        self.open_content(store, (hash, size), &format!("{store}:{hash}"), 0..size)
     }
 
     /// While it is held, no object goes: a backup copies what its snapshot names. Take it before the writer's barrier
@@ -219,4 +208,41 @@ impl FileStores {
     pub(crate) fn hold_objects(&self) -> Vec<RwLockReadGuard<'_, ()>> {
         self.stores.values().map(|s| s.holds.read().unwrap_or_else(PoisonError::into_inner)).collect()
     }
+}
+
+/// The store for oneself; `None`: a backup has it, or another collection. Not waiting: a backup can take hours.
+fn alone(s: &Store) -> Result<Option<RwLockWriteGuard<'_, ()>>> {
+    match s.holds.try_write() {
+        Ok(guard) => Ok(Some(guard)),
+        Err(TryLockError::Poisoned(p)) => Ok(Some(p.into_inner())),
+        Err(TryLockError::WouldBlock) => Ok(None),
+    }
+}
+
+/// Does a row name the file?
+pub(super) fn is_known(c: &Connection, store: &str, area: Area, name: &str) -> Result<bool> {
+    let sql = match area {
+        Area::Objects => "SELECT 1 FROM file_objects WHERE store = ?1 AND hash = ?2 AND chunked = 0",
+        Area::Packs => "SELECT 1 FROM file_packs WHERE store = ?1 AND name = ?2",
+        Area::Uploads => "SELECT 1 FROM file_uploads WHERE store = ?1 AND id = ?2 AND version IS NULL",
+    };
+    Ok(c.prepare_cached(sql)?.exists((store, name))?)
+}
+
+/// Removes a file that may be gone already.
+pub(super) fn remove(disk: &dyn ObjectDisk, store: &str, area: Area, name: &str) -> Result<()> {
+    match disk.remove(area, name) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(format!("removing {}/{name} of store `{store}`", area.folder()), e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes packs whose rows are gone; their bytes.
+pub(super) fn remove_packs(disk: &dyn ObjectDisk, store: &str, packs: &[(String, u64)]) -> Result<u64> {
+    for (name, _) in packs {
+        remove(disk, store, Area::Packs, name)?;
+    }
+    Ok(packs.iter().map(|(_, bytes)| bytes).sum())
 }

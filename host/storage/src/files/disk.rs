@@ -1,6 +1,7 @@
 //! What the stores do to a disk, behind one small trait, so that tests can take the disk away at any step.
 //!
-//! `objects/ab/abcdef…` holds the object whose BLAKE3 is `abcdef…`; `tmp/` what is being written.
+//! `objects/ab/abcdef…` holds the object whose BLAKE3 is `abcdef…`; `packs/` the chunks of those that are in chunks, `uploads/` what
+//! comes in parts, both by random names of the same form; `tmp/` what is being written.
 
 use cap_fs_ext::{DirExt as _, FollowSymlinks, OpenOptionsFollowExt as _};
 use cap_std::ambient_authority;
@@ -18,25 +19,50 @@ pub trait TmpFile: Write + Send {
 pub trait ObjectRead: Read + Seek + Send {}
 impl<T: Read + Seek + Send> ObjectRead for T {}
 
-/// The disk of one store. Names of objects are hashes in hexadecimal; nothing else reaches it.
+/// The folders of a store in which files stay, each by a name of 64 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Area {
+    Objects,
+    Packs,
+    Uploads,
+}
+
+impl Area {
+    pub(super) const ALL: [Self; 3] = [Self::Objects, Self::Packs, Self::Uploads];
+
+    /// The name of the folder.
+    pub(super) fn folder(self) -> &'static str {
+        match self {
+            Self::Objects => "objects",
+            Self::Packs => "packs",
+            Self::Uploads => "uploads",
+        }
+    }
+}
+
+/// The disk of one store. Names are hashes in hexadecimal; nothing else reaches it.
 pub trait ObjectDisk: Send + Sync + std::fmt::Debug {
     fn create_tmp(&self, name: &str) -> io::Result<Box<dyn TmpFile>>;
     fn remove_tmp(&self, name: &str) -> io::Result<()>;
     fn list_tmp(&self) -> io::Result<Vec<String>>;
-    /// Moves a file into its place as an object, over what may be there.
-    fn publish(&self, tmp: &str, hash: &str) -> io::Result<()>;
-    /// Makes the place of an object durable: its folder's entry for it, and the folder's own.
-    fn sync_folder_of(&self, hash: &str) -> io::Result<()>;
-    fn open(&self, hash: &str) -> io::Result<Box<dyn ObjectRead>>;
-    fn remove(&self, hash: &str) -> io::Result<()>;
-    /// Every object and its size in bytes.
-    fn list(&self) -> io::Result<Vec<(String, u64)>>;
+    /// Moves a file into its place, over what may be there.
+    fn publish(&self, tmp: &str, area: Area, name: &str) -> io::Result<()>;
+    /// Makes the place of a file durable: its folder's entry for it, and the folder's own.
+    fn sync_folder_of(&self, area: Area, name: &str) -> io::Result<()>;
+    /// A file of [`Area::Uploads`] that is cut to `at` bytes and written on from there; made if there is none. One that is
+    /// shorter is an error.
+    fn append(&self, name: &str, at: u64) -> io::Result<Box<dyn TmpFile>>;
+    fn open(&self, area: Area, name: &str) -> io::Result<Box<dyn ObjectRead>>;
+    fn remove(&self, area: Area, name: &str) -> io::Result<()>;
+    /// Every file of an area and its size in bytes.
+    fn list(&self, area: Area) -> io::Result<Vec<(String, u64)>>;
 }
 
 /// A folder as a capability: opened once, and nothing outside it can be reached through it.
 #[derive(Debug)]
 pub struct CapDisk {
-    objects: Dir,
+    /// In the order of [`Area::ALL`].
+    areas: [Dir; 3],
     tmp: Dir,
 }
 
@@ -53,13 +79,32 @@ impl CapDisk {
             // A symlink in the place of the folder would lead elsewhere.
             dir.open_dir_nofollow(name)
         };
-        let (objects, tmp) = (folder("objects")?, folder("tmp")?);
+        let [objects, packs, uploads] = Area::ALL.map(|area| folder(area.folder()));
+        let (areas, tmp) = ([objects?, packs?, uploads?], folder("tmp")?);
         sync_dir(&dir)?;
-        Ok(Self { objects, tmp })
+        Ok(Self { areas, tmp })
     }
 
-    fn folder_of(&self, hash: &str) -> io::Result<Dir> {
-        self.objects.open_dir_nofollow(prefix(hash)?)
+    fn area(&self, area: Area) -> &Dir {
+        let [objects, packs, uploads] = &self.areas;
+        match area {
+            Area::Objects => objects,
+            Area::Packs => packs,
+            Area::Uploads => uploads,
+        }
+    }
+
+    fn folder_of(&self, area: Area, name: &str) -> io::Result<Dir> {
+        self.area(area).open_dir_nofollow(prefix(name)?)
+    }
+
+    /// Makes the folder of a file, unless it is there.
+    fn make_folder_of(&self, area: Area, name: &str) -> io::Result<Dir> {
+        match self.area(area).create_dir(prefix(name)?) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+        self.folder_of(area, name)
     }
 }
 
@@ -86,10 +131,10 @@ fn is_hash(name: &str) -> bool {
     name.len() == HASH_DIGITS && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The folder of an object; refuses what is no hash, so that nothing else becomes a path.
-fn prefix(hash: &str) -> io::Result<&str> {
+/// The folder of a file; refuses what is no hash, so that nothing else becomes a path.
+fn prefix(name: &str) -> io::Result<&str> {
     let no_hash = || io::Error::new(io::ErrorKind::InvalidInput, "an object's name is 64 hexadecimal digits");
-    hash.get(..2).filter(|_| is_hash(hash)).ok_or_else(no_hash)
+    name.get(..2).filter(|_| is_hash(name)).ok_or_else(no_hash)
 }
 
 fn sync_dir(dir: &Dir) -> io::Result<()> {
@@ -144,36 +189,47 @@ impl ObjectDisk for CapDisk {
         }
         Ok(out)
     }
-    fn publish(&self, tmp: &str, hash: &str) -> io::Result<()> {
-        match self.objects.create_dir(prefix(hash)?) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-            _ => {}
+    fn publish(&self, tmp: &str, area: Area, name: &str) -> io::Result<()> {
+        let folder = self.make_folder_of(area, name)?;
+        self.tmp.rename(tmp, &folder, name)
+    }
+    fn sync_folder_of(&self, area: Area, name: &str) -> io::Result<()> {
+        sync_dir(&self.folder_of(area, name)?)?;
+        sync_dir(self.area(area))
+    }
+    fn append(&self, name: &str, at: u64) -> io::Result<Box<dyn TmpFile>> {
+        let mut options = options(false);
+        options.write(true).create(true);
+        let folder = self.make_folder_of(Area::Uploads, name)?;
+        let mut file = folder.open_with(name, &options)?.into_std();
+        let there = file.metadata()?;
+        if !there.is_file() || there.len() < at {
+            let what = format!("it has {} bytes instead of {at}", there.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        self.tmp.rename(tmp, &self.folder_of(hash)?, hash)
+        file.set_len(at)?;
+        file.seek(io::SeekFrom::Start(at))?;
+        Ok(Box::new(RealTmp(file)))
     }
-    fn sync_folder_of(&self, hash: &str) -> io::Result<()> {
-        sync_dir(&self.folder_of(hash)?)?;
-        sync_dir(&self.objects)
-    }
-    fn open(&self, hash: &str) -> io::Result<Box<dyn ObjectRead>> {
-        let file = self.folder_of(hash)?.open_with(hash, &options(false))?.into_std();
+    fn open(&self, area: Area, name: &str) -> io::Result<Box<dyn ObjectRead>> {
+        let file = self.folder_of(area, name)?.open_with(name, &options(false))?.into_std();
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a plain file"));
         }
         Ok(Box::new(file))
     }
-    fn remove(&self, hash: &str) -> io::Result<()> {
-        self.folder_of(hash)?.remove_file(hash)
+    fn remove(&self, area: Area, name: &str) -> io::Result<()> {
+        self.folder_of(area, name)?.remove_file(name)
     }
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+    fn list(&self, area: Area) -> io::Result<Vec<(String, u64)>> {
         let mut out = Vec::new();
-        for folder in self.objects.entries()? {
+        for folder in self.area(area).entries()? {
             let folder = folder?;
             let name = folder.file_name();
             let Some(prefix) = name.to_str().filter(|n| n.len() == 2 && is_dir(&folder)) else { continue };
-            for entry in self.objects.open_dir_nofollow(prefix)?.entries()? {
+            for entry in self.area(area).open_dir_nofollow(prefix)?.entries()? {
                 let entry = entry?;
-                // What does not stand in its own place is no object of ours.
+                // What does not stand in its own place is no file of ours.
                 if let Some(name) = entry.file_name().to_str().filter(|n| is_hash(n) && n.starts_with(prefix))
                 {
                     out.push((name.to_string(), entry.metadata()?.len()));

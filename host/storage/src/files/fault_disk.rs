@@ -1,6 +1,6 @@
 //! A store's disk on the same [`Disk`] as the database's VFS: one power supply, one count of operations.
 
-use super::disk::{ObjectDisk, ObjectRead, TmpFile};
+use super::disk::{Area, ObjectDisk, ObjectRead, TmpFile};
 use crate::testing::{Disk, FaultVfs, FileId, Verdict};
 use std::io::{self, Cursor, Write};
 use std::sync::Arc;
@@ -55,11 +55,21 @@ impl FaultDisk {
     fn tmp(&self, name: &str) -> String {
         format!("{}/tmp/{name}", self.root)
     }
-    fn folder(&self, hash: &str) -> String {
-        format!("{}/objects/{}", self.root, &hash[..2])
+    fn folder(&self, area: Area, name: &str) -> String {
+        format!("{}/{}/{}", self.root, area.folder(), &name[..2])
     }
-    pub fn object(&self, hash: &str) -> String {
-        format!("{}/{hash}", self.folder(hash))
+    fn file(&self, area: Area, name: &str) -> String {
+        format!("{}/{name}", self.folder(area, name))
+    }
+    fn make_folder(&self, area: Area, name: &str) -> io::Result<()> {
+        let folder = self.folder(area, name);
+        if self.power.vfs.look(self.power.generation, |disk| Ok(disk.has_folder(&folder)))? {
+            return Ok(());
+        }
+        self.power.change(|disk| {
+            disk.create_folder(&folder);
+            Ok(())
+        })
     }
 }
 
@@ -127,20 +137,14 @@ impl ObjectDisk for FaultDisk {
     fn list_tmp(&self) -> io::Result<Vec<String>> {
         self.power.vfs.look(self.power.generation, |disk| Ok(disk.list(&format!("{}/tmp", self.root))))
     }
-    fn publish(&self, tmp: &str, hash: &str) -> io::Result<()> {
-        let folder = self.folder(hash);
-        if !self.power.vfs.look(self.power.generation, |disk| Ok(disk.has_folder(&folder)))? {
-            self.power.change(|disk| {
-                disk.create_folder(&folder);
-                Ok(())
-            })?;
-        }
+    fn publish(&self, tmp: &str, area: Area, name: &str) -> io::Result<()> {
+        self.make_folder(area, name)?;
         self.power.change(|disk| {
-            disk.rename(&self.tmp(tmp), &self.object(hash)).then_some(()).ok_or_else(not_found)
+            disk.rename(&self.tmp(tmp), &self.file(area, name)).then_some(()).ok_or_else(not_found)
         })
     }
-    fn sync_folder_of(&self, hash: &str) -> io::Result<()> {
-        for folder in [self.folder(hash), format!("{}/objects", self.root)] {
+    fn sync_folder_of(&self, area: Area, name: &str) -> io::Result<()> {
+        for folder in [self.folder(area, name), format!("{}/{}", self.root, area.folder())] {
             self.power.sync(
                 |disk| {
                     disk.sync_folder(&folder);
@@ -151,24 +155,37 @@ impl ObjectDisk for FaultDisk {
         }
         Ok(())
     }
-    fn open(&self, hash: &str) -> io::Result<Box<dyn ObjectRead>> {
+    fn append(&self, name: &str, at: u64) -> io::Result<Box<dyn TmpFile>> {
+        self.make_folder(Area::Uploads, name)?;
+        let path = self.file(Area::Uploads, name);
+        let file = self.power.change(|disk| {
+            let file = disk.find(&path).unwrap_or_else(|| disk.create(&path));
+            if disk.size(file) < at {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            disk.truncate(file, at);
+            Ok(file)
+        })?;
+        Ok(Box::new(FaultTmp { power: self.power.clone(), careless: self.careless, file, at }))
+    }
+    fn open(&self, area: Area, name: &str) -> io::Result<Box<dyn ObjectRead>> {
         self.power.vfs.look(self.power.generation, |disk| {
-            let file = disk.find(&self.object(hash)).ok_or_else(not_found)?;
+            let file = disk.find(&self.file(area, name)).ok_or_else(not_found)?;
             let mut bytes = vec![0; usize::try_from(disk.size(file)).unwrap()];
             disk.read(file, 0, &mut bytes);
             Ok(Box::new(Cursor::new(bytes)) as _)
         })
     }
-    fn remove(&self, hash: &str) -> io::Result<()> {
-        self.power.change(|disk| disk.remove(&self.object(hash)).then_some(()).ok_or_else(not_found))
+    fn remove(&self, area: Area, name: &str) -> io::Result<()> {
+        self.power.change(|disk| disk.remove(&self.file(area, name)).then_some(()).ok_or_else(not_found))
     }
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
-        let objects = format!("{}/objects", self.root);
+    fn list(&self, area: Area) -> io::Result<Vec<(String, u64)>> {
+        let root = format!("{}/{}", self.root, area.folder());
         self.power.vfs.look(self.power.generation, |disk| {
             let mut out = Vec::new();
-            for folder in disk.list(&objects) {
-                for name in disk.list(&format!("{objects}/{folder}")) {
-                    let file = disk.find(&format!("{objects}/{folder}/{name}")).unwrap();
+            for folder in disk.list(&root) {
+                for name in disk.list(&format!("{root}/{folder}")) {
+                    let file = disk.find(&format!("{root}/{folder}/{name}")).unwrap();
                     out.push((name, disk.size(file)));
                 }
             }

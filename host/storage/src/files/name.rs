@@ -2,6 +2,7 @@
 //! come back out to people's disks, so what would be trouble on any of them is refused.
 
 use crate::error::{Error, Result};
+use crate::manifest::Layout;
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 pub const NAME_BYTES_MAX: usize = 512;
@@ -52,6 +53,25 @@ pub fn check(name: &str) -> Result<()> {
     }
     Ok(())
 }
+
+/// [`check`], and the layout that a store wants of new names.
+pub fn check_in(layout: Layout, name: &str) -> Result<()> {
+    check(name)?;
+    let dated = || {
+        let mut parts = name.split('/').skip(1);
+        let digits = |d: &&str| d.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+        let date = parts.next().filter(|d| d.len() == DATE_BYTES).filter(digits);
+        parts.next().is_some() && date.is_some_and(|d| d.parse::<chrono::NaiveDate>().is_ok())
+    };
+    if layout == Layout::Free || dated() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("`{name}` has no date in its second place, and this store wants one"))
+        .hint("write type/date/name, such as `momentum/2026-06-26/weights.bin`"))
+}
+
+/// Bytes of `2026-06-26`.
+const DATE_BYTES: usize = 10;
 
 /// Two names with one fold are one name on a disk that ignores case or width.
 pub fn fold(name: &str) -> String {
@@ -120,6 +140,56 @@ mod tests {
         let long = vec!["a".repeat(127); 5].join("/");
         assert!(check(&long[..NAME_BYTES_MAX - 1]).is_ok());
         assert!(check(&long).is_err());
+    }
+
+    #[test]
+    fn a_layout_wants_a_date_in_the_second_place() {
+        for good in ["momentum/2026-06-26/weights.bin", "a/2024-02-29/b/c"] {
+            check_in(Layout::Dated, good).unwrap();
+        }
+        for bad in [
+            "weights.bin",
+            "momentum/weights.bin",
+            "momentum/2026-06-26",
+            "momentum/2026-6-26/w",
+            "momentum/2026-02-30/w",
+            "2026-06-26/momentum/w",
+            "a/+026-06-26/w",
+        ] {
+            assert!(check_in(Layout::Dated, bad).is_err(), "{bad}");
+            check_in(Layout::Free, bad).unwrap();
+        }
+        assert!(check_in(Layout::Free, "a/../b").is_err());
+    }
+
+    /// The same rules hold for every script: what looks alike in two ways of composing is one spelling.
+    #[test]
+    fn names_of_every_script_and_normalisation() {
+        use unicode_normalization::UnicodeNormalization as _;
+        for name in [
+            "модель/веса",
+            "モデル/重み",
+            "모델/가중치",
+            "نموذج/أوزان",
+            "मॉडल/भार",
+            "μοντέλο/βάρη",
+            "מודל/משקל",
+            "mô-hình/trọng-số",
+            "𝒎𝒐𝒅𝒆𝒍/🚀",
+            "ﬁle",
+            "Ⅷ",
+            "①",
+        ] {
+            let composed: String = name.nfc().collect();
+            check(&composed).unwrap();
+            let apart: String = name.nfd().collect();
+            assert_eq!(check(&apart).is_ok(), apart == composed, "{name}");
+            assert_eq!(fold(&composed), fold(&apart), "{name}");
+            assert_eq!(fold(&fold(&composed)), fold(&composed), "{name}");
+        }
+        for long in [4 << 10, 1 << 20] {
+            assert!(check(&"ä".repeat(long / 2)).is_err());
+        }
     }
 
     #[test]

@@ -1,29 +1,29 @@
 //! Objects on their way to a name: written first, moved into their places, and named by one transaction.
 
+use super::content::{Placed, Staged};
 use super::rows;
-use super::store::{FileStores, as_long_as, tmp_name};
-use super::stream::{Tmp, Verifying};
-use super::types::{FileVersion, FilesStats, PutOptions, StoreConfig};
+use super::store::FileStores;
+use super::types::{FileVersion, Provenance, PutOptions, StoreConfig};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::schema::now_ns;
 use crate::settings::Expect;
 use crate::sqlite::Tx;
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Seek as _};
+use std::io::Read;
 use std::sync::MutexGuard;
 
 /// An object without a name.
 pub(crate) struct NewObject<'a> {
-    pub(super) tmp: Tmp<'a>,
+    pub(super) staged: Staged<'a>,
     pub(super) new: FileVersion,
+    pub(super) made_of: Provenance,
     expect: Expect,
 }
 
 /// An object that will be named by something else than a version of a file.
 pub(crate) struct LooseObject<'a> {
-    tmp: Tmp<'a>,
+    staged: Staged<'a>,
     pub(crate) store: String,
     /// BLAKE3 in hexadecimal.
     pub(crate) hash: String,
@@ -31,62 +31,70 @@ pub(crate) struct LooseObject<'a> {
     pub(crate) size: u64,
 }
 
-/// Objects that a transaction names.
+/// Objects that a transaction names. No other put or collection comes between while it lives.
 pub(crate) struct Naming<'a> {
-    stores: BTreeMap<String, Used<'a>>,
-    news: Vec<(FileVersion, Expect)>,
+    stores: BTreeMap<String, Held<'a>>,
+    news: Vec<New>,
+    loose: Vec<(String, Placed, u64)>,
 }
 
-struct Used<'a> {
-    usage: MutexGuard<'a, FilesStats>,
-    /// What it is when the transaction is durable.
-    after: Cell<FilesStats>,
+struct Held<'a> {
+    _placing: MutexGuard<'a, ()>,
     config: &'a StoreConfig,
 }
 
+struct New {
+    version: FileVersion,
+    made_of: Provenance,
+    expect: Expect,
+    placed: Placed,
+    /// Bytes that it takes.
+    stored: u64,
+}
+
+/// Refuses a version of a name that is not what was expected of it.
+pub(super) fn expected(expect: Expect, newest: Option<&FileVersion>, store: &str, path: &str) -> Result<()> {
+    let there = newest.filter(|v| v.blake3.is_some()).map(|v| v.version);
+    let revision = newest.map_or(0, |v| v.version);
+    match (expect, there) {
+        (Expect::Absent, Some(version)) => {
+            Err(Error::conflict(format!("the file `{store}/{path}` exists, in version {version}"))
+                .hint("read it, or put the next version without this condition"))
+        }
+        (Expect::Revision(want), _) if want != revision => {
+            Err(Error::conflict(format!("the file `{store}/{path}` is at version {revision}, not {want}"))
+                .hint("read it again and decide anew"))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Naming<'_> {
-    /// Names every object; [`Naming::done`] comes after the commit. If that fails, they stay as garbage.
+    /// Names every object. If the transaction fails, they stay as garbage.
     pub(crate) fn insert(&self, tx: &Tx<'_>, caller: &Caller) -> Result<Vec<FileVersion>> {
         let mut made = Vec::new();
-        for (new, expect) in &self.news {
-            let (store, path) = (&new.store, &new.path);
-            let used = self.stores.get(store).ok_or_else(|| Error::internal("a file without its store"))?;
-            let newest = rows::newest(tx, store, path)?;
-            let there = newest.as_ref().filter(|v| v.blake3.is_some()).map(|v| v.version);
-            let revision = newest.as_ref().map_or(0, |v| v.version);
-            match (expect, there) {
-                (Expect::Absent, Some(version)) => {
-                    return Err(Error::conflict(format!(
-                        "the file `{store}/{path}` exists, in version {version}"
-                    )));
-                }
-                (Expect::Revision(want), _) if *want != revision => {
-                    return Err(Error::conflict(format!(
-                        "the file `{store}/{path}` is at version {revision}, not {want}"
-                    ))
-                    .hint("read it again and decide anew"));
-                }
-                _ => {}
-            }
-            used.after.set(rows::admit(tx, new, used.config, used.after.get())?);
-            made.push(rows::insert(tx, caller, new.clone())?);
+        for new in &self.news {
+            let New { version, made_of, expect, placed, stored } = new;
+            let (store, path) = (&version.store, &version.path);
+            let held = self.stores.get(store).ok_or_else(|| Error::internal("a file without its store"))?;
+            expected(*expect, rows::newest(tx, store, path)?.as_ref(), store, path)?;
+            rows::admit(tx, caller, version, *stored, held.config)?;
+            rows::insert_object(tx, store, placed, None, version.created_at)?;
+            made.push(rows::insert(tx, caller, version.clone(), made_of)?);
         }
         Ok(made)
     }
 
-    /// Makes the row of a loose object, by store, hash and size, for what names it in the same transaction.
-    pub(crate) fn insert_loose(&self, tx: &Tx<'_>, object: (&str, &str, u64), now: i64) -> Result<()> {
-        let (store, hash, size) = object;
-        let used = self.stores.get(store).ok_or_else(|| Error::internal("an object without its store"))?;
-        used.after.set(rows::admit_object(tx, object, used.config, used.after.get())?);
-        rows::insert_object(tx, store, hash, size, now)
-    }
-
-    /// The transaction is durable.
-    pub(crate) fn done(self) {
-        for (_, mut used) in self.stores {
-            *used.usage = used.after.get();
-        }
+    /// Makes the row of a loose object, by store and hash, for what names it in the same transaction.
+    pub(crate) fn insert_loose(&self, tx: &Tx<'_>, (store, hash): (&str, &str), now: i64) -> Result<()> {
+        let found = self.loose.iter().find(|(s, placed, _)| s == store && placed.hash == hash);
+        let (held, (_, placed, stored)) = self
+            .stores
+            .get(store)
+            .zip(found)
+            .ok_or_else(|| Error::internal("an object without its store"))?;
+        rows::admit_object(tx, (store, hash, *stored), held.config)?;
+        rows::insert_object(tx, store, placed, None, now)
     }
 }
 
@@ -104,20 +112,11 @@ impl FileStores {
         self.may_put(caller, store, path)?;
         let s = self.store(store)?;
         (self.writable)()?;
-        let (media_type, metadata) = options.checked(&format!("`{store}/{path}`"))?;
-        let (tmp, hash, size) = Tmp::write(s.disk.as_ref(), tmp_name(), (store, path), content, &s.config)?;
-        let new = FileVersion {
-            store: store.into(),
-            path: path.into(),
-            version: 0,
-            blake3: Some(hash),
-            size,
-            created_at: now_ns(),
-            created_by: caller.actor(),
-            media_type,
-            metadata,
-        };
-        Ok(NewObject { tmp, new, expect })
+        let made_of = options.provenance.clone();
+        let said = options.checked(&format!("`{store}/{path}`"))?;
+        let staged = Staged::write(s, &self.db, (store, path), content)?;
+        let new = version(caller, (store, path), (&staged.hash, staged.size), said);
+        Ok(NewObject { staged, new, made_of, expect })
     }
 
     /// Content that no version of a file will name, on the disk and synced; whoever asks for it looked at the caller's right to
@@ -125,8 +124,10 @@ impl FileStores {
     pub(crate) fn loose(&self, store: &str, name: &str, content: &mut dyn Read) -> Result<LooseObject<'_>> {
         let s = self.store(store)?;
         (self.writable)()?;
-        let (tmp, hash, size) = Tmp::write(s.disk.as_ref(), tmp_name(), (store, name), content, &s.config)?;
-        Ok(LooseObject { tmp, store: store.into(), hash, size })
+        // Not in chunks: it goes with its last name, at once and whole.
+        let staged = Staged::whole(s, (store, name), content)?;
+        let (hash, size) = (staged.hash.clone(), staged.size);
+        Ok(LooseObject { staged, store: store.into(), hash, size })
     }
 
     /// Moves objects into their places, for a transaction that names all of them. No other put or collection comes between.
@@ -135,8 +136,8 @@ impl FileStores {
         objects: Vec<NewObject<'a>>,
         loose: Vec<LooseObject<'a>>,
     ) -> Result<Naming<'a>> {
-        let mut stores: BTreeMap<String, Used<'a>> = BTreeMap::new();
-        let mut news = Vec::new();
+        let mut stores = BTreeMap::new();
+        let (mut news, mut placed) = (Vec::new(), Vec::new());
         // In one order, for everybody who holds several.
         let names: BTreeSet<String> = objects
             .iter()
@@ -145,20 +146,21 @@ impl FileStores {
             .collect();
         for name in names {
             let s = self.store(&name)?;
-            let usage = s.usage();
-            let after = *usage;
-            stores.insert(name, Used { usage, after: Cell::new(after), config: &s.config });
+            stores.insert(name, Held { _placing: s.placing(), config: &s.config });
         }
-        for NewObject { tmp, new, expect } in objects {
-            let (store, path) = (&new.store, &new.path);
-            tmp.publish(new.blake3.as_deref().unwrap_or_default())
-                .map_err(|e| Error::io(format!("storing `{store}/{path}`"), e))?;
-            news.push((new, expect));
+        for NewObject { staged, new, made_of, expect } in objects {
+            let stored = staged.stored();
+            let at = staged
+                .publish()
+                .map_err(|e| Error::io(format!("storing `{}/{}`", new.store, new.path), e))?;
+            news.push(New { version: new, made_of, expect, placed: at, stored });
         }
-        for LooseObject { tmp, store, hash, .. } in loose {
-            tmp.publish(&hash).map_err(|e| Error::io(format!("storing an object in `{store}`"), e))?;
+        for LooseObject { staged, store, .. } in loose {
+            let stored = staged.stored();
+            let at = staged.publish().map_err(|e| Error::io(format!("storing an object in `{store}`"), e))?;
+            placed.push((store, at, stored));
         }
-        Ok(Naming { stores, news })
+        Ok(Naming { stores, news, loose: placed })
     }
 
     /// The content of an object, whole and hashed on its way, as [`FileStores::get`] gives it; [`crate::Kind::NotFound`] when it is
@@ -170,10 +172,26 @@ impl FileStores {
         size: u64,
         name: &str,
     ) -> Result<Box<dyn Read + Send>> {
-        let opened = self.store(store)?.disk.open(hash);
-        let opened = opened.map_err(|e| Error::io(format!("the object {hash} of `{name}`"), e))?;
-        let mut object = as_long_as(opened, size, hash, name)?;
-        object.rewind().map_err(|e| Error::io(format!("reading `{name}`"), e))?;
-        Ok(Box::new(Verifying::new(object, size, hash.into(), name.into())))
+        self.open_content(store, (hash, size), name, 0..size)
+    }
+}
+
+/// A version that has no number yet, by its name, the hash and size of its content, and media type and metadata.
+pub(super) fn version(
+    caller: &Caller,
+    (store, path): (&str, &str),
+    (hash, size): (&str, u64),
+    (media_type, metadata): (String, serde_json::Value),
+) -> FileVersion {
+    FileVersion {
+        store: store.into(),
+        path: path.into(),
+        version: 0,
+        blake3: Some(hash.into()),
+        size,
+        created_at: now_ns(),
+        created_by: caller.actor(),
+        media_type,
+        metadata,
     }
 }

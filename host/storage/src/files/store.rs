@@ -1,39 +1,45 @@
-//! Putting, getting, listing, deleting.
+//! Putting, listing, deleting.
 
-use super::disk::{CapDisk, ObjectDisk, ObjectRead};
-use super::naming::NewObject;
-use super::stream::{Exact, Verifying};
-use super::types::{FileStat, FileVersion, FilesStats, PAGE_MAX, PutOptions, StoreConfig, Writable};
-use super::{name, rows};
+use super::disk::{CapDisk, ObjectDisk};
+use super::maintain::Looked;
+use super::naming::{NewObject, expected};
+use super::pins::Pins;
+use super::types::{
+    FileStat, FileVersion, FilesStats, PAGE_MAX, Provenance, PutOptions, StoreConfig, Writable,
+};
+use super::uploads::Busy;
+use super::{labels, name, rows};
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope, pattern_matches};
 use crate::error::{Error, Result};
 use crate::manifest::FileStore;
 use crate::schema::now_ns;
 use crate::settings::Expect;
-use crate::sqlite::Database;
-use rusqlite::OptionalExtension;
+use crate::sqlite::{Database, Tx};
+use rusqlite::Connection;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek as _, SeekFrom};
-use std::ops::Range;
+use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 #[derive(Debug)]
 pub(super) struct Store {
-    pub(super) disk: Box<dyn ObjectDisk>,
+    pub(super) disk: Arc<dyn ObjectDisk>,
     pub(super) config: StoreConfig,
-    /// What the rows say. Held from the look at the bounds over the object's move to its row, and by the collector
-    /// while it removes: so no object goes between its move and its row, and puts cannot pass a quota together.
-    usage: Mutex<FilesStats>,
+    /// Held from the look at the bounds over the object's move to its row, and by the collector while it removes: so no object goes
+    /// between its move and its row, and puts cannot pass a quota together.
+    placing: Mutex<()>,
     /// Backups share it while they copy; the collector has it alone.
     pub(super) holds: RwLock<()>,
+    pub(super) pins: Arc<Pins>,
+    /// Uploads that somebody writes to at this moment.
+    pub(super) uploading: Busy,
 }
 
 impl Store {
-    pub(super) fn usage(&self) -> MutexGuard<'_, FilesStats> {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn placing(&self) -> MutexGuard<'_, ()> {
+        crate::locks::lock(&self.placing)
     }
 }
 
@@ -42,6 +48,7 @@ pub struct FileStores {
     pub(super) db: Arc<Database>,
     pub(super) stores: BTreeMap<String, Store>,
     pub(super) writable: Writable,
+    pub(super) looked: Looked,
 }
 
 impl std::fmt::Debug for FileStores {
@@ -76,10 +83,17 @@ impl FileStores {
                 disk.remove_tmp(&tmp)
                     .map_err(|e| Error::io(format!("store `{name}`: removing tmp/{tmp}"), e))?;
             }
-            let usage = db.read(|c| rows::usage(c, &name))?;
-            stores.insert(name, Store { disk, config, usage: Mutex::new(usage), holds: RwLock::new(()) });
+            let store = Store {
+                disk: Arc::from(disk),
+                config,
+                placing: Mutex::default(),
+                holds: RwLock::default(),
+                pins: Arc::default(),
+                uploading: Busy::default(),
+            };
+            stores.insert(name, store);
         }
-        Ok(Self { db, stores, writable })
+        Ok(Self { db, stores, writable, looked: Looked::default() })
     }
 
     /// The names of the stores.
@@ -98,8 +112,7 @@ impl FileStores {
     /// May this caller store something under this name? As [`Self::put`] asks first; there may be no room all the same.
     pub fn may_put(&self, caller: &Caller, store: &str, path: &str) -> Result<()> {
         may(caller, Access::Write, store, path)?;
-        self.store(store)?;
-        name::check(path)
+        name::check_in(self.store(store)?.config.layout, path)
     }
 
     /// Stores what `content` gives as the next version of a name. Durable on return.
@@ -111,18 +124,59 @@ impl FileStores {
         content: &mut dyn Read,
         options: PutOptions,
     ) -> Result<FileVersion> {
-        let NewObject { tmp, new, .. } = self.object(caller, store, path, content, options, Expect::Any)?;
+        self.put_as(caller, store, path, content, options, Expect::Any)
+    }
+
+    /// [`FileStores::put`], unless the name is at another version than `expect` says: [`crate::Kind::Conflict`].
+    pub fn put_as(
+        &self,
+        caller: &Caller,
+        store: &str,
+        path: &str,
+        content: &mut dyn Read,
+        options: PutOptions,
+        expect: Expect,
+    ) -> Result<FileVersion> {
+        self.put_with(caller, store, path, content, options, expect, |_, _| Ok(()))
+    }
+
+    /// [`FileStores::put_as`], with what else belongs into its transaction.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn put_with(
+        &self,
+        caller: &Caller,
+        store: &str,
+        path: &str,
+        content: &mut dyn Read,
+        options: PutOptions,
+        expect: Expect,
+        with: impl FnOnce(&Tx<'_>, &FileVersion) -> Result<()>,
+    ) -> Result<FileVersion> {
         let s = self.store(store)?;
-        let mut usage = s.usage();
+        let holds = |c: &Connection| expected(expect, rows::newest(c, store, path)?.as_ref(), store, path);
+        if expect != Expect::Any {
+            // What cannot be stored need not come in whole.
+            self.may_put(caller, store, path)?;
+            self.db.read(holds)?;
+        }
+        let NewObject { staged, new, made_of, .. } =
+            self.object(caller, store, path, content, options, expect)?;
+        let _placing = s.placing();
         // Before the move: a put that is refused leaves no object behind.
-        let after = self.db.read(|c| rows::admit(c, &new, &s.config, *usage))?;
-        let hash = new.blake3.as_deref().unwrap_or_default();
-        tmp.publish(hash).map_err(|e| Error::io(format!("storing `{store}/{path}`"), e))?;
+        self.db.read(|c| {
+            holds(c)?;
+            rows::admit(c, caller, &new, staged.stored(), &s.config)
+        })?;
+        let placed = staged.publish().map_err(|e| Error::io(format!("storing `{store}/{path}`"), e))?;
         // If this fails, the object stays as garbage for `gc`. It must not be removed here: the commit may be on the disk
         // although it failed, and come back with the next start.
-        let stored = self.db.write(|tx| rows::insert(tx, caller, new))?;
-        *usage = after;
-        Ok(stored)
+        self.db.write(|tx| {
+            holds(tx)?;
+            rows::insert_object(tx, store, &placed, None, new.created_at)?;
+            let made = rows::insert(tx, caller, new, &made_of)?;
+            with(tx, &made)?;
+            Ok(made)
+        })
     }
 
     /// What is known of a version; the newest without a number.
@@ -138,62 +192,13 @@ impl FileStores {
         name::check(path)?;
         let found = self.db.read(|c| match version {
             None => rows::newest(c, store, path),
-            Some(v) => {
-                let sql = format!(
-                    "SELECT {} FROM file_versions WHERE store = ?1 AND path = ?2 AND version = ?3",
-                    rows::COLUMNS
-                );
-                let mut statement = c.prepare_cached(&sql)?;
-                Ok(statement.query_row((store, path, v.cast_signed()), rows::read).optional()?)
-            }
+            Some(v) => rows::version(c, store, path, v),
         })?;
         found.filter(|v| v.blake3.is_some()).ok_or_else(|| {
             let number = version.map_or(String::new(), |v| format!(" in version {v}"));
             Error::not_found(format!("there is no file `{store}/{}`{number}", path.escape_debug()))
                 .hint(format!("`shiphold files list {store}` shows what there is"))
         })
-    }
-
-    /// A version and its bytes, whole or a range. A whole read is hashed on its way: the stream ends with an error
-    /// of kind `InvalidData` if the object is damaged ([`super::as_error`] makes one of ours from it). A range gives
-    /// exactly its bytes or an error, unhashed.
-    pub fn get(
-        &self,
-        caller: &Caller,
-        store: &str,
-        path: &str,
-        version: Option<u64>,
-        range: Option<Range<u64>>,
-    ) -> Result<(FileVersion, Box<dyn Read + Send>)> {
-        let s = self.store(store)?;
-        let mut stat = self.stat(caller, store, path, version)?;
-        let mut opened = s.disk.open(stat.blake3.as_deref().unwrap_or_default());
-        if opened.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
-            // A purge and a collection may have come between the two.
-            stat = self.stat(caller, store, path, version)?;
-            opened = s.disk.open(stat.blake3.as_deref().unwrap_or_default());
-        }
-        let hash = stat.blake3.clone().unwrap_or_default();
-        let name = format!("{store}/{path}");
-        let io = |e: io::Error| match e.kind() {
-            io::ErrorKind::NotFound => missing(&hash, &name),
-            _ => Error::io(format!("reading `{name}`"), e),
-        };
-        let mut object = as_long_as(opened.map_err(io)?, stat.size, &hash, &name)?;
-        let range = range.unwrap_or(0..stat.size);
-        if range.start > range.end || range.end > stat.size {
-            return Err(Error::invalid(format!(
-                "the range {}..{} is outside the {} bytes of `{name}`",
-                range.start, range.end, stat.size
-            )));
-        }
-        object.seek(SeekFrom::Start(range.start)).map_err(io)?;
-        let reader: Box<dyn Read + Send> = if range == (0..stat.size) {
-            Box::new(Verifying::new(object, stat.size, hash, name))
-        } else {
-            Box::new(Exact::new(object, range.end - range.start, name))
-        };
-        Ok((stat, reader))
     }
 
     /// The files whose name begins with `prefix` and that the caller may read, in order, after a name; deleted ones are
@@ -252,26 +257,23 @@ impl FileStores {
     pub fn delete(&self, caller: &Caller, store: &str, path: &str, purge: bool) -> Result<()> {
         caller.require(Scope::Admin, "delete files")?;
         let s = self.store(store)?;
-        let mut usage = s.usage();
-        if !purge {
-            let there = self.stat(caller, store, path, None)?;
-            let gone = FileVersion {
-                blake3: None,
-                size: 0,
-                created_at: now_ns(),
-                created_by: caller.actor(),
-                metadata: json!({}),
-                ..there
-            };
-            *usage = self.db.write_always(|tx| {
-                let after = rows::admit(tx, &gone, &s.config, *usage)?;
-                rows::insert(tx, caller, gone)?;
-                Ok(after)
-            })?;
-            return Ok(());
+        if purge {
+            return self.purge_for(caller, store, path);
         }
-        drop(usage);
-        self.purge_for(caller, store, path)
+        let _placing = s.placing();
+        let there = self.stat(caller, store, path, None)?;
+        let gone = FileVersion {
+            blake3: None,
+            size: 0,
+            created_at: now_ns(),
+            created_by: caller.actor(),
+            metadata: json!({}),
+            ..there
+        };
+        self.db.write_always(|tx| {
+            rows::admit(tx, caller, &gone, 0, &s.config)?;
+            rows::insert(tx, caller, gone, &Provenance::default()).map(drop)
+        })
     }
 
     /// Takes every version of a name away, for a plugin with the grant `files.delete`, and for an admin.
@@ -287,26 +289,26 @@ impl FileStores {
     /// Takes every version of a name away, for a caller whose right to do so was looked at already.
     pub(crate) fn purge_for(&self, caller: &Caller, store: &str, path: &str) -> Result<()> {
         let s = self.store(store)?;
-        let mut usage = s.usage();
-        *usage = self.db.write_always(|tx| {
+        let _placing = s.placing();
+        self.db.write_always(|tx| {
             let before = rows::newest(tx, store, path)?.ok_or_else(|| {
                 Error::not_found(format!("there is no file `{store}/{}`", path.escape_debug()))
             })?;
+            labels::none_of(tx, store, path)?;
             let gone =
                 tx.execute("DELETE FROM file_versions WHERE store = ?1 AND path = ?2", (store, path))?;
-            let folded = name::fold(path);
-            tx.execute("DELETE FROM file_names WHERE store = ?1 AND folded = ?2", (store, folded))?;
+            rows::forget_name(tx, store, path)?;
             let entry =
                 Entry::new(caller, "files.purge", format!("file:{store}/{path}")).change(before.blake3, None);
             Audit::append(tx, &entry.detail(json!({ "versions": gone })))?;
-            rows::usage(tx, store)
-        })?;
-        Ok(())
+            Ok(())
+        })
     }
 
     /// What a store holds.
     pub fn stats(&self, store: &str) -> Result<FilesStats> {
-        Ok(*self.store(store)?.usage())
+        self.store(store)?;
+        self.db.read(|c| rows::usage(c, store))
     }
 }
 
@@ -316,36 +318,13 @@ pub(super) fn tmp_name() -> String {
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// An object that has the length that it must have, and is at its end.
-pub(super) fn as_long_as(
-    mut object: Box<dyn ObjectRead>,
-    size: u64,
-    hash: &str,
-    name: &str,
-) -> Result<Box<dyn ObjectRead>> {
-    let there = object.seek(SeekFrom::End(0)).map_err(|e| Error::io(format!("reading `{name}`"), e))?;
-    if there == size {
-        return Ok(object);
-    }
-    Err(damaged(&format!("the object {hash} of `{name}` has {there} bytes instead of {size}")))
-}
-
-/// An object that a row names and that is not on the disk.
-pub(crate) fn missing(hash: &str, name: &str) -> Error {
-    damaged(&format!("the object {hash} of `{name}` is missing"))
-}
-
-fn damaged(what: &str) -> Error {
-    Error::corrupt(what).hint("`shiphold verify` names all that is damaged; restore it from a backup")
-}
-
-enum Access {
+pub(super) enum Access {
     Read,
     Write,
     Delete,
 }
 
-fn may(caller: &Caller, access: Access, store: &str, path: &str) -> Result<()> {
+pub(super) fn may(caller: &Caller, access: Access, store: &str, path: &str) -> Result<()> {
     let (scope, key) = match access {
         Access::Read => (Scope::Read, "files.read"),
         Access::Write => (Scope::Write, "files.write"),

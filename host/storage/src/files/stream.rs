@@ -1,6 +1,6 @@
 //! Bytes on their way in and out: hashed as they pass, and never short without an error.
 
-use super::disk::{ObjectDisk, ObjectRead};
+use super::disk::{Area, ObjectDisk, ObjectRead, TmpFile};
 use super::types::{StoreConfig, full};
 use crate::error::{Error, Result};
 use std::io::{self, Read, Write as _};
@@ -16,6 +16,13 @@ pub(super) struct Tmp<'a> {
 }
 
 impl<'a> Tmp<'a> {
+    /// An empty file of this name, and what writes to it.
+    pub(super) fn create(disk: &'a dyn ObjectDisk, name: String) -> io::Result<(Self, Box<dyn TmpFile>)> {
+        let file = disk.create_tmp(&name)?;
+        // From here on it is ours: a name that was taken is another's file and stays.
+        Ok((Self { disk, name, moved: false }, file))
+    }
+
     /// Writes and syncs what `content` gives; the file, its hash and its size in bytes.
     pub(super) fn write(
         disk: &'a dyn ObjectDisk,
@@ -25,9 +32,7 @@ impl<'a> Tmp<'a> {
         config: &StoreConfig,
     ) -> Result<(Self, String, u64)> {
         let io = |e| Error::io(format!("storing `{store}/{path}`"), e);
-        let mut file = disk.create_tmp(&name).map_err(io)?;
-        // From here on it is ours: a name that was taken is another's file and stays.
-        let tmp = Self { disk, name, moved: false };
+        let (tmp, mut file) = Self::create(disk, name).map_err(io)?;
         let mut hasher = blake3::Hasher::new();
         let mut step = vec![0; STEP_BYTES];
         let mut size = 0_u64;
@@ -44,13 +49,7 @@ impl<'a> Tmp<'a> {
                 .get(..n)
                 .ok_or_else(|| Error::internal(format!("the content of `{store}/{path}` gave {n} bytes")))?;
             size = size.saturating_add(n as u64);
-            if size > config.file_bytes_max {
-                return Err(Error::limit(
-                    format!("the file `{store}/{path}`"),
-                    format!("{} bytes", config.file_bytes_max),
-                    format!("raise `files.{store}.file_max` in shiphold.toml"),
-                ));
-            }
+            within((store, path), size, config)?;
             // Less may be there already and need no room; so much cannot be.
             if size > config.quota_bytes {
                 return Err(full(store, config.quota_bytes));
@@ -62,13 +61,25 @@ impl<'a> Tmp<'a> {
         Ok((tmp, hasher.finalize().to_hex().to_string(), size))
     }
 
-    /// Moves it into its place as an object, durably.
-    pub(super) fn publish(mut self, hash: &str) -> io::Result<()> {
+    /// Moves it into its place, durably.
+    pub(super) fn publish(mut self, area: Area, name: &str) -> io::Result<()> {
         // Over an object that is there already: the content is the same, and if that one was damaged it is healed.
-        self.disk.publish(&self.name, hash)?;
+        self.disk.publish(&self.name, area, name)?;
         self.moved = true;
-        self.disk.sync_folder_of(hash)
+        self.disk.sync_folder_of(area, name)
     }
+}
+
+/// Refuses content that is larger than a file of this store may be.
+pub(super) fn within((store, path): (&str, &str), size: u64, config: &StoreConfig) -> Result<()> {
+    if size <= config.file_bytes_max {
+        return Ok(());
+    }
+    Err(Error::limit(
+        format!("the file `{store}/{path}`"),
+        format!("{} bytes", config.file_bytes_max),
+        format!("raise `files.{store}.file_max` in shiphold.toml"),
+    ))
 }
 
 impl Drop for Tmp<'_> {
@@ -81,21 +92,21 @@ impl Drop for Tmp<'_> {
 }
 
 /// Hashes what it gives; the end is an error when the hash or the size is not what it must be.
-pub(super) struct Verifying {
-    object: Box<dyn ObjectRead>,
+pub(super) struct Verifying<R> {
+    object: R,
     hasher: blake3::Hasher,
     left: u64,
     hash: String,
     name: String,
 }
 
-impl Verifying {
-    pub(super) fn new(object: Box<dyn ObjectRead>, size: u64, hash: String, name: String) -> Self {
+impl<R: Read> Verifying<R> {
+    pub(super) fn new(object: R, size: u64, hash: String, name: String) -> Self {
         Self { object, hasher: blake3::Hasher::new(), left: size, hash, name }
     }
 }
 
-impl Read for Verifying {
+impl<R: Read> Read for Verifying<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -144,20 +155,37 @@ impl Read for Exact {
     }
 }
 
-/// What is wrong with an object, if anything.
-pub(super) fn damage(disk: &dyn ObjectDisk, hash: &str, size: u64) -> Option<String> {
-    let mut object = match disk.open(hash) {
+/// Is told of the bytes of each step of a stream, and may wait.
+pub(super) type Step<'a> = &'a mut dyn FnMut(u64);
+
+/// What is wrong with an object in a file of its own, if anything.
+pub(super) fn damage(disk: &dyn ObjectDisk, hash: &str, size: u64, step: Step<'_>) -> Option<String> {
+    let mut object = match disk.open(Area::Objects, hash) {
         Ok(o) => o,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Some("it is missing".into()),
         Err(e) => return Some(format!("it cannot be opened: {e}")),
     };
     let mut hasher = blake3::Hasher::new();
-    match io::copy(&mut object, &mut hasher) {
-        Err(e) => Some(format!("it cannot be read: {e}")),
-        Ok(n) if n != size => Some(format!("it has {n} bytes instead of {size}")),
-        Ok(_) if hasher.finalize().to_hex().as_str() != hash => {
-            Some("its content does not match its hash".into())
+    let mut buffer = vec![0; STEP_BYTES];
+    let mut read = 0_u64;
+    loop {
+        let n = match object.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Some(format!("it cannot be read: {e}")),
+        };
+        hasher.update(buffer.get(..n).unwrap_or_default());
+        read = read.saturating_add(n as u64);
+        step(n as u64);
+        // One that grew is not read for ever.
+        if read > size {
+            break;
         }
-        Ok(_) => None,
     }
+    if read != size {
+        let more = if read > size { "more than " } else { "" };
+        return Some(format!("it has {more}{} bytes instead of {size}", read.min(size)));
+    }
+    (hasher.finalize().to_hex().as_str() != hash).then(|| "its content does not match its hash".into())
 }

@@ -13,8 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
-const ME: Caller = Caller::Operator;
-const CONFIG: StoreConfig = StoreConfig { quota_bytes: 1 << 20, quota_files: 1000, file_bytes_max: 1 << 20 };
+pub(super) const ME: Caller = Caller::Operator;
+pub(super) const CONFIG: StoreConfig = StoreConfig {
+    quota_bytes: 1 << 20,
+    quota_files: 1000,
+    file_bytes_max: 1 << 20,
+    ..StoreConfig::UNBOUNDED
+};
 
 pub(super) fn read_all(mut reader: Box<dyn Read + Send>) -> std::io::Result<Vec<u8>> {
     let mut out = Vec::new();
@@ -23,15 +28,15 @@ pub(super) fn read_all(mut reader: Box<dyn Read + Send>) -> std::io::Result<Vec<
 }
 
 /// A store `s` on the real disk.
-struct Fixture {
-    files: FileStores,
-    db: Arc<Database>,
-    read_only: Arc<AtomicBool>,
+pub(super) struct Fixture {
+    pub(super) files: FileStores,
+    pub(super) db: Arc<Database>,
+    pub(super) read_only: Arc<AtomicBool>,
     dir: TempDir,
 }
 
 impl Fixture {
-    fn new(config: StoreConfig) -> Self {
+    pub(super) fn new(config: StoreConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Arc::new(
             Database::open(&dir.path().join("shiphold.db"), Options::default(), MIGRATIONS).unwrap(),
@@ -40,36 +45,39 @@ impl Fixture {
         let files = stores(&dir, &db, &read_only, config).unwrap();
         Self { files, db, read_only, dir }
     }
-    fn reopen(self, config: StoreConfig) -> Self {
+    pub(super) fn reopen(self, config: StoreConfig) -> Self {
         let Self { files, db, read_only, dir } = self;
         drop(files);
         let files = stores(&dir, &db, &read_only, config).unwrap();
         Self { files, db, read_only, dir }
     }
-    fn put(&self, path: &str, content: &[u8]) -> Result<FileVersion> {
+    pub(super) fn put(&self, path: &str, content: &[u8]) -> Result<FileVersion> {
         self.files.put(&ME, "s", path, &mut { content }, PutOptions::default())
     }
-    fn get(&self, path: &str) -> Result<Vec<u8>> {
+    pub(super) fn get(&self, path: &str) -> Result<Vec<u8>> {
         let (_, reader) = self.files.get(&ME, "s", path, None, None)?;
         read_all(reader).map_err(as_error)
     }
-    fn names(&self, prefix: &str) -> Vec<String> {
+    pub(super) fn names(&self, prefix: &str) -> Vec<String> {
         let all = self.files.list(&ME, "s", prefix, None, PAGE_MAX).unwrap();
         all.into_iter().map(|v| v.path).collect()
     }
-    fn verify(&self) -> FilesVerify {
+    pub(super) fn verify(&self) -> FilesVerify {
         self.files.verify(&ME, "s", &mut |_| ()).unwrap()
     }
-    fn root(&self) -> PathBuf {
+    pub(super) fn root(&self) -> PathBuf {
         self.dir.path().join("root")
     }
-    fn object(&self, hash: &str) -> PathBuf {
+    pub(super) fn object(&self, hash: &str) -> PathBuf {
         self.root().join("objects").join(&hash[..2]).join(hash)
     }
+    pub(super) fn disk(&self) -> CapDisk {
+        CapDisk::open(&self.root()).unwrap()
+    }
     /// Files in `tmp/` and objects on the disk.
-    fn on_disk(&self) -> (usize, usize) {
+    pub(super) fn on_disk(&self) -> (usize, usize) {
         let disk = CapDisk::open(&self.root()).unwrap();
-        (disk.list_tmp().unwrap().len(), disk.list().unwrap().len())
+        (disk.list_tmp().unwrap().len(), disk.list(Area::Objects).unwrap().len())
     }
 }
 
@@ -89,15 +97,18 @@ fn stores(
     FileStores::with_disks(disks, db.clone(), Arc::new(writable))
 }
 
-fn hash(content: &[u8]) -> String {
+pub(super) fn hash(content: &[u8]) -> String {
     blake3::hash(content).to_hex().to_string()
 }
 
 #[test]
 fn a_file_and_its_versions() {
     let f = Fixture::new(CONFIG);
-    let options =
-        PutOptions { media_type: Some("text/plain".into()), metadata: json!({ "from": "training" }) };
+    let options = PutOptions {
+        media_type: Some("text/plain".into()),
+        metadata: json!({ "from": "training" }),
+        ..PutOptions::default()
+    };
     let one = f.files.put(&ME, "s", "momentum/w.bin", &mut &b"one"[..], options).unwrap();
     assert_eq!((one.version, one.size, one.blake3.as_deref()), (1, 3, Some(hash(b"one").as_str())));
     let two = f.put("momentum/w.bin", b"three").unwrap();
@@ -147,7 +158,7 @@ fn one_content_is_one_object_and_counts_once() {
     for path in ["a", "b", "a"] {
         f.put(path, &[7; 1000]).unwrap();
     }
-    let want = FilesStats { versions: 3, objects: 1, bytes: 1000 };
+    let want = FilesStats { versions: 3, objects: 1, bytes: 1000, stored: 1000 };
     assert_eq!(f.files.stats("s").unwrap(), want);
     assert_eq!(f.on_disk(), (0, 1));
     let f = f.reopen(CONFIG);
@@ -155,8 +166,11 @@ fn one_content_is_one_object_and_counts_once() {
     f.files.delete(&ME, "s", "a", true).unwrap();
     assert_eq!(f.files.gc(&ME, "s").unwrap(), GcReport::default(), "`b` needs it");
     f.files.delete(&ME, "s", "b", true).unwrap();
-    assert_eq!(f.files.stats("s").unwrap(), FilesStats { versions: 0, objects: 1, bytes: 1000 });
-    assert_eq!(f.files.gc(&ME, "s").unwrap(), GcReport { removed: 1, bytes: 1000 });
+    assert_eq!(
+        f.files.stats("s").unwrap(),
+        FilesStats { versions: 0, objects: 1, bytes: 1000, stored: 1000 }
+    );
+    assert_eq!(f.files.gc(&ME, "s").unwrap(), GcReport { removed: 1, bytes: 1000, ..GcReport::default() });
     assert_eq!(f.files.gc(&ME, "s").unwrap(), GcReport::default());
     assert_eq!(f.files.stats("s").unwrap(), FilesStats::default());
     assert_eq!(f.on_disk(), (0, 0));
@@ -184,7 +198,12 @@ fn names_are_checked_and_have_one_spelling() {
 
 #[test]
 fn every_bound_at_its_boundary() {
-    let f = Fixture::new(StoreConfig { quota_bytes: 250, quota_files: 5, file_bytes_max: 100 });
+    let f = Fixture::new(StoreConfig {
+        quota_bytes: 250,
+        quota_files: 5,
+        file_bytes_max: 100,
+        ..StoreConfig::UNBOUNDED
+    });
     let limit = |r: Result<FileVersion>| {
         let e = r.unwrap_err();
         assert_eq!(e.kind(), Kind::Limit, "{e:?}");
@@ -197,7 +216,7 @@ fn every_bound_at_its_boundary() {
     f.put("c", &[3; 50]).unwrap();
     limit(f.put("d", &[4; 1]));
     f.put("d", &[1; 100]).unwrap();
-    assert_eq!(f.files.stats("s").unwrap(), FilesStats { versions: 4, objects: 3, bytes: 250 });
+    assert_eq!(f.files.stats("s").unwrap(), FilesStats { versions: 4, objects: 3, bytes: 250, stored: 250 });
     assert_eq!(f.on_disk(), (0, 3), "what is refused leaves nothing, or a quota would bound nothing");
     f.put("e", b"").unwrap();
     limit(f.put("f", b""));
@@ -206,7 +225,12 @@ fn every_bound_at_its_boundary() {
     f.files.delete(&ME, "s", "e", true).unwrap();
     f.put("f", b"").unwrap();
     // A quota that was lowered below what is there refuses, and serves.
-    let f = f.reopen(StoreConfig { quota_bytes: 10, quota_files: 5, file_bytes_max: 100 });
+    let f = f.reopen(StoreConfig {
+        quota_bytes: 10,
+        quota_files: 5,
+        file_bytes_max: 100,
+        ..StoreConfig::UNBOUNDED
+    });
     limit(f.put("f", b"more"));
     assert_eq!(f.get("b").unwrap(), [2; 100]);
 }
@@ -215,7 +239,9 @@ fn every_bound_at_its_boundary() {
 fn what_is_said_of_a_file_is_bounded() {
     let f = Fixture::new(CONFIG);
     let put = |media_type: Option<String>, metadata| {
-        f.files.put(&ME, "s", "a", &mut &b"x"[..], PutOptions { media_type, metadata }).map_err(|e| e.kind())
+        f.files
+            .put(&ME, "s", "a", &mut &b"x"[..], PutOptions { media_type, metadata, ..PutOptions::default() })
+            .map_err(|e| e.kind())
     };
     let overhead = json!({ "k": "" }).to_string().len();
     put(None, json!({ "k": "x".repeat(METADATA_BYTES_MAX - overhead) })).unwrap();
@@ -230,24 +256,24 @@ fn what_is_said_of_a_file_is_bounded() {
 #[test]
 fn ranges() {
     let f = Fixture::new(CONFIG);
-    let content: Vec<u8> = (0..=255).cycle().take(70_000).collect();
+    let content: Vec<u8> = (0..=255).cycle().take(60_000).collect();
     let stored = f.put("a", &content).unwrap();
     let range = |r: std::ops::Range<u64>| {
         f.files.get(&ME, "s", "a", None, Some(r)).map(|(_, reader)| read_all(reader).map_err(as_error))
     };
-    for r in [0..0, 0..1, 5..9, 69_999..70_000, 70_000..70_000, 0..70_000] {
+    for r in [0..0, 0..1, 5..9, 59_999..60_000, 60_000..60_000, 0..60_000] {
         let want = &content[usize::try_from(r.start).unwrap()..usize::try_from(r.end).unwrap()];
         assert_eq!(range(r).unwrap().unwrap(), want);
     }
     #[allow(clippy::reversed_empty_ranges)]
-    for r in [0..70_001, 70_001..70_001, 5..4, 0..u64::MAX, u64::MAX..u64::MAX] {
+    for r in [0..60_001, 60_001..60_001, 5..4, 0..u64::MAX, u64::MAX..u64::MAX] {
         assert_eq!(range(r).unwrap_err().kind(), Kind::Invalid);
     }
     // A range that is the whole is verified like the whole.
     let mut bytes = content.clone();
     bytes[10] ^= 1;
     std::fs::write(f.object(&stored.blake3.unwrap()), bytes).unwrap();
-    assert_eq!(range(0..70_000).unwrap().unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(range(0..60_000).unwrap().unwrap_err().kind(), Kind::Corrupt);
     assert_eq!(range(20..30).unwrap().unwrap(), &content[20..30]);
 }
 
@@ -338,12 +364,12 @@ fn a_put_removes_only_what_it_made() {
     drop(tmp);
     assert_eq!(disk.list_tmp().unwrap(), ["1-1"]);
     // Published: nothing is left to remove.
-    put("1-3").unwrap().0.publish(&name).unwrap();
-    assert_eq!(disk.list().unwrap(), [(name.clone(), 4)]);
+    put("1-3").unwrap().0.publish(Area::Objects, &name).unwrap();
+    assert_eq!(disk.list(Area::Objects).unwrap(), [(name.clone(), 4)]);
     // A publication that fails takes its own file away and harms no object.
     let (tmp, _, _) = put("1-4").unwrap();
-    assert!(tmp.publish("../../etc/passwd").is_err());
-    assert_eq!((disk.list_tmp().unwrap().len(), disk.list().unwrap()), (1, vec![(name, 4)]));
+    assert!(tmp.publish(Area::Objects, "../../etc/passwd").is_err());
+    assert_eq!((disk.list_tmp().unwrap().len(), disk.list(Area::Objects).unwrap()), (1, vec![(name, 4)]));
 }
 
 #[test]
@@ -366,15 +392,15 @@ fn many_puts_of_one_name_are_many_versions() {
         .map(|v| read_all(f.files.get(&ME, "s", "same", Some(v.version), None).unwrap().1).unwrap())
         .collect();
     assert_eq!(contents.len(), 40);
-    assert_eq!(f.files.stats("s").unwrap(), FilesStats { versions: 40, objects: 40, bytes: 80 });
+    assert_eq!(f.files.stats("s").unwrap(), FilesStats { versions: 40, objects: 40, bytes: 80, stored: 80 });
     assert!(f.verify().faults.is_empty());
 }
 
 #[test]
 fn puts_do_not_pass_a_quota_together() {
     for config in [
-        StoreConfig { quota_bytes: 50, quota_files: 1000, file_bytes_max: 10 },
-        StoreConfig { quota_bytes: 1000, quota_files: 5, file_bytes_max: 10 },
+        StoreConfig { quota_bytes: 50, quota_files: 1000, file_bytes_max: 10, ..StoreConfig::UNBOUNDED },
+        StoreConfig { quota_bytes: 1000, quota_files: 5, file_bytes_max: 10, ..StoreConfig::UNBOUNDED },
     ] {
         let f = Fixture::new(config);
         let stored: usize = std::thread::scope(|scope| {
@@ -389,7 +415,10 @@ fn puts_do_not_pass_a_quota_together() {
             threads.into_iter().map(|t| t.join().unwrap()).sum()
         });
         assert_eq!(stored, 5);
-        assert_eq!(f.files.stats("s").unwrap(), FilesStats { versions: 5, objects: 5, bytes: 50 });
+        assert_eq!(
+            f.files.stats("s").unwrap(),
+            FilesStats { versions: 5, objects: 5, bytes: 50, stored: 50 }
+        );
         assert_eq!(f.on_disk(), (0, 5));
     }
 }
@@ -437,7 +466,7 @@ fn a_collection_waits_for_no_backup_and_stops_no_put() {
     assert_eq!(f.files.gc(&ME, "s").unwrap_err().kind(), Kind::Busy);
     f.put("b", b"y").unwrap();
     let mut bytes = Vec::new();
-    f.files.open_object("s", &stored.blake3.unwrap()).unwrap().read_to_end(&mut bytes).unwrap();
+    f.files.open_object("s", &stored.blake3.unwrap(), 1).unwrap().read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes, b"x");
     drop(held);
     assert_eq!(f.files.gc(&ME, "s").unwrap().removed, 1);
@@ -455,7 +484,10 @@ fn a_collection_of_many_goes_in_batches_and_is_audited() {
     }
     f.put("a", &0_u32.to_le_bytes()).unwrap();
     assert_eq!(f.verify().orphans, 599);
-    assert_eq!(f.files.gc(&ME, "s").unwrap(), GcReport { removed: 599, bytes: 4 * 599 });
+    assert_eq!(
+        f.files.gc(&ME, "s").unwrap(),
+        GcReport { removed: 599, bytes: 4 * 599, ..GcReport::default() }
+    );
     assert_eq!(f.get("a").unwrap(), 0_u32.to_le_bytes());
     let filter =
         crate::audit::AuditFilter { action: Some("files.gc".into()), ..crate::audit::AuditFilter::default() };
@@ -581,8 +613,12 @@ fn a_store_is_for_its_owner_and_makes_the_folders_above() {
     assert!(CapDisk::open(&dir.path().join("file")).is_err());
     assert!(CapDisk::open(&dir.path().join("file/below")).is_err());
     for name in ["", "..", "../../etc/passwd", &"A".repeat(64), &"a".repeat(63), &"a".repeat(65)] {
-        assert!(disk.open(name).is_err() && disk.remove(name).is_err(), "{name}");
-        assert!(disk.publish("x", name).is_err() && disk.sync_folder_of(name).is_err(), "{name}");
+        for area in Area::ALL {
+            assert!(disk.open(area, name).is_err() && disk.remove(area, name).is_err(), "{name}");
+            assert!(disk.publish("x", area, name).is_err(), "{name}");
+            assert!(disk.sync_folder_of(area, name).is_err(), "{name}");
+        }
+        assert!(disk.append(name, 0).is_err(), "{name}");
     }
 }
 
@@ -599,6 +635,10 @@ fn the_manifest_opens_stores() {
         quota: crate::units::ByteSize::mib(1),
         quota_files: 10,
         file_max: crate::units::ByteSize::mib(1),
+        caller_quota: crate::units::ByteSize::mib(1),
+        caller_quota_files: 10,
+        layout: crate::manifest::Layout::Free,
+        keep: crate::manifest::Keep::ALL,
         backup: true,
     };
     let open = |root| {

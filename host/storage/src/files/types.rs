@@ -1,8 +1,8 @@
 //! What a file is, and the bounds of its parts.
 
 use crate::error::{Error, Kind, Result};
-use crate::manifest::FileStore;
-use serde::Serialize;
+use crate::manifest::{FileStore, Keep, Layout};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io;
 use std::sync::Arc;
@@ -17,20 +17,149 @@ pub const MEDIA_TYPE_BYTES_MAX: usize = 255;
 /// May something be written now? The disk guard's answer.
 pub type Writable = Arc<dyn Fn() -> Result<()> + Send + Sync>;
 
-/// The bounds of a store.
+/// How content is cut into chunks.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunking {
+    /// Bytes; content of more is cut, other is a file of its own.
+    pub above: usize,
+    /// Bytes of a chunk.
+    pub min: usize,
+    pub average: usize,
+    pub max: usize,
+    /// Bytes of a pack.
+    pub pack_bytes_max: u64,
+}
+
+/// Content of more is cut into chunks.
+pub const CHUNKED_ABOVE_BYTES: usize = 64 << 10;
+
+impl Chunking {
+    /// With chunks of 64 KiB a change of one place in a model costs about as much, and a gigabyte has some 16,000 rows.
+    pub const DEFAULT: Self = Self {
+        above: CHUNKED_ABOVE_BYTES,
+        min: 16 << 10,
+        average: 64 << 10,
+        max: 256 << 10,
+        pack_bytes_max: 256 << 20,
+    };
+}
+
+/// The bounds and rules of a store.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
-    /// Of all objects, each once.
+    /// Of what lies on the disk for it: objects and packs.
     pub quota_bytes: u64,
     /// Versions.
     pub quota_files: u64,
     /// Of one version.
     pub file_bytes_max: u64,
+    /// Of all versions that one token or plugin put there.
+    pub caller_bytes: u64,
+    /// Versions that one token or plugin put there.
+    pub caller_files: u64,
+    pub layout: Layout,
+    pub keep: Keep,
+    pub chunking: Chunking,
+}
+
+impl StoreConfig {
+    /// Nothing is refused for want of room.
+    pub const UNBOUNDED: Self = Self {
+        quota_bytes: u64::MAX,
+        quota_files: u64::MAX,
+        file_bytes_max: u64::MAX,
+        caller_bytes: u64::MAX,
+        caller_files: u64::MAX,
+        layout: Layout::Free,
+        keep: Keep::ALL,
+        chunking: Chunking::DEFAULT,
+    };
 }
 
 impl From<&FileStore> for StoreConfig {
     fn from(s: &FileStore) -> Self {
-        Self { quota_bytes: s.quota.0, quota_files: s.quota_files, file_bytes_max: s.file_max.0 }
+        Self {
+            quota_bytes: s.quota.0,
+            quota_files: s.quota_files,
+            file_bytes_max: s.file_max.0,
+            caller_bytes: s.caller_quota.0,
+            caller_files: s.caller_quota_files,
+            layout: s.layout,
+            keep: s.keep,
+            chunking: Chunking::DEFAULT,
+        }
+    }
+}
+
+/// Measurements that one version names.
+pub const DATA_MAX: usize = 16;
+/// Bytes of the name of a skill, of its version and of a measurement.
+pub const PROVENANCE_NAME_BYTES_MAX: usize = 256;
+
+/// What a version was made by, and from which data.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skill: Option<FromSkill>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<FromData>,
+}
+
+/// A version of a skill; the skill need not be stored here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FromSkill {
+    pub name: String,
+    pub version: String,
+}
+
+/// Rows of a measurement, `from_ns` included and `to_ns` not, in nanoseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FromData {
+    pub measurement: String,
+    pub from_ns: i64,
+    pub to_ns: i64,
+}
+
+impl Provenance {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let name = |what: &str, text: &str| {
+            if (1..=PROVENANCE_NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control) {
+                return Ok(());
+            }
+            Err(Error::invalid(format!("the {what} of the provenance is not a name"))
+                .hint(format!("write 1 to {PROVENANCE_NAME_BYTES_MAX} bytes without control characters")))
+        };
+        if let Some(skill) = &self.skill {
+            name("skill", &skill.name)?;
+            name("version of the skill", &skill.version)?;
+        }
+        if self.data.len() > DATA_MAX {
+            return Err(Error::limit(
+                format!("a provenance with {} ranges of data", self.data.len()),
+                DATA_MAX,
+                "name the measurements that matter, and the rest in the metadata",
+            ));
+        }
+        for data in &self.data {
+            name("measurement", &data.measurement)?;
+            if data.from_ns >= data.to_ns {
+                return Err(Error::invalid(format!(
+                    "the range {}..{} of `{}` is empty",
+                    data.from_ns,
+                    data.to_ns,
+                    data.measurement.escape_debug()
+                ))
+                .hint("`from_ns` is the first nanosecond that was read, `to_ns` the first that was not"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -39,13 +168,15 @@ impl From<&FileStore> for StoreConfig {
 pub struct PutOptions {
     /// Default `application/octet-stream`.
     pub media_type: Option<String>,
-    /// An object: provenance, labels.
+    /// An object: what nobody looks up.
     pub metadata: Value,
+    pub provenance: Provenance,
 }
 
 impl PutOptions {
     /// Both parts within their bounds; `what` names in an error what they are said of.
     pub(crate) fn checked(self, what: &str) -> Result<(String, Value)> {
+        self.provenance.check()?;
         let metadata = match self.metadata {
             Value::Null => json!({}),
             object @ Value::Object(_) => object,
@@ -97,19 +228,28 @@ pub struct FilesStats {
     pub objects: u64,
     /// Of the objects, each once.
     pub bytes: u64,
+    /// Bytes that they take: what they have in common once, and compressed where that pays.
+    pub stored: u64,
 }
 
 /// What a collection did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct GcReport {
+    /// Objects.
     pub removed: u64,
+    /// Bytes of files that are gone, less those that were written for it.
     pub bytes: u64,
+    /// Chunks that no object is made of.
+    pub chunks: u64,
+    /// Packs of which little was needed, and that was moved to others.
+    pub repacked: u64,
 }
 
 /// Something wrong in a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FilesFault {
     pub store: String,
+    /// Of the object, or of the chunk that several objects can have.
     pub blake3: String,
     pub problem: String,
     /// The names that need the object, at most 100 of them.
@@ -120,9 +260,13 @@ pub struct FilesFault {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct FilesVerify {
     pub objects: u64,
+    /// Of the objects.
     pub bytes: u64,
+    pub chunks: u64,
+    /// What was found damaged before and is whole again.
+    pub healed: u64,
     pub faults: Vec<FilesFault>,
-    /// Objects that no row names; `gc` removes them.
+    /// Objects and packs that no row names; `gc` removes them.
     pub orphans: u64,
 }
 

@@ -58,8 +58,8 @@ const DAY: Span = Span::from_secs(86_400);
 const RETENTION_MIN: Span = Span::from_secs(3_600);
 /// The longest retention whose seconds every client of InfluxDB can hold: 24,000 days.
 const RETENTION_MAX: Span = Span::from_secs(24_000 * 86_400);
-const NEVER: Span = Span::from_secs(100 * 365 * 86_400);
-const SIZE_MAX: ByteSize = ByteSize(1 << 50);
+pub(super) const NEVER: Span = Span::from_secs(100 * 365 * 86_400);
+pub(super) const SIZE_MAX: ByteSize = ByteSize(1 << 50);
 
 impl Manifest {
     /// Reads the manifest at `path`. Relative paths in it start from its folder.
@@ -134,12 +134,13 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
     let base = path.parent().unwrap_or(Path::new("/")).to_path_buf();
     let root = Section::root(findings, document);
     let host = read_host(&root.section("host"), &base);
-    let files = read_files(&root, &base, &host.data);
+    let files = super::files::read_files(&root, &base, &host.data);
     let secrets = read_secrets(&root, &base);
     let series = read_series(&root.section("series"), &secrets);
     let trust = read_trust(&root.section("trust"));
     let audit = super::audit::read_audit(&root.section("audit"), &base, &host.data, &secrets);
     let state = super::state::read_state(&root.section("state"), &files);
+    let logs = super::files::read_logs(&root.section("logs"), &files);
     let limits = read_limits(&root.section("limits"));
     let plugins = root
         .named("plugins")
@@ -169,6 +170,7 @@ fn read<'d>(findings: &Findings<'_>, document: &'d toml::de::DeTable<'d>, path: 
         calendars: super::calendars::read_calendars(&root),
         audit,
         state,
+        logs,
     };
     root.finish();
     manifest
@@ -384,67 +386,6 @@ fn read_safety(s: &Section<'_, '_>) -> Safety {
     Safety { max_drop_share_percent, keep_at_least }
 }
 
-fn read_files(root: &Section<'_, '_>, base: &Path, data: &Path) -> BTreeMap<String, FileStore> {
-    const KINDS: [(&str, FileKind); 6] = [
-        ("models", FileKind::Models),
-        ("objects", FileKind::Objects),
-        ("archives", FileKind::Archives),
-        ("templates", FileKind::Templates),
-        ("logs", FileKind::Logs),
-        ("debug", FileKind::Debug),
-    ];
-    let inside = data.join("files");
-    let mut out: BTreeMap<String, FileStore> = BTreeMap::new();
-    for (name, s) in root.named("files") {
-        if !is_name(&name) {
-            s.problem("", NAME_RULE);
-        }
-        s.required("kind", "\"models\"");
-        let kind = s.choice("kind", FileKind::Objects, &KINDS);
-        let store = match s.text("root") {
-            None => inside.join(&name),
-            Some(text) => {
-                let store = place(base, &text);
-                if overlaps(&store, data) {
-                    s.problem(
-                        "root",
-                        format!(
-                            "{} overlaps the data folder {}; leave `root` out, or choose a folder apart",
-                            store.display(),
-                            data.display()
-                        ),
-                    );
-                }
-                if store.exists() && !store.is_dir() {
-                    s.problem("root", format!("{} exists and is not a folder", store.display()));
-                }
-                store
-            }
-        };
-        if let Some((other, _)) = out.iter().find(|(_, o)| overlaps(&o.root, &store)) {
-            s.problem("root", format!("{} overlaps the root of [files.{other}]", store.display()));
-        }
-        let quota = s.size("quota", ByteSize::gib(10), ByteSize(1)..=SIZE_MAX);
-        let store = FileStore {
-            kind,
-            root: store,
-            quota,
-            quota_files: s.number("quota_files", 100_000, 1..=100_000_000),
-            file_max: s.size("file_max", ByteSize::gib(2).min(quota), ByteSize(1)..=SIZE_MAX),
-            backup: s.flag("backup", true),
-        };
-        if store.file_max > store.quota {
-            s.problem(
-                "file_max",
-                format!("{} is more than the quota of the store ({})", store.file_max, store.quota),
-            );
-        }
-        s.finish();
-        out.insert(name, store);
-    }
-    out
-}
-
 fn read_secrets(root: &Section<'_, '_>, base: &Path) -> BTreeMap<String, SecretSource> {
     let mut out = BTreeMap::new();
     for (name, s) in root.named("secrets") {
@@ -507,6 +448,6 @@ pub(super) fn place(base: &Path, text: &str) -> PathBuf {
     }
 }
 
-fn overlaps(a: &Path, b: &Path) -> bool {
+pub(super) fn overlaps(a: &Path, b: &Path) -> bool {
     a.starts_with(b) || b.starts_with(a)
 }

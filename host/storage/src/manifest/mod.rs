@@ -12,6 +12,7 @@ mod audit;
 mod backup;
 mod calendars;
 mod decimals;
+mod files;
 mod limits;
 mod load;
 mod plugin;
@@ -51,6 +52,7 @@ pub struct Manifest {
     pub calendars: BTreeMap<String, crate::series::kinds::Session>,
     pub audit: Audit,
     pub state: State,
+    pub logs: Logs,
 }
 
 /// `[state]`: checkpoints of strategies.
@@ -251,20 +253,68 @@ pub enum FileKind {
     Debug,
 }
 
+/// What names of a store must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Any name.
+    #[default]
+    Free,
+    /// `TYPE/2026-06-26/NAME`.
+    Dated,
+}
+
+/// Which versions of a store stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Keep {
+    /// `keep_versions`: so many of each name, the newest; `None`: all.
+    pub versions: Option<u64>,
+    /// `keep_for`: those that are not older; `None`: all.
+    pub span: Option<Span>,
+    /// Whether the newest version of a name goes, too, when it is older: in stores of logs and debug artifacts, where each name is
+    /// written once.
+    pub whole_names: bool,
+}
+
+impl Keep {
+    pub const ALL: Self = Self { versions: None, span: None, whole_names: false };
+}
+
 /// `[files.NAME]`
 #[derive(Debug, Clone, Serialize)]
 pub struct FileStore {
     pub kind: FileKind,
     /// `root` (default `<data>/files/NAME`).
     pub root: PathBuf,
-    /// `quota` (default 10 GiB): bytes of all objects.
+    /// `quota` (by kind): bytes that its objects take.
     pub quota: ByteSize,
     /// `quota_files` (default 100,000): versions.
     pub quota_files: u64,
     /// `file_max` (default 2 GiB): bytes of one file.
     pub file_max: ByteSize,
+    /// `caller_quota` (default `quota`): bytes of the versions that one token or plugin put there.
+    pub caller_quota: ByteSize,
+    /// `caller_quota_files` (default `quota_files`): versions that one token or plugin put there.
+    pub caller_quota_files: u64,
+    /// `layout` (default `free`).
+    pub layout: Layout,
+    /// `keep_versions`, `keep_for` (by kind).
+    pub keep: Keep,
     /// `backup` (default true): the store is part of backups. A store that holds backups must not be.
     pub backup: bool,
+}
+
+/// `[logs]`: lines of the trader's logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Logs {
+    /// `store`: the entry of `[files]` that keeps segments; no lines are taken without it.
+    pub store: Option<String>,
+    /// `segment` (default 8 MiB): bytes of lines that become a file.
+    pub segment: ByteSize,
+    /// `segment_age` (default 1 h): how long lines wait for more before they become a file.
+    pub segment_age: Span,
+    /// `line_max` (default 64 KiB): bytes of one line; what is longer is cut and marked.
+    pub line_max: ByteSize,
 }
 
 /// `[secrets.NAME]`: exactly one of `env` and `file`.

@@ -89,6 +89,7 @@ pub(super) fn fill(number: u32, path: &Path) {
         }),
         15 => write(&provenance),
         16 => write(&state),
+        19 => write(&labels_and_logs),
         _ => {}
     }
     db.checkpoint().unwrap();
@@ -293,4 +294,16 @@ fn state(c: &Connection) -> rusqlite::Result<()> {
     c.execute("INSERT INTO state_keys VALUES (1, 1, 'token:feed', 'key-1', ?1, '{}')", ["f".repeat(64)])?;
     c.execute("INSERT INTO state_dropped VALUES ('models', ?1, 0)", ["a".repeat(64)])?;
     Ok(())
+}
+
+fn labels_and_logs(c: &Connection) -> rusqlite::Result<()> {
+    let file = "'models', 'pullback/model.bin', 1";
+    c.execute_batch(&format!(
+        "INSERT INTO file_labels VALUES ('models', 'production', 1, 'pullback/model.bin', 1, {THEN}, 'operator');
+         INSERT INTO file_label_changes VALUES ('models', 'production', 1, 'pullback/model.bin', 1, {THEN}, 'operator');
+         INSERT INTO file_provenance VALUES ({file}, 'pullback', '0.2.0');
+         INSERT INTO file_data VALUES ({file}, 1, 'bar.1m.A', 0, {THEN});
+         INSERT INTO log_streams(id, name, next, created_at, bytes, since) VALUES (1, 'trader', 2, {THEN}, 5, {THEN});
+         INSERT INTO log_lines VALUES (1, 1, {THEN}, 3, 'begun');"
+    ))
 }

@@ -115,6 +115,8 @@ fn answers(number: u32, layer: &DataLayer) {
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut content, &mut bytes).unwrap();
         assert_eq!((stat.version, bytes.as_slice()), (1, fills::WEIGHTS));
+        let used = layer.files().stats("models").unwrap();
+        assert_eq!((used.versions, used.objects, used.stored), (3, 1, fills::WEIGHTS.len() as u64));
         let gone = layer.files().stat(&OP, "models", "Gone.bin", None).unwrap_err();
         assert_eq!(gone.kind(), Kind::NotFound);
     }
@@ -154,6 +156,11 @@ fn answers(number: u32, layer: &DataLayer) {
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut content, &mut bytes).unwrap();
         assert_eq!((checkpoint.revision, bytes.as_slice()), (1, fills::STATE));
+    }
+    if number >= 19 {
+        let label = layer.files().label(&OP, "models", "production").unwrap();
+        assert_eq!((label.path.as_deref(), label.version), (Some("pullback/model.bin"), Some(1)));
+        assert_eq!(layer.logs().tail(&OP, "trader", 10).unwrap().lines[0].text, "begun");
     }
 }
 

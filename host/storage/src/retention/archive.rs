@@ -74,6 +74,7 @@ fn one(
             let options = PutOptions {
                 media_type: Some("application/gzip".into()),
                 metadata: json!({ "format": "line protocol, nanoseconds", "bucket": key.bucket, "rows": reader.rows, "first": first, "last": last }),
+                ..PutOptions::default()
             };
             layer.files().put(caller, store, &path, &mut open()?, options)?
         }

@@ -13,6 +13,13 @@ const WHOLE: &[(&str, &str)] = &[
     ("SELECT store, hash FROM file_objects", "a check of a backup looks at every object"),
     ("SELECT store, hash, size FROM file_objects", "a backup copies every object"),
     ("SELECT coalesce(sum(size), 0) FROM file_objects", "a backup says how much it will copy"),
+    ("DELETE FROM file_recipes", "the same as of packs"),
+    ("DELETE FROM file_chunked", "the same as of packs"),
+    ("DELETE FROM file_chunks", "the same as of packs"),
+    ("DELETE FROM file_packs", "of a copy that becomes a backup, where no object is in chunks"),
+    ("UPDATE file_objects SET chunked = 0", "the same"),
+    ("SELECT count(*) FROM log_streams", "a row for each stream, a thousand at most"),
+    ("SELECT s.name, s.next - 1, s.bytes, s.created_at", "lists all of them"),
     (
         "SELECT coalesce((SELECT seq FROM sqlite_sequence",
         "SQLite's own table, a row for each of three tables",

@@ -121,7 +121,12 @@ impl Workload for Checkpoints {
     fn open(&self, vfs: &str) -> Result<Open> {
         let options = Options { vfs: Some(vfs.into()), readers: 1, ..Options::default() };
         let db = Arc::new(Database::open(Path::new("/data/shiphold.db"), options, MIGRATIONS)?);
-        let config = StoreConfig { quota_bytes: 1 << 24, quota_files: 1000, file_bytes_max: 1 << 20 };
+        let config = StoreConfig {
+            quota_bytes: 1 << 24,
+            quota_files: 1000,
+            file_bytes_max: 1 << 20,
+            ..StoreConfig::UNBOUNDED
+        };
         let mut disk = FaultDisk::new(&self.vfs, "/files");
         disk.careless = self.careless;
         let disks = BTreeMap::from([("s".to_string(), (Box::new(disk) as Box<dyn ObjectDisk>, config))]);

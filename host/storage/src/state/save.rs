@@ -79,7 +79,7 @@ impl States {
         });
         match made {
             Ok((saved, dropped)) => {
-                named.done();
+                drop(named);
                 self.saved(dropped)?;
                 Ok(saved)
             }
@@ -109,7 +109,8 @@ impl States {
     ) -> Result<(Prepared, Option<LooseObject<'_>>)> {
         Self::may_save(caller, strategy)?;
         save.idempotency_key.as_deref().map_or(Ok(()), check_key)?;
-        let options = PutOptions { media_type: save.media_type, metadata: save.metadata };
+        let options =
+            PutOptions { media_type: save.media_type, metadata: save.metadata, ..PutOptions::default() };
         let (media_type, metadata) = options.checked(&format!("strategy `{strategy}`"))?;
         let mut first = Vec::new();
         let most = INLINE_BYTES_MAX as u64;
@@ -158,7 +159,7 @@ impl States {
         let (content, store) = match &new.content {
             Content::Row(bytes) => (Some(bytes.as_slice()), None),
             Content::Object(store) => {
-                named.insert_loose(tx, (store, &new.hash, new.size), now)?;
+                named.insert_loose(tx, (store, &new.hash), now)?;
                 (None, Some(store.clone()))
             }
         };

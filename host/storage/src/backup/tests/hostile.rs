@@ -145,7 +145,7 @@ fn a_forged_database_is_found_by_what_is_in_it() {
             "audit trail ends at entry 3",
         ),
         (
-            "INSERT INTO file_objects VALUES ('models', 'cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc', 1, 0)",
+            "INSERT INTO file_objects(store, hash, size, created_at) VALUES ('models', 'cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc', 1, 0)",
             "not in the backup",
         ),
         (

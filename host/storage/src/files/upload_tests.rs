@@ -1,0 +1,152 @@
+//! Content that comes in parts.
+
+use super::tests::{CONFIG, Fixture, ME, hash};
+use super::*;
+use crate::caller::{Caller, Scope};
+use crate::error::{Kind, Result};
+use std::io::Read;
+use std::sync::atomic::Ordering;
+
+fn begin(f: &Fixture, path: &str) -> Upload {
+    f.files.begin_upload(&ME, "s", path, PutOptions::default()).unwrap()
+}
+
+fn append(f: &Fixture, id: &str, offset: u64, part: &[u8]) -> Result<Upload> {
+    f.files.append_upload(&ME, "s", id, (offset, &hash(part)), &mut { part })
+}
+
+fn uploads_on_disk(f: &Fixture) -> usize {
+    f.disk().list(Area::Uploads).unwrap().len()
+}
+
+#[test]
+fn parts_become_a_version() {
+    let f = Fixture::new(CONFIG);
+    let options = PutOptions {
+        media_type: Some("text/plain".into()),
+        metadata: serde_json::json!({ "k": 1 }),
+        provenance: Provenance {
+            skill: Some(FromSkill { name: "m".into(), version: "1.0.0".into() }),
+            data: Vec::new(),
+        },
+    };
+    let upload = f.files.begin_upload(&ME, "s", "m/a.bin", options).unwrap();
+    let id = upload.id.as_str();
+    assert_eq!((upload.received, upload.version), (0, None));
+    assert_eq!(append(&f, id, 0, b"first ").unwrap().received, 6);
+    assert_eq!(append(&f, id, 6, b"second").unwrap().received, 12);
+    // A part of before, one that leaves a gap, one that was changed on its way: nothing happens.
+    for (offset, part, want) in [(0, b"x", Kind::Conflict), (13, b"x", Kind::Conflict)] {
+        assert_eq!(append(&f, id, offset, part).unwrap_err().kind(), want);
+    }
+    let e = f.files.append_upload(&ME, "s", id, (12, &hash(b"other")), &mut &b"third"[..]).unwrap_err();
+    assert_eq!(e.kind(), Kind::Invalid);
+    assert_eq!(f.files.upload(&ME, "s", id).unwrap().received, 12);
+    assert_eq!(append(&f, id, 12, b".").unwrap().received, 13, "what was written of it is cut off");
+    let whole = hash(b"first second.");
+    assert_eq!(f.files.finish_upload(&ME, "s", id, (None, Some(12))).unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(
+        f.files.finish_upload(&ME, "s", id, (Some(&hash(b"x")), None)).unwrap_err().kind(),
+        Kind::Invalid
+    );
+    assert_eq!(f.names(""), Vec::<String>::new());
+    let made = f.files.finish_upload(&ME, "s", id, (Some(&whole.to_uppercase()), Some(13))).unwrap();
+    assert_eq!((made.version, made.size, made.media_type.as_str()), (1, 13, "text/plain"));
+    assert_eq!(f.get("m/a.bin").unwrap(), b"first second.");
+    assert_eq!(f.files.provenance(&ME, &made).unwrap().skill.unwrap().name, "m");
+    // Again: the answer got lost.
+    assert_eq!(f.files.finish_upload(&ME, "s", id, (Some(&whole), None)).unwrap(), made);
+    assert_eq!(append(&f, id, 13, b"x").unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(f.files.abandon_upload(&ME, "s", id).unwrap_err().kind(), Kind::Conflict);
+    assert_eq!((uploads_on_disk(&f), f.files.uploads(&ME, "s").unwrap().len()), (0, 0));
+    // Of nothing at all.
+    let empty = begin(&f, "empty");
+    assert_eq!(f.files.finish_upload(&ME, "s", &empty.id, (None, None)).unwrap().size, 0);
+}
+
+#[test]
+fn an_upload_goes_on_after_a_start_and_ends_when_it_is_given_up() {
+    let f = Fixture::new(CONFIG);
+    let (one, two) = (begin(&f, "one"), begin(&f, "two"));
+    append(&f, &one.id, 0, b"aa").unwrap();
+    append(&f, &two.id, 0, b"bb").unwrap();
+    let f = f.reopen(CONFIG);
+    assert_eq!(f.files.upload(&ME, "s", &one.id).unwrap().received, 2);
+    assert_eq!(f.files.gc(&ME, "s").unwrap(), GcReport::default(), "they are not garbage");
+    append(&f, &one.id, 2, b"cc").unwrap();
+    assert_eq!(f.files.uploads(&ME, "s").unwrap().len(), 2);
+    f.read_only.store(true, Ordering::SeqCst);
+    assert_eq!(append(&f, &two.id, 2, b"x").unwrap_err().kind(), Kind::ReadOnly);
+    f.files.abandon_upload(&ME, "s", &two.id).unwrap();
+    f.read_only.store(false, Ordering::SeqCst);
+    assert_eq!(f.files.upload(&ME, "s", &two.id).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(uploads_on_disk(&f), 1);
+    f.files.finish_upload(&ME, "s", &one.id, (None, None)).unwrap();
+    assert_eq!(f.get("one").unwrap(), b"aacc");
+    // Idle for a day: given up, the finished one forgotten.
+    let three = begin(&f, "three");
+    append(&f, &three.id, 0, b"dd").unwrap();
+    let idle = f.files.upload(&ME, "s", &three.id).unwrap().expires_at;
+    f.files.look_after("s", idle - 1_000_000_000).unwrap();
+    assert_eq!(f.files.upload(&ME, "s", &three.id).unwrap().received, 2);
+    f.files.look_after("s", idle + 1).unwrap();
+    for id in [&one.id, &three.id] {
+        assert_eq!(f.files.upload(&ME, "s", id).unwrap_err().kind(), Kind::NotFound);
+    }
+    assert_eq!(uploads_on_disk(&f), 0);
+    assert_eq!(f.get("one").unwrap(), b"aacc");
+}
+
+/// Gives some bytes and then an error.
+struct Breaks(usize);
+
+impl Read for Breaks {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.0 == 0 {
+            return Err(std::io::ErrorKind::ConnectionReset.into());
+        }
+        self.0 -= 1;
+        buffer.fill(1);
+        Ok(buffer.len().min(1000))
+    }
+}
+
+#[test]
+fn a_part_is_whole_or_not_there_and_the_bounds_hold() {
+    let f = Fixture::new(StoreConfig { quota_bytes: 5_000, file_bytes_max: 3_000, ..CONFIG });
+    let a = begin(&f, "a");
+    let broken = f.files.append_upload(&ME, "s", &a.id, (0, &hash(b"")), &mut Breaks(2)).unwrap_err();
+    assert_eq!(broken.kind(), Kind::Io);
+    assert_eq!(f.files.upload(&ME, "s", &a.id).unwrap().received, 0);
+    append(&f, &a.id, 0, &[1; 3_000]).unwrap();
+    assert_eq!(append(&f, &a.id, 3_000, b"x").unwrap_err().kind(), Kind::Limit, "of one file");
+    let b = begin(&f, "b");
+    assert_eq!(append(&f, &b.id, 0, &[2; 2_001]).unwrap_err().kind(), Kind::Limit, "of the store");
+    append(&f, &b.id, 0, &[2; 2_000]).unwrap();
+    f.files.abandon_upload(&ME, "s", &a.id).unwrap();
+    append(&f, &b.id, 2_000, &[2; 1_000]).unwrap();
+    for path in ["../x", "/x", ""] {
+        let e = f.files.begin_upload(&ME, "s", path, PutOptions::default()).unwrap_err();
+        assert_eq!(e.kind(), Kind::Invalid);
+    }
+    for id in ["", "../../etc/passwd", &"0".repeat(64)] {
+        assert_eq!(append(&f, id, 0, b"x").unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(f.files.finish_upload(&ME, "s", id, (None, None)).unwrap_err().kind(), Kind::NotFound);
+    }
+    let token = |scope| Caller::Token { id: 1, name: "t".into(), scope };
+    for (caller, kind) in [(token(Scope::Read), Kind::Denied), (token(Scope::Write), Kind::Denied)] {
+        assert_eq!(f.files.upload(&caller, "s", &b.id).unwrap_err().kind(), kind, "another's");
+        assert_eq!(f.files.uploads(&caller, "s").unwrap_err().kind(), kind);
+    }
+    assert_eq!(
+        f.files.begin_upload(&token(Scope::Read), "s", "x", PutOptions::default()).unwrap_err().kind(),
+        Kind::Denied
+    );
+    let own = f.files.begin_upload(&token(Scope::Write), "s", "x", PutOptions::default()).unwrap();
+    f.files.abandon_upload(&token(Scope::Write), "s", &own.id).unwrap();
+    for i in f.files.uploads(&ME, "s").unwrap().len()..usize::try_from(UPLOADS_MAX).unwrap() {
+        begin(&f, &format!("n{i}"));
+    }
+    let e = f.files.begin_upload(&ME, "s", "more", PutOptions::default()).unwrap_err();
+    assert_eq!(e.kind(), Kind::Limit);
+}
