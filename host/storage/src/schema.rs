@@ -31,6 +31,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(15, "provenance of skills", "0015_skill_provenance.sql"),
     migration!(16, "state of strategies", "0016_state.sql"),
     migration!(17, "indexes", "0017_indexes.sql"),
+    migration!(18, "archives of series", "0018_archives.sql"),
 ];
 
 /// Nanoseconds since the Unix epoch, by the wall clock.

@@ -10,6 +10,7 @@ use crate::caller::{Caller, Scope, pattern_matches};
 use crate::error::{Error, Result};
 use crate::manifest::FileStore;
 use crate::schema::now_ns;
+use crate::series::archives::refuse_only_copy;
 use crate::settings::Expect;
 use crate::sqlite::Database;
 use rusqlite::OptionalExtension;
@@ -248,7 +249,7 @@ impl FileStores {
     }
 
     /// Says that a file is gone; its versions stay readable by number. With `purge` the versions go too, and `gc` frees
-    /// their room. Also on a read-only disk.
+    /// their room. Also on a read-only disk. [`crate::Kind::Conflict`]: it is the only copy of rows of a series.
     pub fn delete(&self, caller: &Caller, store: &str, path: &str, purge: bool) -> Result<()> {
         caller.require(Scope::Admin, "delete files")?;
         let s = self.store(store)?;
@@ -264,6 +265,7 @@ impl FileStores {
                 ..there
             };
             *usage = self.db.write_always(|tx| {
+                refuse_only_copy(tx, store, path)?;
                 let after = rows::admit(tx, &gone, &s.config, *usage)?;
                 rows::insert(tx, caller, gone)?;
                 Ok(after)
@@ -292,6 +294,7 @@ impl FileStores {
             let before = rows::newest(tx, store, path)?.ok_or_else(|| {
                 Error::not_found(format!("there is no file `{store}/{}`", path.escape_debug()))
             })?;
+            refuse_only_copy(tx, store, path)?;
             let gone =
                 tx.execute("DELETE FROM file_versions WHERE store = ?1 AND path = ?2", (store, path))?;
             let folded = name::fold(path);
