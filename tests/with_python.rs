@@ -95,6 +95,42 @@ fn exports_are_read_by_others_and_their_files_are_imported() {
     }
 }
 
+#[test]
+fn archives_are_read_by_others_where_they_lie() {
+    let exact = "[[series.decimals]]\nmeasurement = \"m\"\nfields = [\"price\"]\nscale = 3\n[files.cold]\nkind = \"archives\"";
+    let mut host = Host::new().with(exact);
+    host.serve();
+    let token = host.token("trader", "write");
+    let line = |i: i64| {
+        let n = if i % 3 == 0 { String::new() } else { format!("n={i}i,") };
+        let price = 100.0 + i as f64 / 8.0;
+        format!(
+            "m,venue=XNAS price={price},{n}flag={},text=\"n{i}\" {}\n",
+            i % 2 == 0,
+            1_704_067_200 + i * 60
+        )
+    };
+    let rows = 1_000;
+    let lines: String = (0..rows).map(line).collect();
+    assert_eq!(host.write_lines(&token, "market", &lines).status, 204);
+    // What is newer than a day stays.
+    assert_eq!(host.write_lines(&token, "market", &line(100_000)).status, 204);
+    let cut =
+        ["series", "archive", "--measurement", "m", "--store", "cold", "--before", "2024-01-02", "--confirm"];
+    host.run(&cut).ok();
+    let file = host.run(&["--json", "series", "archives"]).json()[0]["path"].as_str().unwrap().to_string();
+    let copy = host.path().join("archive.parquet");
+    host.run(&["files", "get", "cold", &file, "--output", copy.to_str().unwrap()]).ok();
+    let script = root().join("tests/python/read_archive.py");
+    let count = rows.to_string();
+    let envs = [("SHIPHOLD_FILE", copy.to_str().unwrap()), ("SHIPHOLD_ROWS", count.as_str())];
+    let printed = python_with(&host, script, &token, &envs);
+    for reader in ["pyarrow", "pandas", "polars", "duckdb"] {
+        assert!(printed.contains(&format!("{reader} ok")), "{printed}");
+    }
+    assert_eq!(host.rows("m"), 1_001);
+}
+
 /// A plugin of a component that was built of Python.
 fn python_plugin(name: &str, component: &str, tables: &str) -> String {
     let path = crate::support::guests().join(format!("{component}.wasm"));

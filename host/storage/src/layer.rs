@@ -33,6 +33,7 @@ use crate::manifest::{EngineKind, Influxdb2, Manifest};
 use crate::plugins::PluginRuns;
 use crate::retention::Retention;
 use crate::rollups::Rollups;
+use crate::series::archives::{Archived, Archives};
 use crate::series::decimals;
 use crate::series::embedded::{EmbeddedEngine, EngineOptions};
 use crate::series::influx::{InfluxEngine, Outbox};
@@ -133,7 +134,9 @@ impl DataLayer {
         let rollups = Rollups::open(manifest.rollups.clone(), db.clone())?;
         let rules = Rules::declare(&db, &manifest.series.revisions, crate::schema::now_ns());
         let gate = Arc::<Gate>::default();
+        let archived = Archived::open(engine.clone(), db.clone(), files.clone(), manifest.host.data.clone())?;
         let series = SeriesStore::new(engine, manifest, disk.clone(), audit.clone(), changes.clone())
+            .archiving(archived)
             .recording(rules, rollups.watch())
             .in_units(db.clone(), gate.clone());
         // Before anybody reads; what cannot be applied now keeps readers of series waiting, and not the host from starting.
@@ -240,6 +243,10 @@ impl DataLayer {
     }
     pub fn retention(&self) -> Retention<'_> {
         Retention { layer: self }
+    }
+    /// Old rows in files, which are still read.
+    pub fn archives(&self) -> Archives<'_> {
+        Archives { layer: self }
     }
     /// How the structured store is used.
     pub fn structured_counts(&self) -> Counts {

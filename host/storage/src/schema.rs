@@ -33,6 +33,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(17, "indexes", "0017_indexes.sql"),
     migration!(18, "trading record", "0018_trades.sql"),
     migration!(19, "files and logs", "0019_files.sql"),
+    migration!(20, "archives of series", "0020_archives.sql"),
 ];
 
 /// Nanoseconds since the Unix epoch, by the wall clock.

@@ -1,5 +1,6 @@
 //! `shiphold series …`
 
+mod archives;
 mod import;
 mod query;
 mod tail;
@@ -60,6 +61,12 @@ pub(crate) enum Verb {
         #[arg(long)]
         yes: bool,
     },
+    /// Files that hold old rows, which queries still read
+    Archives(archives::List),
+    /// Write old rows into files of a store and take them out of the engine; by the rules of retention
+    Archive(archives::Archive),
+    /// Bring archived rows back into the engine; audited
+    Restore(archives::Restore),
     /// Rows, chunks and bytes of the engine
     Stats,
     /// Turn what is in memory into sealed chunks
@@ -177,6 +184,9 @@ pub(crate) async fn run(verb: Verb, client: &Client, out: &Output) -> Result<Exi
             let rows = v.get("rows").and_then(Value::as_u64).map_or_else(|| "the".into(), |r| r.to_string());
             out.done(&v, format!("{rows} rows deleted from {} series", number(&v, "series")));
         }
+        Verb::Archives(l) => archives::list(l, client, out).await?,
+        Verb::Archive(a) => archives::archive(a, client, out).await?,
+        Verb::Restore(r) => archives::restore(r, client, out).await?,
         Verb::Stats => out.object(&client.get("/v1/series/stats").await?),
         Verb::Seal => {
             let v = client.work("/v1/series/seal", &json!({}), out, "sealing").await?;

@@ -2,6 +2,7 @@
 //! `docs/http.md` lists them.
 
 mod answer;
+mod archives;
 mod audit;
 mod backup;
 mod body;
@@ -86,6 +87,9 @@ pub(crate) fn router(app: Arc<App>, door: Door) -> Router {
         .route("/v1/series/export", get(exchange::export).post(exchange::export_of))
         .route("/v1/series/delete", post(series::delete))
         .route("/v1/series/stats", get(series::stats))
+        .route("/v1/series/archives", get(archives::list).post(archives::list_of))
+        .route("/v1/series/archive", post(archives::archive))
+        .route("/v1/series/restore", post(archives::restore))
         .route("/v1/series/seal", post(series::seal))
         .route("/v1/series/compact", post(series::compact))
         .route("/v1/series/verify", post(series::verify))

@@ -62,6 +62,8 @@ fn due(c: &Connection, store: &str, of: &Due, after: (&str, u64)) -> Result<Vec<
          WHERE n.store = v.store AND n.path = v.path AND n.version > v.version LIMIT ?6)) >= ?6))
          AND NOT EXISTS (SELECT 1 FROM file_labels l WHERE l.store = v.store AND l.path = v.path AND l.version = v.version)
          AND NOT EXISTS (SELECT 1 FROM audit_segments a WHERE a.store = v.store AND a.path = v.path)
+         AND NOT EXISTS (SELECT 1 FROM archives a WHERE a.store = v.store AND a.path = v.path AND a.version = v.version
+         AND a.state IN ('copy', 'only'))
          ORDER BY v.path, v.version LIMIT ?7",
         rows::COLUMNS
     ))?;

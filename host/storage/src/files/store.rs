@@ -14,6 +14,7 @@ use crate::caller::{Caller, Scope, pattern_matches};
 use crate::error::{Error, Result};
 use crate::manifest::FileStore;
 use crate::schema::now_ns;
+use crate::series::archives::refuse_only_copy;
 use crate::settings::Expect;
 use crate::sqlite::{Database, Tx};
 use rusqlite::Connection;
@@ -253,7 +254,7 @@ impl FileStores {
     }
 
     /// Says that a file is gone; its versions stay readable by number. With `purge` the versions go too, and `gc` frees
-    /// their room. Also on a read-only disk.
+    /// their room. Also on a read-only disk. [`crate::Kind::Conflict`]: it is the only copy of rows of a series.
     pub fn delete(&self, caller: &Caller, store: &str, path: &str, purge: bool) -> Result<()> {
         caller.require(Scope::Admin, "delete files")?;
         let s = self.store(store)?;
@@ -271,6 +272,7 @@ impl FileStores {
             ..there
         };
         self.db.write_always(|tx| {
+            refuse_only_copy(tx, store, path)?;
             rows::admit(tx, caller, &gone, 0, &s.config)?;
             rows::insert(tx, caller, gone, &Provenance::default()).map(drop)
         })
@@ -295,6 +297,7 @@ impl FileStores {
                 Error::not_found(format!("there is no file `{store}/{}`", path.escape_debug()))
             })?;
             labels::none_of(tx, store, path)?;
+            refuse_only_copy(tx, store, path)?;
             let gone =
                 tx.execute("DELETE FROM file_versions WHERE store = ?1 AND path = ?2", (store, path))?;
             rows::forget_name(tx, store, path)?;

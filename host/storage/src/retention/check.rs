@@ -1,15 +1,17 @@
 //! Looking at a plan: grants, the safety floor, what each step would do. Nothing is changed here.
 
 use super::marks::{self, Marks, archive_target};
-use super::{Action, CheckedPlan, Step, archive, grants, summaries};
+use super::{Action, CheckedPlan, Step, grants, summaries};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::layer::DataLayer;
+use crate::series::archives::{example_path, refuse_only_copy};
 use crate::series::kinds::{Kind, Timeframe, rollup_measurement, timeframe_of};
 use crate::series::model::TIME_MIN_NS;
-use crate::series::{Budget, Selector, SeriesInfo, SeriesKey, TimeRange};
+use crate::series::{Budget, Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange};
 use chrono_tz::Tz::UTC;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Actions of one plan.
@@ -24,6 +26,8 @@ const COUNT_QUERY_TIMES: u32 = 20;
 /// What the store looks like while a plan is checked.
 pub(super) struct View<'a> {
     layer: &'a DataLayer,
+    /// The engine alone: what only archives have is not archived, rolled up or dropped again.
+    live: Arc<dyn SeriesEngine>,
     infos: BTreeMap<SeriesKey, SeriesInfo>,
     marks: BTreeMap<SeriesKey, Marks>,
     now: i64,
@@ -31,18 +35,20 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(super) fn new(layer: &'a DataLayer, now: i64) -> Result<Self> {
-        let infos = layer.series().engine().list(&Selector::default())?;
+        let live = layer.series().live();
+        let infos = live.list(&Selector::default())?;
         Ok(Self {
             layer,
+            live,
             infos: infos.into_iter().map(|i| (i.key.clone(), i)).collect(),
             marks: layer.database().read(marks::all)?,
             now,
         })
     }
 
-    /// Was there such a series when the view was taken?
+    /// Was there such a series when the view was taken? One that only archives have is there, too.
     pub(super) fn has(&self, key: &SeriesKey) -> bool {
-        self.infos.contains_key(key)
+        self.infos.contains_key(key) || self.layer.series().archives().is_ok_and(|a| a.holds(key))
     }
 
     /// Looks at every action in order; those before it in the plan count as done. `rows` are not counted yet.
@@ -78,11 +84,7 @@ impl<'a> View<'a> {
             Action::Archive { key, store, before } => {
                 let info = self.source(caller, key, *before)?;
                 self.store(store)?;
-                grants::write_file(
-                    caller,
-                    store,
-                    &archive::example_path(key, info.min_time.unwrap_or_default()),
-                )?;
+                grants::write_file(caller, store, &example_path(key, info.min_time.unwrap_or_default()))?;
                 planned.advance(key, &archive_target(store), *before);
                 Ok(Some(archive_target(store)))
             }
@@ -116,6 +118,7 @@ impl<'a> View<'a> {
                         crate::units::Span(KEEP_DEFAULT)
                     )));
                 }
+                self.layer.database().read(|c| refuse_only_copy(c, store, path))?;
                 Ok(None)
             }
         }
@@ -172,9 +175,7 @@ impl<'a> View<'a> {
         for (measurement, until) in marks.rollups() {
             let target = SeriesKey { measurement: measurement.into(), ..key.clone() };
             // A rollup that somebody deleted is not wanted any more, and protects nothing.
-            if planned.targets.contains(&(key.clone(), measurement.into()))
-                || self.infos.contains_key(&target)
-            {
+            if planned.targets.contains(&(key.clone(), measurement.into())) || self.has(&target) {
                 let timeframe = timeframe_in(measurement)?;
                 rollups.push((timeframe, target, until));
             }
@@ -214,9 +215,7 @@ impl<'a> View<'a> {
             )));
         }
         let archived = marks.archives().any(|(store, until)| {
-            let path = || {
-                archive::example_path(key, self.infos.get(key).and_then(|i| i.min_time).unwrap_or_default())
-            };
+            let path = || example_path(key, self.infos.get(key).and_then(|i| i.min_time).unwrap_or_default());
             until >= effective
                 && self.store(store).is_ok()
                 && grants::write_file(caller, store, &path()).is_ok()
@@ -237,12 +236,7 @@ impl<'a> View<'a> {
             return Ok(0);
         }
         let mut rows = 0;
-        for frame in self.layer.series().engine().scan(
-            key,
-            TimeRange { start: TIME_MIN_NS, end: before },
-            None,
-            budget,
-        )? {
+        for frame in self.live.scan(key, TimeRange { start: TIME_MIN_NS, end: before }, None, budget)? {
             budget.check()?;
             rows += frame?.len() as u64;
         }

@@ -3,20 +3,24 @@
 
 use super::check::{View, target_of, timeframe_in};
 use super::marks::{self, Marks, archive_target};
-use super::{Action, CheckedPlan, PlanReport, archive};
+use super::{Action, CheckedPlan, PlanReport};
 use crate::audit::{Audit, Entry};
 use crate::caller::Caller;
 use crate::disk::Level;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::layer::DataLayer;
 use crate::rollups::roll as rollup;
+use crate::series::archives::To;
 use crate::series::model::TIME_MIN_NS;
-use crate::series::{Budget, Selector, SeriesKey, TimeRange};
+use crate::series::{Budget, Selector, SeriesEngine, SeriesKey, TimeRange};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Reasons named in one error.
 const REASONS_SHOWN: usize = 20;
+/// How often rows that are about to go are looked at again because others were written beside them.
+const LOOKS_MAX: u32 = 10;
 
 pub(super) fn execute(
     layer: &DataLayer,
@@ -42,7 +46,8 @@ pub(super) fn execute(
     })))?;
     let mut report = PlanReport::default();
     let result = layer.disk().make_room(|| {
-        let mut run = Run { layer, caller, view: &view, targets: BTreeSet::new() };
+        let live = layer.series().live();
+        let mut run = Run { layer, live, caller, view: &view, targets: BTreeSet::new() };
         let mut stores = BTreeSet::new();
         for step in &plan.steps {
             run.step(&step.action, &mut report)
@@ -80,6 +85,8 @@ fn refuse<'a>(reasons: impl Iterator<Item = &'a String>, what: &str) -> Result<(
 
 struct Run<'a> {
     layer: &'a DataLayer,
+    /// The engine alone, without what only archives have.
+    live: Arc<dyn SeriesEngine>,
     caller: &'a Caller,
     view: &'a View<'a>,
     /// Rollups of this run: they may hold no bar yet.
@@ -138,6 +145,7 @@ impl Run<'_> {
         };
         let job = rollup::Job {
             key,
+            source: Some(self.live.as_ref()),
             timeframe,
             zone: chrono_tz::Tz::UTC,
             aggregates: None,
@@ -155,19 +163,23 @@ impl Run<'_> {
     }
 
     fn archive(&self, key: &SeriesKey, store: &str, before: i64) -> Result<u64> {
-        let dropped = self.marks(key)?.dropped_until;
-        let rows = archive::archive(self.layer, self.caller, key, store, dropped, before)?;
-        let detail = json!({ "store": store, "before": before, "rows": rows });
-        self.record("retention.archive", key, detail, |tx| {
-            marks::set_until(tx, key, &archive_target(store), before)
+        let archives = self.layer.series().archives()?;
+        let to = To { caller: self.caller, key, store };
+        let taken = archives.take(self.live.as_ref(), to, before)?;
+        let detail = json!({ "store": store, "before": before, "rows": taken.rows, "files": taken.files() });
+        taken.note(archives, key, |tx| {
+            marks::set_until(tx, key, &archive_target(store), before)?;
+            let entry = Entry::new(self.caller, "retention.archive", format!("series:{key}"));
+            Audit::append(tx, &entry.detail(detail))?;
+            Ok(())
         })?;
-        Ok(rows)
+        Ok(taken.rows)
     }
 
-    fn drop_before(&self, key: &SeriesKey, before: i64) -> Result<u64> {
-        let engine = self.layer.series().engine();
+    /// Brings rollups and archives up to what is there: of what arrived since they were made they know nothing. Gives the time
+    /// before which every row is in an archive.
+    fn catch_up(&self, key: &SeriesKey, before: i64) -> Result<Option<i64>> {
         let marks = self.marks(key)?;
-        // What arrived since the rows were rolled up or archived is in no rollup yet.
         for (measurement, _) in marks.rollups() {
             let target = SeriesKey { measurement: measurement.into(), ..key.clone() };
             if self.targets.contains(&target) || self.view.has(&target) {
@@ -175,23 +187,50 @@ impl Run<'_> {
             }
         }
         self.layer.rollups().catch_up(self.layer, key, before)?;
+        let mut archived = None;
         for (store, until) in marks.archives() {
-            if until >= before && self.layer.files().names().any(|n| n == store) {
-                self.archive(key, store, before)?;
+            if self.layer.files().names().any(|n| n == store) {
+                let until = until.min(before);
+                self.archive(key, store, until)?;
+                archived = archived.max(Some(until));
             }
         }
+        Ok(archived)
+    }
+
+    /// Who writes or deletes rows that are about to go makes them be looked at again: none goes that is in no rollup and no archive.
+    fn drop_before(&self, key: &SeriesKey, before: i64) -> Result<u64> {
+        let (series, archives) = (self.layer.series(), self.layer.series().archives()?);
         let range = TimeRange { start: TIME_MIN_NS, end: before };
-        let mut rows = 0_u64;
-        for frame in engine.scan(key, range, None, &Budget::default())? {
-            rows += frame?.len() as u64;
+        for _ in 0..LOOKS_MAX {
+            let look = archives.look(key, before);
+            // Writers that began before the look.
+            drop(series.alone());
+            let archived = self.catch_up(key, before)?;
+            let _alone = series.alone();
+            series.settled()?;
+            if look.written() {
+                continue;
+            }
+            let mut rows = 0_u64;
+            for times in self.live.times(key, range, &Budget::default())? {
+                rows += times?.len() as u64;
+            }
+            // The mark first: rows before it are late from now on, and never make a rollup bar smaller, and queries read them in their
+            // archives, also if the process dies before they are gone.
+            let detail = json!({ "before": before, "rows": rows });
+            archives.leave(key, before, |tx| {
+                marks::set_dropped(tx, key, before)?;
+                let entry = Entry::new(self.caller, "retention.drop", format!("series:{key}"));
+                Audit::append(tx, &entry.detail(detail))?;
+                Ok(())
+            })?;
+            let gone = Some(archived.unwrap_or(TIME_MIN_NS)).filter(|from| *from < before);
+            let deleted = series.forget(&Selector::of(key), range, gone)?;
+            return Ok(deleted.rows.unwrap_or(rows));
         }
-        // The mark first: rows before it are late from now on, and never make a rollup bar smaller, also if the process
-        // dies before they are gone.
-        self.record("retention.drop", key, json!({ "before": before, "rows": rows }), |tx| {
-            marks::set_dropped(tx, key, before)
-        })?;
-        let deleted = self.layer.series().forget(&Selector::of(key), range)?;
-        Ok(deleted.rows.unwrap_or(rows))
+        Err(Error::new(Kind::Busy, format!("rows of {key} that are about to go are written all the time"))
+            .hint("nothing was dropped; run the plan again when its old rows are left alone"))
     }
 
     /// Gives the room back to the file system. What fails here is tried again by the background work.

@@ -1,7 +1,6 @@
 //! Retention plans: proposed by a plugin, checked against its grants and the safety floor, shown, executed, audited.
 //! `docs/retention.md` says what is promised.
 
-mod archive;
 mod check;
 mod execute;
 mod grants;
@@ -67,7 +66,7 @@ pub enum Action {
         timeframe: String,
         before: i64,
     },
-    /// Write rows before `before` into a file store, verified.
+    /// Write rows before `before` into a file store as Parquet, read back and compared.
     Archive {
         key: SeriesKey,
         store: String,

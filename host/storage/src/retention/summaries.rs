@@ -47,8 +47,10 @@ pub(super) fn now(layer: &DataLayer, wall_ns: i64) -> Result<i64> {
 
 pub(super) fn summaries(layer: &DataLayer, plugin: &Caller) -> Result<Vec<Summary>> {
     let marks = layer.database().read(marks::all)?;
-    let infos = layer.series().engine().list(&Selector::default())?;
-    let there: BTreeSet<&SeriesKey> = infos.iter().map(|i| &i.key).collect();
+    // Rows that only archives have are no rows that a policy could do something about.
+    let infos = layer.series().live().list(&Selector::default())?;
+    let there = layer.series().engine().list(&Selector::default())?;
+    let there: BTreeSet<&SeriesKey> = there.iter().map(|i| &i.key).collect();
     let mut out = Vec::new();
     for info in &infos {
         let (Some(first), Some(last)) = (info.min_time, info.max_time) else { continue };

@@ -287,6 +287,7 @@ fn work(
         touched.insert(next.rollup);
         let job = Job {
             key: &next.key,
+            source: None,
             timeframe: d.to,
             zone: d.timezone,
             aggregates: d.aggregates(),

@@ -55,6 +55,8 @@ pub(crate) fn first_time(
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Job<'a> {
     pub(crate) key: &'a SeriesKey,
+    /// Where its rows are; `None`: where the target is.
+    pub(crate) source: Option<&'a dyn SeriesEngine>,
     pub(crate) timeframe: Timeframe,
     /// The zone in which days and weeks begin.
     pub(crate) zone: Tz,
@@ -119,9 +121,10 @@ pub(crate) fn next_slice(
     from: i64,
     buckets: usize,
 ) -> Result<Option<Slice>> {
-    let Job { key, timeframe, zone, aggregates, target, dropped, range, overwrite } = *job;
+    let Job { key, source, timeframe, zone, aggregates, target, dropped, range, overwrite } = *job;
+    let source = source.unwrap_or(engine);
     let (budget, until) = (Budget::default(), range.end);
-    let Some(first) = first_time(engine, key, TimeRange { start: from, end: until }, &budget)? else {
+    let Some(first) = first_time(source, key, TimeRange { start: from, end: until }, &budget)? else {
         return Ok(None);
     };
     let start = timeframe.floor(first, zone);
@@ -141,7 +144,7 @@ pub(crate) fn next_slice(
     }
     let slice = TimeRange { start: start.max(TIME_MIN_NS), end };
     let tally = Arc::new(Mutex::new(Tally::default()));
-    let rows = tallied(engine.scan(key, slice, None, &budget)?, timeframe, zone, tally.clone());
+    let rows = tallied(source.scan(key, slice, None, &budget)?, timeframe, zone, tally.clone());
     let mut bars = windows_of(rows, timeframe, zone, aggregates, &budget)?;
     let tally = std::mem::take(&mut *tally.lock().unwrap_or_else(PoisonError::into_inner));
     bars.columns.push(tally.column(&bars.times));

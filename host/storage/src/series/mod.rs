@@ -1,5 +1,6 @@
 //! Time series: one small trait, two engines, one executor.
 
+pub mod archives;
 pub mod buckets;
 #[cfg(test)]
 mod conformance;
@@ -20,6 +21,7 @@ pub mod pieces;
 pub mod query;
 pub(crate) mod record;
 pub(crate) mod revisions;
+mod rows;
 #[cfg(test)]
 mod rows_only;
 pub mod store;

@@ -472,6 +472,9 @@ pub struct ScanCounters {
     /// Requests to a server, and the bytes of its replies.
     pub requests: AtomicU64,
     pub reply_bytes: AtomicU64,
+    /// Files of archives that were read, and their bytes.
+    pub archives_read: AtomicU64,
+    pub archive_bytes: AtomicU64,
 }
 
 impl ScanCounters {
@@ -481,6 +484,10 @@ impl ScanCounters {
     }
     pub fn skipped(&self, chunks: usize) {
         self.chunks_skipped.fetch_add(chunks as u64, Ordering::Relaxed);
+    }
+    pub fn archive(&self, bytes: u64) {
+        self.archives_read.fetch_add(1, Ordering::Relaxed);
+        self.archive_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
     pub fn reply(&self, bytes: usize) {
         self.requests.fetch_add(1, Ordering::Relaxed);

@@ -85,6 +85,10 @@ const WHOLE: &[(&str, &str)] = &[
         "how far an index is, when somebody asks",
     ),
     ("SELECT name, scope, created_at, expires_at, last_used_at FROM tokens", "lists all of them"),
+    (
+        "SELECT id, bucket, measurement, tags, state, format, from_ns, until_ns",
+        "at the start, to keep the archives in use in memory",
+    ),
 ];
 
 /// What is put in for `{}` and `{name}`, in their order, by how a statement begins.

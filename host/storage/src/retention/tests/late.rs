@@ -87,7 +87,11 @@ fn late_rows_get_an_archive_of_their_own() {
     let after = list();
     assert_eq!((before.len(), after.len()), (2, 3));
     assert!(before.iter().all(|f| after.contains(f)), "what was archived stays as it is");
-    assert!(after.iter().any(|f| f.path.contains("-late-")));
+    let rows = s.layer.series().engine().scan(&key("tick.A"), TimeRange::ALL, None, &Budget::default());
+    let rows = crate::series::model_engine::rows_of(rows.unwrap()).unwrap();
+    assert_eq!(rows.len(), 4 * 144 + 1);
+    let (time, row) = &rows[1];
+    assert_eq!((*time, &row["price"]), (START + 5, &crate::series::Value::Float(999.0)));
 }
 
 #[test]

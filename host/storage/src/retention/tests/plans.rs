@@ -183,28 +183,82 @@ fn a_policy_sees_what_it_may_read_and_how_far_it_was_rolled_up() {
 }
 
 #[test]
-fn an_archive_holds_the_rows_as_they_were() {
+fn an_archive_holds_the_rows_and_queries_still_read_them() {
     let s = Store::new();
     s.ticks("A", steady(2));
+    let all = |s: &Store| {
+        let rows = s.layer.series().engine().scan(&key("tick.A"), TimeRange::ALL, None, &Budget::default());
+        crate::series::model_engine::rows_of(rows.unwrap()).unwrap()
+    };
+    let before = all(&s);
     s.run(vec![archive("tick.A", START + DAY), drop_before("tick.A", START + DAY)]);
-    assert_eq!(s.rows("tick.A").len(), 144);
+    assert_eq!((s.rows("tick.A").len(), before.len()), (144, 288));
+    assert_eq!(all(&s), before, "rows of the file and of the engine");
     let file = &files(&s)[0];
     assert!(
-        file.path.starts_with("tick/2024-10-04/tick.A-") && file.path.ends_with(".lp.gz"),
+        file.path.starts_with("tick/tick.A-")
+            && file.path.contains("/2024-10-04/")
+            && file.path.ends_with(".parquet"),
         "{}",
         file.path
     );
-    let (_, mut content) = s.layer.files().get(&OP, "cold", &file.path, None, None).unwrap();
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut content, &mut bytes).unwrap();
-    let mut lines = String::new();
-    let mut add = |part: &[u8]| {
-        lines.push_str(std::str::from_utf8(part).unwrap());
-        Ok(())
-    };
-    crate::backup::lines::each_member(&mut bytes.as_slice(), "x", &mut add).unwrap();
-    assert_eq!(lines.lines().count(), 144);
-    assert_eq!(lines.lines().next().unwrap(), format!("tick.A price=0,size=1 {START}"));
+    assert_eq!(file.metadata["rows"], 144);
+    // A policy sees the rows of the engine, and does nothing about the others.
+    let all_summaries = s.r().summaries(&s.plugin).unwrap();
+    let summary = all_summaries.iter().find_map(|one| match one {
+        Summary::Series(of) => Some(of),
+        Summary::File(_) => None,
+    });
+    assert_eq!(summary.map(|of| (of.rows, of.first)), Some((144, START + DAY)));
+    let again = s.run(vec![archive("tick.A", START + DAY), drop_before("tick.A", START + DAY)]);
+    assert_eq!((again.archived_rows, again.dropped_rows), (0, 0));
+    // The file is the only copy: no plan drops it.
+    let far = i64::MAX / 4;
+    let drop = vec![Action::DropFile { store: "cold".into(), path: file.path.clone() }];
+    let plan = s.r().check(&s.plugin, drop, far, true).unwrap();
+    assert!(plan.steps[0].refused.as_deref().unwrap().contains("only copy"), "{plan:#?}");
+}
+
+#[test]
+fn rows_that_are_written_while_others_go_do_not_go_with_them() {
+    let s = Store::new();
+    s.ticks("A", steady(3));
+    let before = START + 2 * DAY;
+    let plan = s.check(vec![archive("tick.A", before), drop_before("tick.A", before)]);
+    let layer = s.layer.clone();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    // Someone who corrects old rows again and again; the last correction of each stands.
+    let last: Vec<f64> = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut last = vec![0.0; 8];
+            let mut n = 0;
+            while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                n += 1;
+                let row = n % last.len();
+                let frame = Frame {
+                    times: vec![START + row as i64 * HOUR],
+                    columns: vec![Column::float("price", vec![n as f64])],
+                };
+                layer.series().write(&OP, WriteBatch { series: vec![(key("tick.A"), frame)] }).unwrap();
+                last[row] = n as f64;
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            last
+        });
+        // It may say that the rows are written all the time, and then nothing was dropped.
+        let _ = s.r().execute(&s.plugin, &plan, &mut |_| ());
+        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        writer.join().unwrap()
+    });
+    s.run(vec![archive("tick.A", before), drop_before("tick.A", before)]);
+    let rows = s.layer.series().engine().scan(&key("tick.A"), TimeRange::ALL, None, &Budget::default());
+    let rows = crate::series::model_engine::rows_of(rows.unwrap()).unwrap();
+    assert_eq!(rows.len(), 3 * 144);
+    for (row, price) in last.iter().enumerate().filter(|(_, p)| **p > 0.0) {
+        let time = START + row as i64 * HOUR;
+        let (_, have) = rows.iter().find(|(t, _)| *t == time).unwrap();
+        assert_eq!(have["price"], crate::series::Value::Float(*price), "the row at {time}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::{FieldScales, Scales};
 use crate::commits;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::DecimalFields;
+use crate::series::archives;
 use crate::series::revisions::names;
 use crate::series::{Budget, FieldType, Selector, SeriesEngine, SeriesInfo};
 use crate::sqlite::Database;
@@ -40,7 +41,7 @@ pub(crate) fn settle(db: &Database, stored: &dyn SeriesEngine, declared: &[Decim
     if before == now {
         return Ok(());
     }
-    let waiting = db.read(commits::series_waiting)?;
+    let waiting = db.read(elsewhere)?;
     let wrong = differences(&before, declared, stored, &waiting).map_err(|e| {
         e.context("[[series.decimals]] has changed, and what is stored must be looked at first").hint(
             "make the series engine reachable and start again, or put [[series.decimals]] back as it was",
@@ -78,7 +79,14 @@ pub(crate) fn unsettled(
     stored: &dyn SeriesEngine,
     declared: &[DecimalFields],
 ) -> Result<Vec<String>> {
-    differences(&before(c)?, declared, stored, &commits::series_waiting(c)?)
+    differences(&before(c)?, declared, stored, &elsewhere(c)?)
+}
+
+/// Rows that the engine does not have: those of commits that wait, and those that only archives have.
+fn elsewhere(c: &Connection) -> Result<Vec<SeriesInfo>> {
+    let mut all = commits::series_waiting(c)?;
+    all.extend(archives::infos(c)?);
+    Ok(all)
 }
 
 /// [`unsettled`] of a list of series as a host shows it that runs with other declarations.
@@ -118,8 +126,8 @@ fn refuse(wrong: &[String]) -> Result<()> {
 pub const HINT: &str = "put [[series.decimals]] back as it was; to change it, export the series, delete its rows, \
                                start with the new declaration and import them again (docs/manifest.md)";
 
-/// Every stored field that another declaration gives another meaning, once for each measurement. `waiting`: series whose rows will be
-/// stored before anybody reads.
+/// Every stored field that another declaration gives another meaning, once for each measurement. `waiting`: series whose rows are not in the engine,
+/// and are read all the same.
 fn differences(
     before: &Noted,
     declared: &[DecimalFields],

@@ -9,6 +9,7 @@
 //! A question is a [`questions::Question`]: what a new kind of query needs is a variant there, and how it is asked.
 
 mod answers;
+mod archived;
 mod fuzz;
 mod influxd;
 mod past;

@@ -144,6 +144,11 @@ impl World {
         random.pick(&self.series).unwrap()
     }
 
+    /// Every series.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &SeriesKey> {
+        self.series.iter().map(|s| &s.key)
+    }
+
     pub(super) fn measurement(&self, random: &mut Random) -> String {
         let patterns = ["*", "bar.1m.*", "bar.*", "m", "*A*", "m", "bar.1m.AAPL", "book.*", "none"];
         (*random.pick(&patterns).unwrap()).into()

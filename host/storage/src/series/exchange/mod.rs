@@ -7,6 +7,7 @@ mod export;
 pub mod import;
 pub mod parquet_in;
 mod parquet_out;
+mod series_file;
 
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ mod tests;
 pub use columns::COLUMNS_MAX;
 pub use export::{Export, Exported, GROUP_BYTES, GROUP_ROWS, export};
 pub use import::{Import, Imported};
+pub(in crate::series) use series_file::{SeriesFile, SeriesOut};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

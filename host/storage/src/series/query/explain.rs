@@ -39,6 +39,9 @@ pub struct Explanation {
     /// Of InfluxDB: requests for rows and windows, and the bytes of their replies.
     pub requests: u64,
     pub reply_bytes: u64,
+    /// Files of archives whose rows are in the answer, and their bytes: none was summed up by the engine.
+    pub archives_read: u64,
+    pub archive_bytes: u64,
     /// Microseconds until it was known which series are read, and of all of it.
     pub choose_us: u64,
     pub total_us: u64,
@@ -107,6 +110,8 @@ pub fn explain(
         chunk_bytes: counted(&counters.chunk_bytes),
         requests: counted(&counters.requests),
         reply_bytes: counted(&counters.reply_bytes),
+        archives_read: counted(&counters.archives_read),
+        archive_bytes: counted(&counters.archive_bytes),
         choose_us: trace.choose_us,
         total_us: micros(begin),
     })

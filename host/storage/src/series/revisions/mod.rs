@@ -255,9 +255,10 @@ impl Recorder {
         Ok(all.into_iter().map(|b| Selector { bucket: Some(b), ..selector.clone() }).collect())
     }
 
-    /// Deletes; `note` is called first for each of the series that has revisions, while nobody writes to one.
+    /// Deletes from an engine; `note` is called first for each of the series that has revisions, while nobody writes to one.
     fn take_away(
         &self,
+        engine: &dyn SeriesEngine,
         selector: &Selector,
         range: TimeRange,
         note: &mut dyn FnMut(&SeriesKey) -> Result<()>,
@@ -273,21 +274,29 @@ impl Recorder {
                 let all = self.engine.choose(&chosen, &Budget::default())?;
                 all.iter().map(|i| &i.key).filter(|key| self.is_watched(key)).try_for_each(&mut *note)?;
             }
-            let done = self.engine.delete(&chosen, range)?;
+            let done = engine.delete(&chosen, range)?;
             report.series += done.series;
             report.rows = report.rows.zip(done.rows).map(|(a, b)| a + b);
         }
         Ok(report)
     }
 
-    /// [`SeriesEngine::delete`] by retention: the rows are gone from what was known before, too.
-    pub(crate) fn forget(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
-        if self.rules.rules.is_empty() {
-            return self.delete(selector, range);
+    /// [`SeriesEngine::delete`] by retention, from what stores the rows and nothing else. Those of the span `gone` are gone from what
+    /// was known before, too; the others are in archives, and are known as before.
+    pub(crate) fn forget(
+        &self,
+        stored: &dyn SeriesEngine,
+        selector: &Selector,
+        range: TimeRange,
+        gone: Option<TimeRange>,
+    ) -> Result<DeleteReport> {
+        if !self.hides() {
+            return stored.delete(selector, range);
         }
-        self.take_away(selector, range, &mut |key| {
+        self.take_away(stored, selector, range, &mut |key| {
+            let Some(gone) = gone.filter(|g| g.start < g.end) else { return Ok(()) };
             let ticket = self.clock.draw(1);
-            let series = vec![(hidden(key), undo::gone(range, ticket.at))];
+            let series = vec![(hidden(key), undo::gone(gone, ticket.at))];
             self.engine.write(WriteBatch { series }).map(|_| ())
         })
     }
@@ -366,7 +375,7 @@ impl SeriesEngine for Recorder {
             return self.engine.delete(selector, range);
         }
         let mut ticket = None;
-        self.take_away(selector, range, &mut |key| self.keep(key, range, &mut ticket))
+        self.take_away(self.engine.as_ref(), selector, range, &mut |key| self.keep(key, range, &mut ticket))
     }
 
     fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {

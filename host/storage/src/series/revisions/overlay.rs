@@ -5,9 +5,9 @@ use super::clock::Progress;
 use super::names::field;
 use super::past::{Past, Then};
 use crate::error::Result;
-use crate::series::query::Builder;
-use crate::series::{Budget, FieldType, Frame, FrameStream, TimeRange, Value};
-use std::collections::{BTreeMap, VecDeque};
+use crate::series::rows::Rows;
+use crate::series::{Budget, Frame, FrameStream, TimeRange};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Rows of one frame that is put together here.
@@ -129,12 +129,12 @@ impl Overlay {
                     out.add(next, cells);
                 }
             }
-            if out.times.len() >= FRAME_ROWS_MAX {
+            if out.len() >= FRAME_ROWS_MAX {
                 self.budget.check()?;
                 self.ready.push_back(std::mem::take(&mut out).into_frame());
             }
         }
-        if !out.times.is_empty() {
+        if out.len() > 0 {
             self.ready.push_back(out.into_frame());
         }
         Ok(())
@@ -150,43 +150,5 @@ impl Iterator for Overlay {
             self.ready.clear();
         }
         step
-    }
-}
-
-/// Rows as they come; columns are added as they turn up.
-#[derive(Default)]
-struct Rows {
-    times: Vec<i64>,
-    columns: BTreeMap<String, (FieldType, Builder)>,
-}
-
-impl Rows {
-    /// Adds a row, unless it has no value.
-    fn add<'a>(&mut self, time: i64, cells: impl Iterator<Item = (&'a str, FieldType, Option<Value>)>) {
-        let before = self.times.len();
-        let mut any = false;
-        for (name, of, value) in cells {
-            let Some(value) = value else { continue };
-            any = true;
-            if !self.columns.contains_key(name) {
-                self.columns.insert(name.to_string(), (of, Builder::new(name, of)));
-            }
-            if let Some((_, column)) = self.columns.get_mut(name) {
-                column.gap(before.saturating_sub(column.len()));
-                column.push(Some(value));
-            }
-        }
-        if any {
-            self.times.push(time);
-        }
-    }
-
-    fn into_frame(self) -> Frame {
-        let rows = self.times.len();
-        let columns = self.columns.into_values().map(|(_, mut column)| {
-            column.gap(rows.saturating_sub(column.len()));
-            column.into_column()
-        });
-        Frame { columns: columns.collect(), times: self.times }
     }
 }

@@ -120,7 +120,10 @@ fn every_state_is_read_again(engine: Arc<dyn SeriesEngine>, ops: &[Op]) {
                     // Retention looks at series that there are.
                     continue;
                 }
-                recorder.forget(&Selector::of(&key(MEASUREMENTS[*m])), range).unwrap();
+                let stored = recorder.stored().clone();
+                recorder
+                    .forget(stored.as_ref(), &Selector::of(&key(MEASUREMENTS[*m])), range, Some(range))
+                    .unwrap();
                 // What retention dropped is gone from every state.
                 for (_, state) in &mut states {
                     state[*m].retain(|(t, _): &(i64, Row)| t >= before);

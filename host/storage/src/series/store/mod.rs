@@ -10,6 +10,7 @@ mod write;
 
 pub use write::LOOK_TIME_MAX;
 
+use super::archives::Archived;
 use super::decimals::{DecimalEngine, Face, Scales};
 use super::exchange::import::{Desk, Positions};
 use super::query::Sessions;
@@ -41,6 +42,8 @@ pub struct SeriesStore {
     /// It stands before the one that stores, and knows no decimals either: they are integers to it.
     recorder: Arc<Recorder>,
     scales: Arc<Scales>,
+    /// What stands between the recorder and the engine that stores. Present in a host.
+    archives: Option<Arc<Archived>>,
     pub(super) limits: Limits,
     pub(super) bucket: String,
     /// `[calendars.NAME]`
@@ -73,6 +76,7 @@ impl SeriesStore {
             floats: DecimalEngine::over(recorder.clone(), &scales, Face::Float),
             recorder,
             scales,
+            archives: None,
             limits: manifest.limits.clone(),
             bucket,
             calendars: manifest.calendars.clone(),
@@ -83,6 +87,16 @@ impl SeriesStore {
             changes,
             units: None,
         }
+    }
+
+    /// Answers with rows of archives, too; before [`SeriesStore::recording`].
+    #[must_use]
+    pub(crate) fn archiving(mut self, archives: Arc<Archived>) -> Self {
+        self.recorder = Recorder::new(archives.clone(), Rules::default());
+        self.engine = DecimalEngine::over(self.recorder.clone(), &self.scales, Face::Exact);
+        self.floats = DecimalEngine::over(self.recorder.clone(), &self.scales, Face::Float);
+        self.archives = Some(archives);
+        self
     }
 
     /// Records changes by these rules, and has late rows noted, from now on.
@@ -106,9 +120,25 @@ impl SeriesStore {
         &self.engine
     }
 
-    /// Everything that is stored, for what copies all of it.
+    /// Everything that the engine stores, for what copies all of it: without rows that only archives have.
     pub(crate) fn stored(&self) -> &Arc<dyn SeriesEngine> {
-        self.recorder.stored()
+        self.archives.as_ref().map_or(self.recorder.stored(), |archives| archives.raw())
+    }
+
+    /// The engine without rows that only archives have, for what moves rows between the two: what is written here is not new to
+    /// anybody.
+    pub(crate) fn live(&self) -> Arc<dyn SeriesEngine> {
+        let hiding = Recorder::new(self.stored().clone(), Rules::default());
+        DecimalEngine::over(hiding, &self.scales, Face::Exact)
+    }
+
+    pub(crate) fn archives(&self) -> Result<&Arc<Archived>> {
+        self.archives.as_ref().ok_or_else(|| Error::internal("these series have no archives"))
+    }
+
+    /// What the manifest declares as decimals.
+    pub(crate) fn scales(&self) -> &Scales {
+        &self.scales
     }
 
     /// A step of the background work on revisions; call it about once a second.

@@ -174,11 +174,17 @@ impl SeriesStore {
         result
     }
 
-    /// Drops rows for retention: unlike those of a delete, they are gone from what was known before, too.
-    pub(crate) fn forget(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
-        self.pass_to_write()?;
+    /// Drops rows of the engine for retention, by whoever has [`SeriesStore::alone`] and saw to it that all is settled. What of them
+    /// is in no archive, from `gone` on, is gone from what was known before, too, unlike after a delete.
+    pub(crate) fn forget(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+        gone: Option<i64>,
+    ) -> Result<DeleteReport> {
         self.desk.positions().forget_of(selector)?;
-        self.recorder.forget(selector, range)
+        let gone = gone.map(|from| TimeRange { start: from.max(range.start), end: range.end });
+        self.recorder.forget(self.stored().as_ref(), selector, range, gone)
     }
 }
 

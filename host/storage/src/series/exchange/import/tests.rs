@@ -348,7 +348,7 @@ fn what_is_not_the_same_import_or_might_miss_rows_begins_anew() {
         cut_off(&s, &file, 1);
         let range = TimeRange { start: 0, end: 10 };
         if forget {
-            s.forget(&of_m, range).unwrap();
+            s.forget(&of_m, range, Some(range.start)).unwrap();
         } else {
             s.delete(&OP, &of_m, range).unwrap();
         }

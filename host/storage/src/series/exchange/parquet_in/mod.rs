@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use column::Column;
 use footer::{Leaf, broken};
 use std::fs::File;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -48,10 +49,10 @@ impl Footer {
     }
 }
 
-/// Rows of a Parquet file.
-pub(super) struct ParquetRows<'a> {
-    plan: &'a Plan,
-    footer: &'a Footer,
+/// Rows of a Parquet file; the plan and the footer are borrowed, or shared.
+pub(super) struct ParquetRows<P, F> {
+    plan: P,
+    footer: F,
     file: Arc<File>,
     /// The columns that are read: time, names, fields.
     used: Vec<usize>,
@@ -66,8 +67,8 @@ pub(super) struct ParquetRows<'a> {
     block_rows: u64,
 }
 
-impl<'a> ParquetRows<'a> {
-    pub(super) fn new(plan: &'a Plan, footer: &'a Footer, file: Arc<File>) -> Result<Self> {
+impl<P: Deref<Target = Plan> + Clone, F: Deref<Target = Footer> + Clone> ParquetRows<P, F> {
+    pub(super) fn new(plan: P, footer: F, file: Arc<File>) -> Result<Self> {
         let time = footer.columns.get(plan.time);
         if time.is_some_and(|leaf| leaf.is_number() && !plan.times.takes_numbers()) {
             let name = time.map_or("", |leaf| leaf.name.as_str());
@@ -87,22 +88,19 @@ impl<'a> ParquetRows<'a> {
         Ok(Self { plan, footer, file, used, group: 0, left: 0, open: Vec::new(), at: 0, block_rows })
     }
 
-    fn leaf(&self, column: usize) -> Result<&'a Leaf> {
-        self.footer
-            .columns
-            .get(column)
-            .ok_or_else(|| Error::internal("the plan names a column that is not there"))
-    }
-
     /// Opens the next group that has rows; `false` after the last.
     fn open(&mut self) -> Result<bool> {
+        let footer = self.footer.clone();
         while self.left == 0 {
-            let Some(group) = self.footer.groups.get(self.group) else { return Ok(false) };
+            let Some(group) = footer.groups.get(self.group) else { return Ok(false) };
             self.group += 1;
             self.open.clear();
             for column in &self.used {
                 let chunk = group.chunks.get(*column).ok_or_else(|| broken("a row group misses a column"))?;
-                let leaf = self.leaf(*column)?;
+                let leaf = footer
+                    .columns
+                    .get(*column)
+                    .ok_or_else(|| Error::internal("the plan names a column that is not there"))?;
                 self.open.push(Column::open(self.file.clone(), leaf, *chunk, group.rows)?);
             }
             self.left = group.rows;
@@ -132,7 +130,7 @@ impl<'a> ParquetRows<'a> {
             return Err(broken("its columns have unlike numbers of rows"));
         }
         let mut block = Block { first: self.at, ..Block::default() };
-        let (plan, footer) = (self.plan, self.footer);
+        let (plan, footer) = (self.plan.clone(), self.footer.clone());
         let names = plan.names.len();
         for (place, (column, open)) in self.used.iter().zip(&mut self.open).enumerate() {
             let Some(leaf) = footer.columns.get(*column) else { continue };
@@ -167,7 +165,7 @@ impl<'a> ParquetRows<'a> {
     }
 }
 
-impl Source for ParquetRows<'_> {
+impl<P: Deref<Target = Plan> + Clone, F: Deref<Target = Footer> + Clone> Source for ParquetRows<P, F> {
     fn next(&mut self) -> Result<Option<Block>> {
         // After a panic nothing of it is used any more: the error ends the import.
         catch_unwind(AssertUnwindSafe(|| self.block()))
