@@ -210,7 +210,7 @@ impl Taking<'_> {
             "format": FORMAT, "bucket": key.bucket, "measurement": key.measurement, "tags": key.tags,
             "rows": digest.rows, "first": first, "last": last, "digest": hex,
         });
-        let options = PutOptions { media_type: Some(MEDIA_TYPE.into()), metadata };
+        let options = PutOptions { media_type: Some(MEDIA_TYPE.into()), metadata, ..PutOptions::default() };
         let files = self.archived.shelf.files();
         let archive =
             made(files.put(self.to.caller, self.to.store, &path, &mut bytes.as_slice(), options)?);

@@ -4,9 +4,16 @@
 use crate::error::{Error, Result};
 
 /// Bytes of a checksum: BLAKE3, cut.
-const DIGEST_BYTES: usize = 16;
+pub(super) const DIGEST_BYTES: usize = 16;
 /// Kind, version, checksum.
 pub(super) const ENVELOPE_BYTES: usize = 2 + DIGEST_BYTES;
+
+pub(super) type Digest = [u8; DIGEST_BYTES];
+
+/// The checksum of bytes.
+pub(super) fn digest(bytes: &[u8]) -> Digest {
+    blake3::hash(bytes).as_bytes().first_chunk().copied().unwrap_or_default()
+}
 
 /// Starts what [`close`] finishes: a kind, a version of its format, room for the checksum.
 pub(super) fn envelope(kind: u8, version: u8, capacity: usize) -> Vec<u8> {
@@ -19,9 +26,8 @@ pub(super) fn envelope(kind: u8, version: u8, capacity: usize) -> Vec<u8> {
 /// Puts the checksum of all that was written into its place.
 pub(super) fn close(mut out: Vec<u8>) -> Vec<u8> {
     if let Some((head, body)) = out.split_at_mut_checked(ENVELOPE_BYTES) {
-        let digest = blake3::hash(body);
-        for (to, from) in head.iter_mut().skip(2).zip(digest.as_bytes()) {
-            *to = *from;
+        for (to, from) in head.iter_mut().skip(2).zip(digest(body)) {
+            *to = from;
         }
     }
     out
@@ -39,8 +45,7 @@ pub(super) fn open(bytes: &[u8], kind: u8, newest: u8) -> Result<(u8, Input<'_>)
             "its format is version {version}, this binary reads up to {newest}"
         )));
     }
-    let digest = blake3::hash(body);
-    if head.iter().skip(2).ne(digest.as_bytes().iter().take(DIGEST_BYTES)) {
+    if head.iter().skip(2).ne(&digest(body)) {
         return Err(Error::corrupt("its checksum does not match"));
     }
     Ok((version, Input { rest: body }))
@@ -91,7 +96,7 @@ impl<'a> Input<'a> {
     pub(super) fn part(&mut self, n: usize) -> Result<Self> {
         Ok(Self { rest: self.take(n)? })
     }
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         self.take(N)?.first_chunk::<N>().copied().ok_or_else(short)
     }
     pub(super) fn u8(&mut self) -> Result<u8> {

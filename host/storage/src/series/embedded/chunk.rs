@@ -1,11 +1,8 @@
 //! A sealed chunk: rows of one series, a compressed column per field.
-//!
-//! Body: envelope, rows, first and last time, number of columns; the times; then per column its field, its
-//! type, its length and its bytes, so that columns that are not asked for are skipped.
 
-use super::bounds::CHUNK_ROWS_MAX;
-use super::bytes::{self, Input, checksum, put_len};
-use super::codec::{get_lane, get_numbers, put_lane, put_numbers, skip_numbers, type_code, type_of_code};
+use super::body::{COLUMN_BYTES, Column, FIXED_BYTES, KIND, Loaded, VERSION};
+use super::bytes::{self, ENVELOPE_BYTES, Input, checksum, digest, put_len};
+use super::codec::{get_lane, get_numbers, put_lane, put_numbers, type_code};
 use super::crew::{Crew, Pieces};
 use super::run::{Lane, Run};
 use super::statistics;
@@ -13,9 +10,6 @@ use crate::error::{Error, Result};
 use crate::series::FieldType;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-const KIND: u8 = b'C';
-/// Version 1 has no numbers that are narrowed; else it is the same.
-const VERSION: u8 = 2;
 /// Values from which on several threads decode a chunk: fewer are decoded before a thread has woken.
 const SHARED_VALUES_MIN: usize = 32 << 10;
 
@@ -95,22 +89,28 @@ pub(super) fn seal(series: i64, id: i64, version: i64, run: &Run) -> Result<Seal
     let (Some(min), Some(max)) = (run.min(), run.max()) else {
         return Err(Error::internal("a chunk without rows"));
     };
-    let mut body = bytes::envelope(KIND, VERSION, run.len() * run.lanes.len());
-    put_len(&mut body, run.len())?;
-    body.extend_from_slice(&min.to_le_bytes());
-    body.extend_from_slice(&max.to_le_bytes());
-    put_len(&mut body, run.lanes.len())?;
-    put_numbers(&mut body, &run.times)?;
-    let mut column = Vec::new();
+    let head_len = ENVELOPE_BYTES + FIXED_BYTES + run.lanes.len() * COLUMN_BYTES;
+    let mut head = bytes::envelope(KIND, VERSION, head_len);
+    let mut columns = Vec::with_capacity(run.len() * run.lanes.len());
+    put_len(&mut head, head_len)?;
+    put_len(&mut head, run.len())?;
+    head.extend_from_slice(&min.to_le_bytes());
+    head.extend_from_slice(&max.to_le_bytes());
+    put_len(&mut head, run.lanes.len())?;
+    put_numbers(&mut columns, &run.times)?;
+    put_len(&mut head, columns.len())?;
+    head.extend_from_slice(&digest(&columns));
     for lane in &run.lanes {
-        column.clear();
-        put_lane(&mut column, lane)?;
-        body.extend_from_slice(&lane.field.to_le_bytes());
-        body.push(type_code(lane.field_type()));
-        put_len(&mut body, column.len())?;
-        body.extend_from_slice(&column);
+        let from = columns.len();
+        put_lane(&mut columns, lane)?;
+        let column = columns.get(from..).unwrap_or_default();
+        head.extend_from_slice(&lane.field.to_le_bytes());
+        head.push(type_code(lane.field_type()));
+        put_len(&mut head, column.len())?;
+        head.extend_from_slice(&digest(column));
     }
-    let body = bytes::close(body);
+    let mut body = bytes::close(head);
+    body.extend_from_slice(&columns);
     let rows = u32::try_from(run.len()).ok().and_then(Rows::new);
     let chunk = Chunk {
         id,
@@ -142,38 +142,21 @@ impl Wanted<'_> {
 #[cfg(test)]
 pub(super) fn decode(body: &[u8], chunk: &Chunk, types: &[FieldType], wanted: Wanted<'_>) -> Result<Run> {
     let types: Vec<_> = types.iter().copied().map(Some).collect();
-    begin(body.to_vec(), chunk, &types, wanted, &Crew::of(1)?)?.finish()
+    begin(super::body::load(&body, chunk, wanted)?, chunk, &types, wanted, &Crew::of(1)?)?.finish()
 }
 
-/// Checks the body of `chunk` and begins to decode it. A type that is not known fits.
+/// Checks what was loaded of `chunk`, and begins to decode it. A type that is not known fits.
 pub(super) fn begin(
-    body: Vec<u8>,
+    loaded: Loaded,
     chunk: &Chunk,
     types: &[Option<FieldType>],
     wanted: Wanted<'_>,
     crew: &Crew,
 ) -> Result<Decoding> {
-    let (_, mut input) = bytes::open(&body, KIND, VERSION)?;
-    let rows = input.len()?;
-    let (min, max) = (input.i64()?, input.i64()?);
-    if rows > CHUNK_ROWS_MAX
-        || rows != usize::try_from(chunk.rows()).unwrap_or(0)
-        || min != chunk.min
-        || max != chunk.max
-    {
-        return Err(Error::corrupt("its rows or times are not those of its row in the database"));
-    }
-    let lanes = input.len()?;
-    let times_at = input.place_in(&body);
-    skip_numbers(&mut input)?;
+    let Loaded { rows, min, max, parts, times: times_at, columns: all } = loaded;
     let mut columns = Vec::new();
     let mut before = None;
-    for _ in 0..lanes {
-        let field = input.u32()?;
-        let of = type_of_code(input.u8()?)?;
-        let len = input.len()?;
-        let from = input.place_in(&body);
-        input.take(len)?;
+    for Column { field, of, place } in all {
         let number = usize::try_from(field).unwrap_or(usize::MAX);
         if types.get(number).is_none_or(|have| have.is_some_and(|have| have != of)) {
             return Err(Error::corrupt(format!("its field number {field} is not a {of} in the catalogue")));
@@ -182,15 +165,14 @@ pub(super) fn begin(
             return Err(Error::corrupt("its fields do not ascend"));
         }
         if wanted.fields.is_none_or(|f| f.contains(&field)) {
-            columns.push((field, of, from..from + len));
+            columns.push((field, of, place.ok_or_else(|| Error::internal("a column was not read"))?));
         }
     }
-    input.end()?;
     // Only where the chunk is cut do its times say how many rows of the columns are needed.
-    let times = if wanted.before > max {
+    let times = if wanted.before > chunk.max {
         None
     } else {
-        let mut times = get_times(&body, times_at, rows, (min, max))?;
+        let mut times = get_times(times_at.checked(&parts)?, rows, (min, max))?;
         times.truncate(times.partition_point(|t| *t < wanted.before));
         Some(times)
     };
@@ -198,19 +180,20 @@ pub(super) fn begin(
     let first = usize::from(times.is_none());
     let pieces = columns.len() + first;
     let piece = move |at: usize| match at.checked_sub(first) {
-        None => get_times(&body, times_at, rows, (min, max)).map(Part::Times),
+        None => get_times(times_at.checked(&parts)?, rows, (min, max)).map(Part::Times),
         Some(at) => {
             let (field, of, place) = columns.get(at).ok_or_else(|| Error::internal("a column too many"))?;
-            let column = Input::of(body.get(place.clone()).unwrap_or_default());
-            get_lane(column, *field, *of, rows, take).map(Part::Lane)
+            get_lane(Input::of(place.checked(&parts)?), *field, *of, rows, take).map(Part::Lane)
         }
     };
     let crew = if take * pieces >= SHARED_VALUES_MIN { Some(crew) } else { None };
     Ok(Decoding { times, parts: Pieces::begin(crew, pieces, piece) })
 }
 
-fn get_times(body: &[u8], at: usize, rows: usize, (min, max): (i64, i64)) -> Result<Vec<i64>> {
-    let times: Vec<i64> = get_numbers(&mut Input::of(body.get(at..).unwrap_or_default()), rows, rows)?;
+fn get_times(stored: &[u8], rows: usize, (min, max): (i64, i64)) -> Result<Vec<i64>> {
+    let mut input = Input::of(stored);
+    let times: Vec<i64> = get_numbers(&mut input, rows, rows)?;
+    input.end()?;
     if !times.is_sorted_by(|a, b| a < b) || times.first() != Some(&min) || times.last() != Some(&max) {
         return Err(Error::corrupt("its times do not ascend between its first and last"));
     }

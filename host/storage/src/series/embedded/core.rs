@@ -1,5 +1,6 @@
 //! What the parts of the engine share: the file, the catalogue, the locks, the counters.
 
+use super::body::{self, Loaded, Stored};
 use super::catalog::{Catalog, Series};
 use super::chunk::{self, Chunk, Decoding, Wanted};
 use super::commit::{Commit, Job};
@@ -14,12 +15,41 @@ use crate::error::{Error, Kind, Result};
 use crate::series::{Budget, EngineStats, FieldType, Selector, SeriesInfo};
 use crate::sqlite::Database;
 use crate::units::Span;
+use rusqlite::blob::Blob;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 /// Retired chunks whose data goes in one transaction.
 const GARBAGE_PER_COMMIT: usize = 64;
+
+/// Bodies of chunks that are read at once: of longer ones what is needed is read in place.
+const SHORT_BYTES_MAX: u32 = 16 << 10;
+
+/// The body of a chunk in the file.
+enum Body<'a> {
+    Short(Vec<u8>),
+    Long(Blob<'a>, usize),
+}
+
+impl Stored for Body<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Short(bytes) => bytes.len(),
+            Self::Long(_, len) => *len,
+        }
+    }
+    fn read(&self, at: usize, len: usize) -> Result<Vec<u8>> {
+        match self {
+            Self::Short(bytes) => bytes.as_slice().read(at, len),
+            Self::Long(blob, _) => {
+                let mut out = vec![0; len];
+                blob.read_at_exact(&mut out, at)?;
+                Ok(out)
+            }
+        }
+    }
+}
 
 /// A number that goes up and down.
 #[derive(Debug, Default)]
@@ -117,14 +147,34 @@ impl Core {
         types: &[Option<FieldType>],
         wanted: Wanted<'_>,
     ) -> Result<Decoding> {
-        chunk::begin(self.fetch(chunk.id)?, chunk, types, wanted, &self.crew)
+        chunk::begin(self.load(chunk, wanted)?, chunk, types, wanted, &self.crew)
     }
 
+    fn load(&self, chunk: &Chunk, wanted: Wanted<'_>) -> Result<Loaded> {
+        self.body(chunk.id, |stored| body::load(stored, chunk, wanted))
+    }
+
+    /// The whole body of a chunk.
     pub(super) fn fetch(&self, id: i64) -> Result<Vec<u8>> {
+        self.body(id, |body| body.read(0, body.len()))
+    }
+
+    fn body<T>(&self, id: i64, f: impl FnOnce(&Body<'_>) -> Result<T>) -> Result<T> {
         self.db
             .read(|c| {
-                let mut select = c.prepare_cached("SELECT body FROM chunk_data WHERE id = ?1")?;
-                Ok(select.query_row([id], |row| row.get(0))?)
+                let mut select = c.prepare_cached(
+                    "SELECT length(body), iif(length(body) <= ?2, body, NULL) FROM chunk_data WHERE id = ?1",
+                )?;
+                let (len, short) = select.query_row((id, SHORT_BYTES_MAX), |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
+                })?;
+                match short {
+                    Some(bytes) => f(&Body::Short(bytes)),
+                    None => {
+                        let blob = c.blob_open("main", "chunk_data", "body", id, true)?;
+                        f(&Body::Long(blob, usize::try_from(len).unwrap_or(0)))
+                    }
+                }
             })
             .map_err(|e| match e.kind() {
                 Kind::NotFound => Error::corrupt("its data is missing"),

@@ -92,7 +92,7 @@ impl Core {
         };
         let mut left: BTreeSet<u32> = runs.iter().flat_map(|r| &r.lanes).map(|l| l.field).collect();
         for stats in writing.statistics(change.series.id) {
-            left.extend(statistics::decode(stats)?.iter().map(|s| s.field));
+            left.extend(statistics::decode_fields(stats)?.iter().map(|s| s.totals.field));
         }
         let all = |left: &BTreeSet<u32>| had.iter().all(|field| left.contains(field));
         for chunk in chunks {
@@ -100,7 +100,7 @@ impl Core {
                 return Ok(None);
             }
             match self.sound_stats(&chunk, &types)? {
-                Some(stats) => left.extend(stats.iter().map(|s| s.field)),
+                Some(stats) => left.extend(stats.iter().map(|s| s.totals.field)),
                 // What a damaged chunk has is not known.
                 None => return Ok(None),
             }

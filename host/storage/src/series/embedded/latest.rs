@@ -81,10 +81,13 @@ impl Core {
             None => {
                 // Who waited here would hold the series' lock.
                 let _held = self.memory.decode_at_once(chunk.decoding_bytes());
-                statistics::of_run(&self.begin_chunk(chunk, types, Wanted::ALL)?.finish()?)
+                statistics::fields_of(&self.begin_chunk(chunk, types, Wanted::ALL)?.finish()?)
             }
         };
-        Ok(stats.into_iter().map(|s| Last { field: s.field, time: s.last_time, value: s.last }).collect())
+        Ok(stats
+            .into_iter()
+            .map(|s| Last { field: s.totals.field, time: s.last_time, value: s.totals.last })
+            .collect())
     }
 
     /// The statistics of a chunk, if they are there and whole.
@@ -93,11 +96,8 @@ impl Core {
         chunk: &Chunk,
         types: &[Option<FieldType>],
     ) -> Result<Option<Vec<statistics::FieldStats>>> {
-        let fits = |s: &statistics::FieldStats| {
-            types.get(s.field as usize).is_some_and(|t| t.is_none_or(|t| t == s.last.field_type()))
-        };
-        let stored = self.stored_stats(chunk)?.map(|s| statistics::decode(&s));
-        Ok(stored.and_then(Result::ok).filter(|stats| stats.iter().all(fits)))
+        let stored = self.stored_stats(chunk)?.map(|s| statistics::decode_fields(&s));
+        Ok(stored.and_then(Result::ok).filter(|stats| statistics::fit(stats, types)))
     }
 
     pub(super) fn stored_stats(&self, chunk: &Chunk) -> Result<Option<Vec<u8>>> {

@@ -2,6 +2,10 @@
 //! and field. Memory is bounded: a chunk is decoded when its time comes, and where too many overlap, each is
 //! held in part and decoded again for the rest.
 
+mod summed;
+
+pub(super) use summed::Summed;
+
 use super::bounds::{FRAME_ROWS_MAX, MERGE_ROWS_EACH_MIN, MERGE_ROWS_MAX};
 use super::cache::Cache;
 use super::catalog::Series;
@@ -9,10 +13,10 @@ use super::chunk::{Chunk, Decoding, Wanted};
 use super::core::Core;
 use super::memory::Held;
 use super::run::{Run, merge_all};
-use super::statistics::FieldStats;
 use crate::error::{Kind, Result};
 use crate::series::pieces::Within;
 use crate::series::{Budget, FieldType, TimeRange};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Chunks that a merge has decoded when it begins to decode ahead the one after each that it needs.
@@ -24,6 +28,7 @@ const LOOK_AHEAD_BYTES_MAX: u64 = 24 << 20;
 #[derive(Debug)]
 pub(super) struct Source {
     origin: Origin,
+    /// Rows before and after these times are not wanted.
     min: i64,
     max: i64,
     rows: usize,
@@ -104,8 +109,7 @@ impl Active {
 #[derive(Debug)]
 pub(super) enum Part {
     Rows(Run),
-    /// All rows of a chunk.
-    Whole(Arc<Chunk>, Vec<FieldStats>),
+    Summed(Summed),
 }
 
 #[derive(Debug)]
@@ -123,6 +127,10 @@ pub(super) struct Merge {
     rows_held_max: usize,
     /// Chunks that lie over each other at one time, at most.
     at_once: usize,
+    /// What is known of the chunk whose rows are given now, and comes after them.
+    summed: VecDeque<Summed>,
+    /// The last chunk of which days were looked for had none: most often no other has.
+    no_days: bool,
     /// The chunk that comes next, being decoded while the rows of the present one are used.
     ahead: Option<(i64, Decoding, Held)>,
     /// Chunks that were decoded.
@@ -171,6 +179,8 @@ impl Merge {
             strict: false,
             rows_held_max: MERGE_ROWS_MAX,
             at_once,
+            summed: VecDeque::new(),
+            no_days: false,
             ahead: None,
             decoded: 0,
             cached: false,
@@ -206,13 +216,13 @@ impl Merge {
                 None => return Ok(None),
                 Some(Part::Rows(run)) => return Ok(Some(run)),
                 // None are asked for.
-                Some(Part::Whole(..)) => {}
+                Some(Part::Summed(_)) => {}
             }
         }
     }
 
-    /// The next rows, or the statistics of a chunk of which nothing else has rows between its first and its last, if
-    /// `within` takes it.
+    /// The next rows; or what is known of the next ones that `within` takes: of a chunk, or of a day in it, where nothing
+    /// else has rows between its first and its last.
     pub(super) fn next_part(
         &mut self,
         core: &Core,
@@ -222,6 +232,11 @@ impl Merge {
         loop {
             budget.check()?;
             self.turn_over(core, budget, within)?;
+            if self.active.is_empty() {
+                if let Some(summed) = self.summed.pop_front() {
+                    return Ok(Some(Part::Summed(summed)));
+                }
+            }
             let first = self.active.iter().filter_map(|a| a.rest().first()).min().copied();
             let to_come = self.waiting.last().map(|s| s.min);
             match (first, to_come) {
@@ -230,14 +245,15 @@ impl Merge {
                 (Some(_), None) => {}
                 _ => {
                     if let Some(source) = self.waiting.pop() {
-                        if self.active.is_empty() && self.stands_alone(&source, self.waiting.last(), within) {
-                            if let Some(part) = self.whole(core, &source)? {
-                                budget.count(|c| c.skipped(1));
-                                return Ok(Some(part));
-                            }
+                        let rest = if self.active.is_empty() {
+                            self.sum_up(core, source, budget, within)?
+                        } else {
+                            Some(source)
+                        };
+                        if let Some(source) = rest {
+                            let from = source.min;
+                            self.activate(core, source, from, budget, within)?;
                         }
-                        let from = source.min;
-                        self.activate(core, source, from, budget, within)?;
                     }
                     continue;
                 }
@@ -274,31 +290,12 @@ impl Merge {
         again.into_iter().try_for_each(|(source, next)| self.activate(core, source, next, budget, within))
     }
 
-    /// A chunk that is wanted whole, has no rows of others between its own, and is taken by `within`.
-    fn stands_alone(&self, source: &Source, next: Option<&Source>, within: &Within) -> bool {
-        let Origin::Chunk(chunk) = &source.origin else { return false };
-        !chunk.is_bad()
-            && chunk.min >= self.range.start
-            && chunk.max < self.range.end
-            && next.is_none_or(|next| next.min > chunk.max)
-            && within(chunk.min, chunk.max)
-    }
-
-    /// The statistics of a chunk, of the fields that are wanted; none if they cannot be had: then its rows tell.
-    fn whole(&self, core: &Core, source: &Source) -> Result<Option<Part>> {
-        let Origin::Chunk(chunk) = &source.origin else { return Ok(None) };
-        let stats = core.sound_stats(chunk, &self.types)?;
-        Ok(stats.map(|mut stats| {
-            stats.retain(|s| self.fields.as_ref().is_none_or(|f| f.contains(&s.field)));
-            Part::Whole(chunk.clone(), stats)
-        }))
-    }
-
-    /// The rows of a chunk, and the room that they were decoded in.
+    /// The rows of a chunk before a time, perhaps with others, and the room that they were decoded in.
     fn rows_of(
         &mut self,
         core: &Core,
         chunk: &Chunk,
+        before: i64,
         budget: &Budget,
         within: &Within,
     ) -> Result<(Buffer, Option<Held>)> {
@@ -307,9 +304,9 @@ impl Merge {
                 return Ok((Buffer::Shared(run), None));
             }
         }
-        let (run, held) = self.decode(core, chunk, budget, within)?;
+        let (run, held) = self.decode(core, chunk, before, budget, within)?;
         // What is cut is not all of it.
-        if !self.cached || self.range.end <= chunk.max {
+        if !self.cached || before <= chunk.max {
             return Ok((Buffer::Own(run), Some(held)));
         }
         let run = Arc::new(run);
@@ -321,10 +318,11 @@ impl Merge {
         &mut self,
         core: &Core,
         chunk: &Chunk,
+        before: i64,
         budget: &Budget,
         within: &Within,
     ) -> Result<(Run, Held)> {
-        let wanted = Wanted { fields: self.fields.as_deref(), before: self.range.end };
+        let wanted = Wanted { fields: self.fields.as_deref(), before };
         let (now, held) = match self.ahead.take() {
             Some((id, decoding, held)) if id == chunk.id => (decoding, held),
             other => {
@@ -337,7 +335,8 @@ impl Merge {
         // while others decode this one.
         if self.decoded >= LOOK_AHEAD_FROM && self.ahead.is_none() && !self.cached {
             let mut to_come = self.waiting.iter().rev();
-            let next = to_come.next().filter(|next| !self.stands_alone(next, to_come.next(), within));
+            let next = to_come.next().filter(|next| !self.may_be_known(next, to_come.next(), within));
+            let wanted = Wanted { before: self.range.end, ..wanted };
             if let Some(Origin::Chunk(next)) = next.map(|s| &s.origin) {
                 let small = !next.is_bad() && next.raw_bytes <= LOOK_AHEAD_BYTES_MAX;
                 // It is held for as long as the client thinks.
@@ -362,16 +361,18 @@ impl Merge {
         budget: &Budget,
         within: &Within,
     ) -> Result<()> {
+        let before = self.range.end.min(source.max.saturating_add(1));
         let (buffer, held) = match &source.origin {
             Origin::Run(run) => (Buffer::Shared(run.clone()), None),
             Origin::Chunk(chunk) if chunk.is_bad() => return Ok(()),
-            Origin::Chunk(chunk) => match self.rows_of(core, chunk, budget, within) {
+            Origin::Chunk(chunk) => match self.rows_of(core, chunk, before, budget, within) {
                 Ok(buffer) => {
                     budget.count(|c| c.chunk(u64::from(chunk.bytes)));
                     buffer
                 }
                 Err(e) if e.kind() == Kind::Corrupt => {
                     core.quarantine(&self.series, chunk, &e);
+                    self.summed.clear();
                     return if self.strict { Err(e) } else { Ok(()) };
                 }
                 Err(e) => return Err(e.context(format!("chunk {} of {}", chunk.id, self.series.key()))),
@@ -380,7 +381,7 @@ impl Merge {
         let mut active = Active { source, buffer, pos: 0, end: 0, next: None, held: None };
         let times = &active.run().times;
         (active.pos, active.end) =
-            (times.partition_point(|t| *t < from), times.partition_point(|t| *t < self.range.end));
+            (times.partition_point(|t| *t < from), times.partition_point(|t| *t < before));
         if matches!(active.source.origin, Origin::Chunk(_)) {
             self.keep(core, &mut active, held, budget)?;
         }

@@ -8,6 +8,7 @@
 //! fields, a series' state, the memory's parts, the cache. Nothing else is locked by whoever holds the queue of the
 //! decoding threads.
 
+mod body;
 pub mod bounds;
 mod bytes;
 mod cache;
@@ -18,6 +19,7 @@ mod commit;
 mod compact;
 mod core;
 mod crew;
+mod days;
 mod delete;
 mod few;
 mod guard;

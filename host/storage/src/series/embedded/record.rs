@@ -3,6 +3,8 @@
 //! compressed.
 //!
 //! Version 1 had every number in eight bytes, also where there is no value.
+//!
+//! The numbers that a chunk knows of its days are stored in the same way ([`put_numbers`]).
 
 use super::bounds::RECORD_BYTES_MAX;
 use super::bytes::{self, Input, bits_len, get_bits, get_words, put_bits, put_len, put_words};
@@ -84,9 +86,9 @@ fn put_times(out: &mut Vec<u8>, times: &[i64]) {
 fn put_lane(out: &mut Vec<u8>, lane: &Lane) -> Result<()> {
     let valid = lane.valid.as_deref();
     match &lane.values {
-        Values::Float(v) => put_numbers(out, &dense(v, valid), valid),
-        Values::Integer(v) | Values::Decimal(v, _) => put_numbers(out, &dense(v, valid), valid),
-        Values::Unsigned(v) => put_numbers(out, &dense(v, valid), valid),
+        Values::Float(v) => put_dense(out, &dense(v, valid), valid),
+        Values::Integer(v) | Values::Decimal(v, _) => put_dense(out, &dense(v, valid), valid),
+        Values::Unsigned(v) => put_dense(out, &dense(v, valid), valid),
         Values::Boolean(v) => {
             put_form(out, 0, valid);
             put_bits(out, &dense(v, valid));
@@ -109,7 +111,13 @@ fn put_form(out: &mut Vec<u8>, form: u8, valid: Option<&[bool]>) {
     }
 }
 
-fn put_numbers<T: bytes::Word + Narrow>(out: &mut Vec<u8>, values: &[T], valid: Option<&[bool]>) {
+/// Numbers, narrowed where that is shorter.
+pub(super) fn put_numbers<T: bytes::Word + Narrow>(out: &mut Vec<u8>, values: &[T]) {
+    put_dense(out, values, None);
+}
+
+/// The values of the rows that have one.
+fn put_dense<T: bytes::Word + Narrow>(out: &mut Vec<u8>, values: &[T], valid: Option<&[bool]>) {
     // One value is no shorter.
     let near = if values.len() > 1 { T::near(values) } else { None };
     let Some(near) = near else {
@@ -231,6 +239,14 @@ fn lane(input: &mut Input<'_>, field: u32, of: FieldType, rows: usize) -> Result
         FieldType::String => Values::String(spread(strings(input, count)?, gaps)),
     };
     Ok(Lane { field, values, valid })
+}
+
+/// `count` numbers that [`put_numbers`] wrote.
+pub(super) fn get_numbers<T: bytes::Word + Narrow>(input: &mut Input<'_>, count: usize) -> Result<Vec<T>> {
+    match input.u8()? {
+        form if form & !NARROW == 0 => numbers(input, count, form & NARROW != 0),
+        form => Err(Error::corrupt(format!("numbers have the unknown form {form}"))),
+    }
 }
 
 fn numbers<T: bytes::Word + Narrow>(input: &mut Input<'_>, count: usize, narrow: bool) -> Result<Vec<T>> {

@@ -3,10 +3,10 @@
 
 use super::catalog::Series;
 use super::core::Core;
-use super::merge::{Merge, Part, Source};
+use super::merge::{Merge, Part, Source, Summed};
 use super::read;
 use super::run::{Lane, Run};
-use super::statistics::{FieldStats, Sum};
+use super::statistics::{Sum, Totals};
 use crate::error::{Error, Result};
 use crate::series::pieces::{FieldSummary, Piece, PieceStream, Summary, Total, Within};
 use crate::series::{Budget, Column, FieldType, Frame, FrameStream, SeriesKey, TimeRange, Values};
@@ -118,19 +118,14 @@ impl Scan {
         while let Some(part) = self.merge.next_part(&self.core, &self.budget, self.within.as_ref())? {
             let mut run = match part {
                 Part::Rows(run) => run,
-                Part::Whole(chunk, stats) => {
-                    let fields: Vec<FieldSummary> = stats.into_iter().filter_map(|s| self.field(s)).collect();
+                Part::Summed(Summed { first, last, rows, totals }) => {
+                    let fields: Vec<FieldSummary> =
+                        totals.into_iter().filter_map(|t| self.field(t)).collect();
                     if fields.is_empty() && !self.columns.is_empty() {
                         continue;
                     }
-                    let rows = u64::from(chunk.rows());
                     self.count(rows)?;
-                    return Ok(Some(Piece::Summary(Summary {
-                        first: chunk.min,
-                        last: chunk.max,
-                        rows,
-                        fields,
-                    })));
+                    return Ok(Some(Piece::Summary(Summary { first, last, rows, fields })));
                 }
             };
             if !self.columns.is_empty() {
@@ -158,17 +153,17 @@ impl Scan {
         }
     }
 
-    fn field(&self, stats: FieldStats) -> Option<FieldSummary> {
-        let (_, name, _) = self.columns.iter().find(|(number, ..)| *number == stats.field)?;
-        let (least, greatest) = stats.extremes.unzip();
+    fn field(&self, totals: Totals) -> Option<FieldSummary> {
+        let (_, name, _) = self.columns.iter().find(|(number, ..)| *number == totals.field)?;
+        let (least, greatest) = totals.extremes.unzip();
         Some(FieldSummary {
             name: name.clone(),
-            count: u64::from(stats.count),
-            first: Some(stats.first),
-            last: Some(stats.last),
+            count: u64::from(totals.count),
+            first: Some(totals.first),
+            last: Some(totals.last),
             least,
             greatest,
-            sum: match stats.sum {
+            sum: match totals.sum {
                 Sum::Float(v) => Total::Float(v),
                 Sum::Whole(v) => Total::Whole(v),
                 Sum::None => Total::None,

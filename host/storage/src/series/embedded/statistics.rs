@@ -1,13 +1,16 @@
-//! What a chunk says of each of its fields without being decoded: count, min, max, first, last, sum.
+//! What a chunk says of each of its fields without being decoded: count, min, max, first, last, sum; and of each of its days.
 
 use super::bytes::{self, Input, put_len};
 use super::codec::{dense, type_code, type_of_code};
+use super::days::{self, Days};
 use super::run::{Lane, Run};
 use crate::error::{Error, Result};
 use crate::series::{Decimal, FieldType, Value, Values};
+use std::ops::Range;
 
 const KIND: u8 = b'S';
-const VERSION: u8 = 1;
+/// Version 1 has no days; else it is the same.
+const VERSION: u8 = 2;
 /// Values that are compared side by side.
 const LANES: usize = 8;
 
@@ -19,13 +22,11 @@ pub(super) enum Sum {
     None,
 }
 
-/// One field of a chunk; only rows with a value count.
+/// One field of rows that follow each other; only rows with a value count, and there is one.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct FieldStats {
+pub(super) struct Totals {
     pub field: u32,
     pub count: u32,
-    pub first_time: i64,
-    pub last_time: i64,
     pub first: Value,
     pub last: Value,
     /// `None` for strings.
@@ -33,43 +34,74 @@ pub(super) struct FieldStats {
     pub sum: Sum,
 }
 
-pub(super) fn of_run(run: &Run) -> Vec<FieldStats> {
+/// One field of a chunk, and the times of its first and its last value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct FieldStats {
+    pub first_time: i64,
+    pub last_time: i64,
+    pub totals: Totals,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Statistics {
+    pub fields: Vec<FieldStats>,
+    pub days: Option<Days>,
+}
+
+pub(super) fn of_run(run: &Run) -> Statistics {
+    Statistics { fields: fields_of(run), days: days::of_run(run) }
+}
+
+/// [`of_run`] without the days.
+pub(super) fn fields_of(run: &Run) -> Vec<FieldStats> {
     run.lanes.iter().filter_map(|lane| of_lane(&run.times, lane)).collect()
 }
 
 fn of_lane(times: &[i64], lane: &Lane) -> Option<FieldStats> {
     let last_row = lane.last_row()?;
     let first_row = lane.valid.as_ref().map_or(Some(0), |v| v.iter().position(|b| *b))?;
-    let there = lane.valid.as_deref();
+    Some(FieldStats {
+        first_time: *times.get(first_row)?,
+        last_time: *times.get(last_row)?,
+        totals: totals(lane, 0..lane.values.len())?,
+    })
+}
+
+/// Of some rows of a lane; `None`: none of them has a value.
+pub(super) fn totals(lane: &Lane, rows: Range<usize>) -> Option<Totals> {
+    let there = match &lane.valid {
+        Some(valid) => Some(valid.get(rows.clone())?),
+        None => None,
+    };
+    let first_row = rows.start + there.map_or(Some(0), |v| v.iter().position(|b| *b))?;
+    let last_row = rows.start + there.map_or(rows.len().checked_sub(1), |v| v.iter().rposition(|b| *b))?;
     let (bounds, sum) = match &lane.values {
         Values::Float(v) => {
-            let kept = dense(v, there);
+            let kept = dense(v.get(rows.clone())?, there);
             let bounds = extremes(&kept).map(|(a, b)| (Value::Float(a), Value::Float(b)));
             (bounds, Sum::Float(kept.iter().sum()))
         }
         Values::Integer(v) | Values::Decimal(v, _) => {
-            let kept = dense(v, there);
+            let kept = dense(v.get(rows.clone())?, there);
             let bounds = extremes(&kept).map(|(a, b)| (Value::Integer(a), Value::Integer(b)));
             (bounds, Sum::Whole(kept.iter().copied().map(i128::from).sum()))
         }
         Values::Unsigned(v) => {
-            let kept = dense(v, there);
+            let kept = dense(v.get(rows.clone())?, there);
             let bounds = extremes(&kept).map(|(a, b)| (Value::Unsigned(a), Value::Unsigned(b)));
             (bounds, Sum::Whole(kept.iter().copied().map(i128::from).sum()))
         }
         Values::Boolean(v) => {
-            let kept = dense(v, there);
+            let kept = dense(v.get(rows.clone())?, there);
             let bounds = extremes(&kept).map(|(a, b)| (Value::Boolean(a), Value::Boolean(b)));
             (bounds, Sum::Whole(kept.iter().copied().map(i128::from).sum()))
         }
         Values::String(_) => (None, Sum::None),
     };
-    let count = there.map_or(lane.values.len(), |v| v.iter().filter(|there| **there).count());
-    Some(FieldStats {
+    let count = there.map_or(rows.len(), |v| v.iter().filter(|there| **there).count());
+    Some(Totals {
         field: lane.field,
         count: u32::try_from(count).unwrap_or(u32::MAX),
-        first_time: *times.get(first_row)?,
-        last_time: *times.get(last_row)?,
         first: lane.values.get(first_row)?,
         last: lane.values.get(last_row)?,
         extremes: bounds,
@@ -95,32 +127,66 @@ fn extremes<T: Copy + Default + PartialOrd>(values: &[T]) -> Option<(T, T)> {
     Some(if is_zero(found.0) || is_zero(found.1) { values.iter().fold((first, first), pair) } else { found })
 }
 
-pub(super) fn encode(stats: &[FieldStats]) -> Result<Vec<u8>> {
-    let mut out = bytes::envelope(KIND, VERSION, 4 + stats.len() * 96);
-    put_len(&mut out, stats.len())?;
-    for s in stats {
-        out.extend_from_slice(&s.field.to_le_bytes());
-        out.push(type_code(s.first.field_type()));
-        out.extend_from_slice(&s.count.to_le_bytes());
-        out.extend_from_slice(&s.first_time.to_le_bytes());
-        out.extend_from_slice(&s.last_time.to_le_bytes());
-        put_value(&mut out, &s.first)?;
-        put_value(&mut out, &s.last)?;
-        if let Some((min, max)) = &s.extremes {
+pub(super) fn encode(statistics: &Statistics) -> Result<Vec<u8>> {
+    encode_as(VERSION, statistics)
+}
+
+pub(super) fn encode_as(version: u8, Statistics { fields, days }: &Statistics) -> Result<Vec<u8>> {
+    let mut out = bytes::envelope(KIND, version, 8 + fields.len() * 96);
+    put_len(&mut out, fields.len())?;
+    for FieldStats { first_time, last_time, totals } in fields {
+        out.extend_from_slice(&totals.field.to_le_bytes());
+        out.push(type_code(totals.first.field_type()));
+        out.extend_from_slice(&totals.count.to_le_bytes());
+        out.extend_from_slice(&first_time.to_le_bytes());
+        out.extend_from_slice(&last_time.to_le_bytes());
+        put_value(&mut out, &totals.first)?;
+        put_value(&mut out, &totals.last)?;
+        if let Some((min, max)) = &totals.extremes {
             put_value(&mut out, min)?;
             put_value(&mut out, max)?;
         }
-        match s.sum {
+        match totals.sum {
             Sum::Float(v) => out.extend_from_slice(&v.to_le_bytes()),
             Sum::Whole(v) => out.extend_from_slice(&v.to_le_bytes()),
             Sum::None => {}
         }
     }
+    if version > 1 {
+        days::put(&mut out, days.as_ref())?;
+    }
     Ok(bytes::close(out))
 }
 
-pub(super) fn decode(stored: &[u8]) -> Result<Vec<FieldStats>> {
-    let (_, mut input) = bytes::open(stored, KIND, VERSION)?;
+/// Are these, of whichever version, the statistics of the run?
+pub(super) fn are_of(stored: &[u8], run: &Run) -> Result<bool> {
+    let version = stored.get(1).copied().unwrap_or(VERSION).min(VERSION);
+    Ok(encode_as(version, &of_run(run))? == stored)
+}
+
+/// The days of the fields that are wanted; `None` stands for all.
+pub(super) fn decode(stored: &[u8], wanted: Option<&[u32]>) -> Result<Statistics> {
+    let (version, mut input, fields) = begin(stored)?;
+    let days = if version > 1 { days::get(&mut input, wanted)? } else { None };
+    input.end()?;
+    Ok(Statistics { fields, days })
+}
+
+/// [`decode`] without the days.
+pub(super) fn decode_fields(stored: &[u8]) -> Result<Vec<FieldStats>> {
+    Ok(begin(stored)?.2)
+}
+
+/// All fields are of these types; one that is not known fits.
+pub(super) fn fit(stats: &[FieldStats], types: &[Option<FieldType>]) -> bool {
+    let fits = |Totals { field, last, .. }: &Totals| {
+        types.get(*field as usize).is_some_and(|t| t.is_none_or(|t| t == last.field_type()))
+    };
+    stats.iter().all(|s| fits(&s.totals))
+}
+
+fn begin(stored: &[u8]) -> Result<(u8, Input<'_>, Vec<FieldStats>)> {
+    let (version, mut input) = bytes::open(stored, KIND, VERSION)?;
     let mut stats = Vec::new();
     for _ in 0..input.len()? {
         let field = input.u32()?;
@@ -141,10 +207,10 @@ pub(super) fn decode(stored: &[u8]) -> Result<Vec<FieldStats>> {
                 Sum::Whole((high << 64 | low).cast_signed())
             }
         };
-        stats.push(FieldStats { field, count, first_time, last_time, first, last, extremes, sum });
+        let totals = Totals { field, count, first, last, extremes, sum };
+        stats.push(FieldStats { first_time, last_time, totals });
     }
-    input.end()?;
-    Ok(stats)
+    Ok((version, input, stats))
 }
 
 fn put_value(out: &mut Vec<u8>, value: &Value) -> Result<()> {

@@ -6,7 +6,7 @@ use super::chunk::{self, Chunk, Wanted};
 use super::core::Core;
 use super::guard::{self, Sink, Suspect};
 use super::tables::{self, CHUNK_COLUMNS};
-use super::{read, statistics};
+use super::{body, read, statistics};
 use crate::error::{Error, Kind, Result};
 use crate::series::{Budget, Fault, FieldType};
 use rusqlite::OptionalExtension;
@@ -122,15 +122,18 @@ impl Core {
         let _held = self.memory.decode(chunk.decoding_bytes(), budget)?;
         let problem = match damage(self.fetch(chunk.id))? {
             Err(e) => Some(e),
-            Ok(body) => {
-                let bytes = body.len() as u64;
-                chunk::begin(body, chunk, &series.measurement.types(), Wanted::ALL, &self.crew)
+            Ok(stored) => {
+                let bytes = stored.len() as u64;
+                body::load(&stored.as_slice(), chunk, Wanted::ALL)
+                    .and_then(|loaded| {
+                        chunk::begin(loaded, chunk, &series.measurement.types(), Wanted::ALL, &self.crew)
+                    })
                     .and_then(chunk::Decoding::finish)
                     .and_then(|run| {
                         if bytes != u64::from(chunk.bytes) || run.size_bytes() as u64 != chunk.raw_bytes {
                             return Err(Error::corrupt("its sizes are not those of its row in the database"));
                         }
-                        if statistics::encode(&statistics::of_run(&run))? != stats {
+                        if !statistics::are_of(stats, &run)? {
                             return Err(Error::corrupt("its statistics do not agree with its values"));
                         }
                         Ok(())

@@ -115,7 +115,7 @@ impl Joining {
         }
         if let Some(levels) = &self.levels {
             levels.fits(&info)?;
-            scan.get_or_insert_default().extend(levels.needs());
+            scan.get_or_insert_default().extend(levels.reads());
             gives.extend(levels.gives());
         }
         let named = |(name, of): (String, FieldType)| (name.clone(), format!("{}{name}", self.prefix), of);

@@ -13,8 +13,11 @@ pub(super) struct Levels {
     top: bool,
     depth: Vec<u32>,
     imbalance: Vec<u32>,
+    /// The columns that anybody needs; `None`: all.
+    used: Option<BTreeSet<String>>,
 }
 
+const DEPTH: [&str; 2] = ["bid_depth", "ask_depth"];
 const TOP: [&str; 6] = ["best_bid", "best_bid_size", "best_ask", "best_ask_size", "spread", "mid"];
 
 impl Levels {
@@ -37,17 +40,55 @@ impl Levels {
             return Err(Error::invalid(format!("`{place}` asks for nothing"))
                 .hint(r#"such as {"top":true,"depth":[10],"imbalance":[1,10]}"#));
         }
-        Ok(Self { top: book.top, depth: book.depth.clone(), imbalance: book.imbalance.clone() })
+        Ok(Self { top: book.top, depth: book.depth.clone(), imbalance: book.imbalance.clone(), used: None })
+    }
+
+    /// The same, but computes only columns of these names, and reads what it takes.
+    pub(super) fn only(self, names: impl IntoIterator<Item = String>) -> Self {
+        Self { used: Some(names.into_iter().collect()), ..self }
+    }
+
+    fn uses(&self, name: &str) -> bool {
+        self.used.as_ref().is_none_or(|used| used.contains(name))
+    }
+
+    fn uses_top(&self, name: &str) -> bool {
+        self.top && self.uses(name)
+    }
+
+    fn uses_depth(&self, level: u32) -> bool {
+        self.depth.contains(&level) && DEPTH.iter().any(|side| self.uses(&format!("{side}_{level}")))
+            || self.imbalance.contains(&level) && self.uses(&format!("imbalance_{level}"))
     }
 
     /// How many levels' sizes are summed.
     fn deepest(&self) -> u32 {
-        self.depth.iter().chain(&self.imbalance).copied().max().unwrap_or(0)
+        let levels = self.depth.iter().chain(&self.imbalance).copied();
+        levels.filter(|level| self.uses_depth(*level)).max().unwrap_or(0)
     }
 
     /// The fields that are read.
-    pub(super) fn needs(&self) -> Vec<String> {
-        let sizes = self.deepest().max(u32::from(self.top));
+    pub(super) fn reads(&self) -> Vec<String> {
+        let mut out: Vec<String> = Vec::new();
+        for (price, size, of) in [
+            ("bid_price_1", "bid_size_1", ["best_bid", "best_bid_size"]),
+            ("ask_price_1", "ask_size_1", ["best_ask", "best_ask_size"]),
+        ] {
+            if [of[0], "spread", "mid"].iter().any(|name| self.uses_top(name)) {
+                out.push(price.into());
+            }
+            if self.uses_top(of[1]) && self.deepest() == 0 {
+                out.push(size.into());
+            }
+        }
+        out.extend((1..=self.deepest()).flat_map(|n| [format!("bid_size_{n}"), format!("ask_size_{n}")]));
+        out
+    }
+
+    /// The fields that all of it is made of.
+    fn needs(&self) -> Vec<String> {
+        let deepest = self.depth.iter().chain(&self.imbalance).copied().max().unwrap_or(0);
+        let sizes = deepest.max(u32::from(self.top));
         let prices = ["bid_price_1", "ask_price_1"].into_iter().filter(|_| self.top).map(String::from);
         let sizes = (1..=sizes).flat_map(|n| [format!("bid_size_{n}"), format!("ask_size_{n}")]);
         prices.chain(sizes).collect()
@@ -59,6 +100,11 @@ impl Levels {
         let depth = self.depth.iter().flat_map(|n| [format!("bid_depth_{n}"), format!("ask_depth_{n}")]);
         let imbalance = self.imbalance.iter().map(|n| format!("imbalance_{n}"));
         top.chain(depth).chain(imbalance).map(|name| (name, FieldType::Float))
+    }
+
+    /// The columns that are computed of it.
+    pub(super) fn computes(&self) -> impl Iterator<Item = String> {
+        self.gives().map(|(name, _)| name).filter(|name| self.uses(name))
     }
 
     /// Refuses a series without levels, and one whose own fields are called as what is computed.
@@ -78,26 +124,50 @@ impl Levels {
         }
     }
 
-    /// Adds the columns. A level without a size counts as none; where a side has no size at all it has no depth.
-    pub(super) fn add(&self, frame: &mut Frame) {
+    /// Adds the columns. A level without a size counts as none; where a side has no size at all it has no depth. Fields that
+    /// are not to be kept may become columns as they are.
+    pub(super) fn add(&self, frame: &mut Frame, keep: &dyn Fn(&str) -> bool) {
         let mut out = Vec::new();
-        if self.top {
-            let [bid, bid_size, ask, ask_size] =
-                ["bid_price_1", "bid_size_1", "ask_price_1", "ask_size_1"].map(|name| Cells::of(frame, name));
-            let spread = Cells::both(&bid, &ask, |b, a| a - b);
-            let mid = Cells::both(&bid, &ask, |b, a| b + (a - b) / 2.0);
-            out.extend(TOP.into_iter().map(String::from).zip([bid, bid_size, ask, ask_size, spread, mid]));
+        let mut renamed = Vec::new();
+        for name in TOP.into_iter().filter(|name| self.uses_top(name)) {
+            let prices = || (Cells::of(frame, "bid_price_1"), Cells::of(frame, "ask_price_1"));
+            let field = match name {
+                "best_bid" => "bid_price_1",
+                "best_bid_size" => "bid_size_1",
+                "best_ask" => "ask_price_1",
+                "best_ask_size" => "ask_size_1",
+                "spread" => {
+                    let (bid, ask) = prices();
+                    out.push(Cells::both(&bid, &ask, |b, a| a - b).into_column(name.into()));
+                    continue;
+                }
+                _ => {
+                    let (bid, ask) = prices();
+                    out.push(Cells::both(&bid, &ask, |b, a| b + (a - b) / 2.0).into_column(name.into()));
+                    continue;
+                }
+            };
+            // What is stored is finite.
+            if !keep(field) && frame.column(field).is_some_and(|c| matches!(c.values, Values::Float(_))) {
+                renamed.push((field, name));
+            } else {
+                out.push(Cells::of(frame, field).into_column(name.into()));
+            }
         }
+        let deepest = self.deepest();
         let mut at: Vec<u32> = self.depth.iter().chain(&self.imbalance).copied().collect();
+        at.retain(|level| self.uses_depth(*level));
         at.sort_unstable();
         at.dedup();
         // Of each of these levels.
-        let sums = |side: &str| -> Vec<Cells> {
-            let mut sum = Cells::none(frame.len());
+        let sums = |side: &str| -> Vec<Cells<'static>> {
+            let mut sum = Cells::none(if deepest > 0 { frame.len() } else { 0 });
             let mut sums = Vec::with_capacity(at.len());
-            for level in 1..=self.deepest() {
+            for level in 1..=deepest {
                 sum.plus(frame, &format!("{side}_size_{level}"));
-                if at.contains(&level) {
+                if level == deepest {
+                    sums.push(std::mem::replace(&mut sum, Cells::none(0)));
+                } else if at.contains(&level) {
                     sums.push(sum.clone());
                 }
             }
@@ -109,13 +179,23 @@ impl Levels {
             bids.get(place).zip(asks.get(place))
         };
         for (n, (bid, ask)) in self.depth.iter().filter_map(|n| Some((n, of(n)?))) {
-            out.push((format!("bid_depth_{n}"), bid.clone()));
-            out.push((format!("ask_depth_{n}"), ask.clone()));
+            for (side, cells) in DEPTH.iter().zip([bid, ask]) {
+                let name = format!("{side}_{n}");
+                if self.uses(&name) {
+                    out.push(cells.clone().into_column(name));
+                }
+            }
         }
         for (n, (bid, ask)) in self.imbalance.iter().filter_map(|n| Some((n, of(n)?))) {
-            out.push((format!("imbalance_{n}"), Cells::imbalance(bid, ask)));
+            let name = format!("imbalance_{n}");
+            if self.uses(&name) {
+                out.push(Cells::imbalance(bid, ask).into_column(name));
+            }
         }
-        frame.columns.extend(out.into_iter().map(|(name, cells)| cells.into_column(name)));
+        for (field, name) in renamed {
+            frame.columns.iter_mut().filter(|c| c.name == field).for_each(|c| c.name = name.into());
+        }
+        frame.columns.extend(out);
     }
 }
 
@@ -129,8 +209,8 @@ enum There {
 
 /// A number a row, 0 where there is none.
 #[derive(Debug, Clone, PartialEq)]
-struct Cells {
-    values: Vec<f64>,
+struct Cells<'a> {
+    values: Cow<'a, [f64]>,
     there: There,
 }
 
@@ -152,26 +232,26 @@ fn numbers<'a>(frame: &'a Frame, name: &str) -> Option<Numbers<'a>> {
     Some((values, column.valid.as_deref()))
 }
 
-impl Cells {
+impl<'a> Cells<'a> {
     fn none(rows: usize) -> Self {
-        Self { values: vec![0.0; rows], there: There::Nowhere }
+        Self { values: vec![0.0; rows].into(), there: There::Nowhere }
     }
 
-    fn of(frame: &Frame, name: &str) -> Self {
-        let Some((numbers, valid)) = numbers(frame, name) else { return Self::none(frame.len()) };
+    fn of(frame: &'a Frame, name: &str) -> Self {
+        let Some((values, valid)) = numbers(frame, name) else { return Self::none(frame.len()) };
         let there = valid.map_or(There::Everywhere, |valid| There::Where(valid.to_vec()));
-        Self { values: numbers.into_owned(), there }
+        Self { values, there }
     }
 
     /// Adds the numbers of a column; what there is beside one that is not there stays.
     fn plus(&mut self, frame: &Frame, name: &str) {
         let Some((numbers, valid)) = numbers(frame, name) else { return };
         let Some(valid) = valid else {
-            self.values.iter_mut().zip(numbers.iter()).for_each(|(sum, x)| *sum += x);
+            self.values.to_mut().iter_mut().zip(numbers.iter()).for_each(|(sum, x)| *sum += x);
             self.there = There::Everywhere;
             return;
         };
-        for ((sum, x), ok) in self.values.iter_mut().zip(numbers.iter()).zip(valid) {
+        for ((sum, x), ok) in self.values.to_mut().iter_mut().zip(numbers.iter()).zip(valid) {
             *sum += if *ok { *x } else { 0.0 };
         }
         match &mut self.there {
@@ -182,7 +262,7 @@ impl Cells {
     }
 
     /// What comes of two numbers, where both are there.
-    fn both(a: &Self, b: &Self, of: impl Fn(f64, f64) -> f64) -> Self {
+    fn both(a: &Cells<'_>, b: &Cells<'_>, of: impl Fn(f64, f64) -> f64) -> Self {
         let there = match (&a.there, &b.there) {
             (There::Nowhere, _) | (_, There::Nowhere) => return Self::none(a.values.len()),
             (There::Everywhere, there) | (there, There::Everywhere) => there.clone(),
@@ -190,20 +270,21 @@ impl Cells {
                 There::Where(a.iter().zip(b).map(|(a, b)| *a && *b).collect())
             }
         };
-        Self { values: a.values.iter().zip(&b.values).map(|(a, b)| of(*a, *b)).collect(), there }
+        Self { values: a.values.iter().zip(b.values.iter()).map(|(a, b)| of(*a, *b)).collect(), there }
     }
 
     /// (bid − ask) / (bid + ask), from −1 to 1: Cartea, Donnelly and Jaimungal (2018), "Enhancing trading strategies with order
     /// book signals", Applied Mathematical Finance 25(1). A side without sizes counts as 0; no value where there are none on either.
-    fn imbalance(bid: &Self, ask: &Self) -> Self {
+    fn imbalance(bid: &Cells<'_>, ask: &Cells<'_>) -> Self {
         let of = |(bid, ask): (&f64, &f64)| (bid - ask) / (bid + ask);
-        Self { values: bid.values.iter().zip(&ask.values).map(of).collect(), there: There::Everywhere }
+        Self { values: bid.values.iter().zip(ask.values.iter()).map(of).collect(), there: There::Everywhere }
     }
 
     /// What is not finite is no value: no engine can hold it.
     fn into_column(self, name: String) -> Column {
-        let mut values = self.values;
-        let finite = values.iter().all(|x| x.is_finite());
+        let mut values = self.values.into_owned();
+        // Without a way out in between, so that the compiler looks at several at once.
+        let finite = values.iter().fold(true, |finite, x| finite & x.is_finite());
         let valid = match self.there {
             There::Everywhere if finite => None,
             There::Everywhere => Some(values.iter().map(|x| x.is_finite()).collect()),

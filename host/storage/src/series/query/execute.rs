@@ -190,7 +190,12 @@ impl Run<'_, '_> {
                 frame = chosen(frame, &within);
             }
             if let Some(levels) = &plan.levels {
-                levels.add(&mut frame);
+                let keep = |name: &str| {
+                    plan.joining.is_some()
+                        || plan.fields.iter().flatten().any(|field| field == name)
+                        || source.specs.iter().any(|spec| spec.input == name)
+                };
+                levels.add(&mut frame, &keep);
             }
             if let Some(join) = &mut join {
                 join.add(&mut frame)?;

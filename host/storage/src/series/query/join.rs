@@ -151,7 +151,7 @@ impl<'a> Join<'a> {
                 frame = with_values(frame, &|name| fields.iter().any(|f| f == name));
             }
             if let Some(levels) = &levels {
-                levels.add(&mut frame);
+                levels.add(&mut frame, &|_| true);
             }
             Ok(frame)
         };

@@ -120,6 +120,14 @@ impl Plan {
             }
             _ => {}
         }
+        let levels = query.book.as_ref().map(|b| Levels::new("book", b)).transpose()?;
+        let levels = match (&work, levels) {
+            // Rows without a value of what is aggregated change nothing, unless something is joined to them.
+            (Work::Window(_, aggregates), Some(levels)) if query.asof.is_none() => {
+                Some(levels.only(aggregates.iter().map(|a| a.field.clone())))
+            }
+            (_, levels) => levels,
+        };
         let selector = Selector {
             bucket: Some(bucket.clone()),
             measurement: Some(query.measurement.clone()),
@@ -132,7 +140,7 @@ impl Plan {
             work,
             fill: query.fill,
             filters: Filter::all(&query.filters)?,
-            levels: query.book.as_ref().map(|b| Levels::new("book", b)).transpose()?,
+            levels,
             joining: query.asof.as_ref().map(|a| Joining::new(a, bucket)).transpose()?,
             calendar,
             fields: query.fields.clone(),
@@ -169,7 +177,7 @@ impl Plan {
             step("leave out rows outside of the session".into());
         }
         if let Some(levels) = &self.levels {
-            let columns: Vec<String> = levels.gives().map(|(name, _)| name).collect();
+            let columns: Vec<String> = levels.computes().collect();
             step(format!("compute {} of the levels of each snapshot", columns.join(", ")));
         }
         if let Some(joining) = &self.joining {

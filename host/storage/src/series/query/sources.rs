@@ -91,7 +91,7 @@ impl Plan {
         let mut read = Vec::new();
         if let Some(levels) = &self.levels {
             levels.fits(&info)?;
-            read = levels.needs();
+            read = levels.reads();
             fields.extend(levels.gives());
         }
         let right = match (&self.joining, rights) {

@@ -1,6 +1,6 @@
 use crate::series::embedded::chunk::{self, Wanted};
 use crate::series::embedded::run::{Lane, Run, merge_all};
-use crate::series::embedded::{bytes, record, statistics};
+use crate::series::embedded::{body, bytes, record, statistics};
 use crate::series::{FieldType, Values};
 use proptest::prelude::*;
 
@@ -29,7 +29,7 @@ fn through_chunk(run: &Run) -> Run {
     let sealed = chunk::seal(1, 17, 17, run).unwrap();
     assert_eq!(sealed.stats, statistics::encode(&statistics::of_run(run)).unwrap());
     assert_eq!(
-        statistics::encode(&statistics::decode(&sealed.stats).unwrap()).unwrap(),
+        statistics::encode(&statistics::decode(&sealed.stats, None).unwrap()).unwrap(),
         sealed.stats,
         "statistics read back as they were written"
     );
@@ -306,14 +306,17 @@ proptest! {
     fn forged_bytes_are_refused_and_never_panic(run in a_run(), at in any::<prop::sample::Index>(), bit in 0_u8..8, mend in any::<bool>()) {
         prop_assume!(!run.is_empty());
         let sealed = chunk::seal(1, 1, 1, &run).unwrap();
-        let damaged = forge(&sealed.body, at.index(sealed.body.len()), bit, mend);
+        let mut damaged = forge(&sealed.body, at.index(sealed.body.len()), bit, false);
+        if mend {
+            damaged = body::mend(damaged);
+        }
         let read = chunk::decode(&damaged, &sealed.chunk, &TYPES, Wanted::ALL);
         // With a checksum that was mended too, it may be read as something else; it must only not panic.
         prop_assert!(read.is_err() || mend);
         let log = record::encode([(1_i64, &run)].into_iter()).unwrap();
         let read = record::decode(&forge(&log, at.index(log.len()), bit, mend));
         prop_assert!(read.is_err() || mend);
-        let read = statistics::decode(&forge(&sealed.stats, at.index(sealed.stats.len()), bit, mend));
+        let read = statistics::decode(&forge(&sealed.stats, at.index(sealed.stats.len()), bit, mend), None);
         prop_assert!(read.is_err() || mend);
     }
 }
@@ -322,4 +325,80 @@ fn forge(bytes: &[u8], at: usize, bit: u8, mend: bool) -> Vec<u8> {
     let mut out = bytes.to_vec();
     out[at] ^= 1 << bit;
     if mend { crate::series::embedded::bytes::close(out) } else { out }
+}
+
+/// Notes what is read of a body.
+struct Noting<'a>(&'a [u8], std::cell::RefCell<Vec<std::ops::Range<usize>>>);
+
+impl body::Stored for Noting<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn read(&self, at: usize, len: usize) -> crate::Result<Vec<u8>> {
+        self.1.borrow_mut().push(at..at + len);
+        body::Stored::read(&self.0, at, len)
+    }
+}
+
+#[test]
+fn only_columns_that_are_asked_for_are_read_and_checked() {
+    const ROWS: usize = 5_000;
+    let mut random = crate::testing::random::Random::new(5);
+    let mut noise = || Values::Unsigned((0..ROWS).map(|_| random.next()).collect());
+    let lanes: Vec<Lane> = (0..8).map(|field| lane(field, noise())).collect();
+    let run = Run { times: (0..ROWS as i64).collect(), lanes };
+    let sealed = chunk::seal(1, 1, 1, &run).unwrap();
+    let column = ROWS * 8 + 6;
+    let types = [FieldType::Unsigned; 8];
+    let read = |stored: &[u8], fields: &[u32]| {
+        let noting = Noting(stored, std::cell::RefCell::default());
+        let loaded = body::load(&noting, &sealed.chunk, Wanted { fields: Some(fields), before: i64::MAX });
+        (loaded.map(|_| ()), noting.1.into_inner())
+    };
+    let columns_at = sealed.body.len() - 8 * column;
+    let place = |n: usize| columns_at + n * column..columns_at + (n + 1) * column;
+    // The times are so short that they are read with the head.
+    assert!(columns_at < 4_096);
+    let reads = |fields: &[u32]| read(&sealed.body, fields).1.split_off(1);
+    assert!(reads(&[]).is_empty());
+    assert_eq!(reads(&[7]), [place(7)]);
+    assert_eq!(reads(&[2, 3, 6]), [place(2).start..place(3).end, place(6)]);
+    assert_eq!(read(&sealed.body, &[0]).1.len(), 2, "what stands behind them comes with them");
+    // What is not asked for hurts nobody; what is, is told.
+    let mut hurt = sealed.body.clone();
+    hurt[place(3).start + 77] ^= 1;
+    let decode = |fields: &[u32]| {
+        chunk::decode(&hurt, &sealed.chunk, &types, Wanted { fields: Some(fields), before: i64::MAX })
+    };
+    assert_eq!(decode(&[2, 4]).unwrap(), run.slice(0, ROWS, Some(&[2, 4])));
+    for fields in [&[3][..], &[2, 3, 4]] {
+        let e = decode(fields).unwrap_err();
+        assert!(e.kind() == crate::Kind::Corrupt && e.message().contains("checksum of a column"), "{e}");
+    }
+    // Nothing may follow, nothing may be missing.
+    for len in [0, 1, 17, 18, 40, columns_at, sealed.body.len() - 1] {
+        assert_eq!(
+            read(&sealed.body[..len], &[0]).0.unwrap_err().kind(),
+            crate::Kind::Corrupt,
+            "{len} bytes"
+        );
+    }
+    let longer = [sealed.body.as_slice(), &[0]].concat();
+    assert!(read(&longer, &[0]).0.unwrap_err().message().contains("follow after its end"));
+    let mut newer = sealed.body.clone();
+    newer[1] = 4;
+    assert!(read(&newer, &[0]).0.unwrap_err().message().contains("version 4, this binary reads up to 3"));
+}
+
+/// Long heads are read whole.
+#[test]
+fn a_chunk_of_a_thousand_fields_comes_back() {
+    let lanes: Vec<Lane> = (0..1_000).map(|field| lane(field, Values::Integer(vec![7, 8, 9]))).collect();
+    let run = Run { times: vec![1, 2, 3], lanes };
+    let sealed = chunk::seal(1, 1, 1, &run).unwrap();
+    let types = vec![FieldType::Integer; 1_000];
+    assert_eq!(chunk::decode(&sealed.body, &sealed.chunk, &types, Wanted::ALL).unwrap(), run);
+    let some = Wanted { fields: Some(&[3, 999]), before: 3 };
+    let part = chunk::decode(&sealed.body, &sealed.chunk, &types, some).unwrap();
+    assert_eq!(part, run.slice(0, 2, Some(&[3, 999])));
 }

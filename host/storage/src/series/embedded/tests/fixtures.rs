@@ -9,6 +9,7 @@ use super::*;
 use crate::series::conformance::extremes::HOSTILE;
 use crate::series::model::{TIME_MAX_NS, TIME_MIN_NS};
 use crate::series::model_engine::{ModelEngine, Row, rows_of};
+use crate::series::pieces::{Piece, Wanted};
 use crate::series::{Value, Values};
 use crate::testing::crash::{Workload, fail_everywhere, lose_power_everywhere};
 use crate::testing::random::Random;
@@ -100,10 +101,10 @@ fn fill(engine: &EmbeddedEngine, model: &ModelEngine) {
     let text = |n: i64| {
         if n % 3 == 0 { "buy".to_string() } else { format!("{} {n}", HOSTILE[n as usize % HOSTILE.len()]) }
     };
-    const ROWS: i64 = 60;
+    const ROWS: i64 = 35;
     let minute = 60_000_000_000;
     for chunk in [0_i64, 2, 1, 3] {
-        let times: Vec<i64> = (0..ROWS).map(|i| (chunk * 40 + i) * minute).collect();
+        let times: Vec<i64> = (0..ROWS).map(|i| (chunk * 25 + i) * minute).collect();
         let valid: Vec<bool> = (0..ROWS).map(|i| i % 4 != chunk).collect();
         let gaps = |name: &str, values| Column { name: name.into(), values, valid: Some(valid.clone()) };
         let columns = vec![
@@ -124,6 +125,17 @@ fn fill(engine: &EmbeddedEngine, model: &ModelEngine) {
             engine.seal().unwrap();
         }
     }
+    // Days of which the chunk's statistics tell, in fields that have gaps.
+    let times: Vec<i64> = (72..72 + 260).map(|n| n * 10 * minute).collect();
+    let part = |name: &str, values, odd: bool| {
+        let valid = (0..times.len()).map(|row| (row % 2 == 1) == odd).collect();
+        Column { name: name.into(), values, valid: Some(valid) }
+    };
+    let prices = times.iter().map(|t| (t / minute % 777) as f64 / 100.0).collect();
+    let sizes = times.iter().map(|t| t / minute % 99).collect();
+    let columns = vec![part("p", Values::Float(prices), false), part("s", Values::Integer(sizes), true)];
+    write(batch(&key("days"), times.clone(), columns));
+    engine.seal().unwrap();
     let extremes = SeriesKey::new("other bucket", "extremes", Vec::new()).unwrap();
     let floats = vec![-0.0, f64::MAX, 5e-324, f64::MIN, 0.1 + 0.2];
     let times = vec![TIME_MIN_NS, -1, 0, 1, TIME_MAX_NS];
@@ -160,7 +172,19 @@ fn unpack(from: &Path, to: &Path) {
 }
 
 fn config_of_fixtures() -> manifest::Embedded {
-    manifest::Embedded { chunk_rows: 64, ..config() }
+    manifest::Embedded { chunk_rows: 512, ..config() }
+}
+
+/// Days that statistics tell of, and rows that had to be read; a file of before there were any has no such series.
+fn days(engine: &EmbeddedEngine) -> (usize, usize) {
+    let day = 86_400_000_000_000;
+    let wanted =
+        Wanted { within: Arc::new(move |a, b| a / day == b / day), windows: None, fields: Vec::new() };
+    let pieces = engine.scan_pieces(&key("days"), TimeRange::ALL, None, wanted, &Budget::default()).unwrap();
+    pieces.fold((0, 0), |(days, rows), piece| match piece.unwrap() {
+        Piece::Summary(_) => (days + 1, rows),
+        Piece::Rows(frame) => (days, rows + frame.len()),
+    })
 }
 
 fn open_fixture(dir: &Path) -> EmbeddedEngine {
@@ -179,7 +203,7 @@ fn make(dir: &Path) -> (String, Vec<String>) {
 
 #[test]
 fn every_format_that_was_written_opens_and_holds_its_rows() {
-    let mut formats = 0;
+    let (mut formats, mut with_days) = (0, 0);
     for entry in std::fs::read_dir(folder()).unwrap() {
         let fixture = entry.unwrap().path();
         let size = |name: &str| fixture.join(name).metadata().unwrap().len();
@@ -191,6 +215,9 @@ fn every_format_that_was_written_opens_and_holds_its_rows() {
         assert!(wanted.len() > 200, "{} rows", wanted.len());
         let engine = open_fixture(dir.path());
         assert_eq!(lines(&engine), wanted, "{}", fixture.display());
+        let has_days = engine.list(&Selector::of(&key("days"))).unwrap().len();
+        assert_eq!(days(&engine), (3 * has_days, 0));
+        with_days += has_days;
         assert_eq!(engine.verify(&Budget::default()).unwrap(), []);
         assert!(engine.stats().unwrap().chunks > 5 && engine.stats().unwrap().head_rows > 50);
         // It goes on with what it is today.
@@ -206,7 +233,7 @@ fn every_format_that_was_written_opens_and_holds_its_rows() {
         assert_eq!(engine.verify(&Budget::default()).unwrap(), []);
         formats += 1;
     }
-    assert!(formats > 0, "there is no fixture in {}", folder().display());
+    assert!(formats > 0 && with_days > 0, "there is no fixture in {}", folder().display());
 }
 
 /// A file of an older format, as a disk in memory has it.

@@ -2,7 +2,7 @@
 
 use crate::series::embedded::chunk::{self, Wanted};
 use crate::series::embedded::run::{Lane, Run};
-use crate::series::embedded::{bytes, record, statistics};
+use crate::series::embedded::{body, bytes, record, statistics};
 use crate::series::{FieldType, Values};
 use crate::testing::fuzz::{mutated, run};
 use crate::testing::random::Random;
@@ -21,6 +21,7 @@ const TYPES: [FieldType; 10] = [
     FieldType::String,
 ];
 const ROWS_MAX: usize = 400;
+const DAY_NS: i64 = 86_400_000_000_000;
 /// Kind and version of the envelope, which its checksum does not cover.
 const HEAD_BYTES: usize = 2;
 
@@ -65,7 +66,9 @@ fn values(random: &mut Random, of: FieldType, n: usize) -> Values {
 
 fn a_run(random: &mut Random) -> Run {
     let n = 1 + random.below(ROWS_MAX);
-    let (step, even) = (1 << random.below(40), random.coin());
+    // Some have several days, and enough rows in each to be summed up by them.
+    let step = if random.one_in(8) { DAY_NS / 150 } else { 1 << random.below(40) };
+    let even = random.coin();
     let mut time = random.next().cast_signed() >> (2 + random.below(30));
     let times = (0..n)
         .map(|_| {
@@ -122,9 +125,10 @@ fn chunk() {
         assert_eq!((&back.times, bits(&back)), (&run.times, bits(&run)));
         let of_other = chunk::seal(1, 8, 8, &other).unwrap();
         let body = forged(random, &sealed.body, &of_other.body);
+        let body = if random.one_in(6) { body } else { body::mend(body) };
         let stats = forged(random, &sealed.stats, &of_other.stats);
-        if let Ok(stats) = statistics::decode(&stats) {
-            assert!(statistics::decode(&statistics::encode(&stats).unwrap()).is_ok());
+        if let Ok(stats) = statistics::decode(&stats, None) {
+            assert!(statistics::decode(&statistics::encode(&stats).unwrap(), None).is_ok());
         }
         let fields = random.some(&[0_u32, 1, 4, 9, 77]);
         let before = *random.pick(&run.times).unwrap();

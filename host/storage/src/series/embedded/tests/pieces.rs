@@ -3,6 +3,7 @@
 use super::model::frame;
 use super::*;
 use crate::series::Value;
+use crate::series::embedded::statistics;
 use crate::series::pieces::{Piece, Total, Wanted, Within};
 use crate::series::query::{self, Query};
 use crate::series::rows_only::RowsOnly;
@@ -10,10 +11,12 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 const TENTH_NS: i64 = 100_000_000;
+const TEN_MINUTES_NS: i64 = 600_000_000_000;
+const DAY_NS: i64 = 144 * TEN_MINUTES_NS;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Rows of a time in tenths of a second and a number.
+    /// Rows of a time in units and a number.
     Write(Vec<(i64, i64)>),
     /// Rows in order from a time on, as a feed writes them.
     Feed(i64, i64),
@@ -22,27 +25,29 @@ enum Step {
     Compact,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// Times in so many units, and feeds of so many rows at most.
+fn step(times: std::ops::Range<i64>, feed: i64) -> impl Strategy<Value = Step> {
+    let time = move || times.clone();
     prop_oneof![
-        3 => prop::collection::vec((0_i64..900, 0_i64..1_000), 1..30).prop_map(Step::Write),
-        4 => (0_i64..900, 1_i64..60).prop_map(|(from, n)| Step::Feed(from, n)),
-        1 => (0_i64..900, 0_i64..80).prop_map(|(from, n)| Step::Delete(from, from + n)),
+        3 => prop::collection::vec((time(), 0_i64..1_000), 1..30).prop_map(Step::Write),
+        4 => (time(), 1..feed).prop_map(|(from, n)| Step::Feed(from, n)),
+        1 => (time(), 0_i64..80).prop_map(|(from, n)| Step::Delete(from, from + n)),
         5 => Just(Step::Seal),
         1 => Just(Step::Compact),
     ]
 }
 
-fn apply(engine: &EmbeddedEngine, step: &Step) {
+fn apply(engine: &EmbeddedEngine, step: &Step, unit: i64) {
     let write = |rows: Vec<(i64, i64)>| {
         let mut frame = frame(&rows);
-        frame.times.iter_mut().for_each(|t| *t *= TENTH_NS);
+        frame.times.iter_mut().for_each(|t| *t *= unit);
         engine.write(WriteBatch { series: vec![(key("m"), frame)] }).unwrap();
     };
     match step {
         Step::Write(rows) => write(rows.clone()),
         Step::Feed(from, n) => write((*from..from + n).map(|t| (t, t * 7919 % 1_000)).collect()),
         Step::Delete(from, to) => {
-            let range = TimeRange::new(from * TENTH_NS, to * TENTH_NS).unwrap();
+            let range = TimeRange::new(from * unit, to * unit).unwrap();
             engine.delete(&all(), range).unwrap();
         }
         Step::Seal => engine.seal().unwrap(),
@@ -50,17 +55,18 @@ fn apply(engine: &EmbeddedEngine, step: &Step) {
     }
 }
 
-fn ask(every: &str, fill: &str, start: i64, descending: bool) -> Query {
+/// `texts`: of the strings too, of which days are not summed up.
+fn ask(every: &str, fill: &str, range: TimeRange, descending: bool, zone: &str, texts: bool) -> Query {
     let mut aggregates = Vec::new();
     for function in ["first", "last", "min", "max", "sum", "mean", "count"] {
         for field in ["price", "size", "side"] {
-            if field != "side" || ["first", "last", "count"].contains(&function) {
+            if field != "side" || texts && ["first", "last", "count"].contains(&function) {
                 aggregates.push(serde_json::json!({ "field": field, "function": function }));
             }
         }
     }
     serde_json::from_value(serde_json::json!({
-        "bucket": "market", "measurement": "m", "start": start * TENTH_NS, "end": 950 * TENTH_NS,
+        "bucket": "market", "measurement": "m", "start": range.start, "end": range.end, "timezone": zone,
         "window": { "every": every, "aggregates": aggregates }, "fill": fill, "descending": descending,
     }))
     .unwrap()
@@ -83,29 +89,62 @@ fn alike(a: &Frame, b: &Frame) -> bool {
         })
 }
 
+/// An engine without syncs, for many cases.
+fn quick(dir: &Path, chunk_rows: u32) -> EmbeddedEngine {
+    let config = manifest::Embedded { chunk_rows, ..config() };
+    let options = EngineOptions { synchronous: crate::sqlite::Synchronous::Off, ..EngineOptions::default() };
+    EmbeddedEngine::open(&dir.join("s.db"), &config, options).unwrap()
+}
+
+fn answers_are_the_same(engine: &EmbeddedEngine, query: &Query) -> Result<(), TestCaseError> {
+    let answer = |engine: &dyn SeriesEngine| {
+        query::execute(engine, query, &Budget::default(), 10_000).map(|t| t.frame).map_err(|e| e.kind())
+    };
+    match (answer(engine), answer(&RowsOnly(engine))) {
+        (Ok(with), Ok(without)) => prop_assert!(alike(&with, &without), "{query:?}\n{with:?}\n{without:?}"),
+        (with, without) => prop_assert_eq!(with, without),
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_answer_is_the_same_with_statistics_and_without(steps in prop::collection::vec(step(), 1..20), start in 0_i64..300) {
+    fn the_answer_is_the_same_with_statistics_and_without(steps in prop::collection::vec(step(0..900, 60), 1..20), start in 0_i64..300) {
         let dir = tempfile::tempdir().unwrap();
-        let config = manifest::Embedded { chunk_rows: 16, ..config() };
-        let options =
-            EngineOptions { synchronous: crate::sqlite::Synchronous::Off, ..EngineOptions::default() };
-        let engine = EmbeddedEngine::open(&dir.path().join("s.db"), &config, options).unwrap();
-        steps.iter().for_each(|s| apply(&engine, s));
+        let engine = quick(dir.path(), 16);
+        steps.iter().for_each(|s| apply(&engine, s, TENTH_NS));
+        let range = TimeRange::new(start * TENTH_NS, 950 * TENTH_NS).unwrap();
         for every in ["1s", "10s", "1m", "1d"] {
             for (fill, descending) in [("none", false), ("none", true), ("previous", false)] {
-                let query = ask(every, fill, start, descending);
-                let answer = |engine: &dyn SeriesEngine| {
-                    query::execute(engine, &query, &Budget::default(), 10_000).map(|t| t.frame).map_err(|e| e.kind())
-                };
-                match (answer(&engine), answer(&RowsOnly(&engine))) {
-                    (Ok(with), Ok(without)) => prop_assert!(alike(&with, &without), "{every}\n{with:?}\n{without:?}"),
-                    (with, without) => prop_assert_eq!(with, without),
+                answers_are_the_same(&engine, &ask(every, fill, range, descending, "UTC", true))?;
+            }
+        }
+    }
+
+    /// Chunks of several days: whole ones, cut ones, days of which some rows came late.
+    #[test]
+    fn the_answer_is_the_same_with_days_and_without(
+        steps in prop::collection::vec(step(-600..1_200, 900), 1..12),
+        from in -700_i64..1_000,
+        len in 1_i64..1_500,
+        whole in any::<bool>(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = quick(dir.path(), 1_024);
+        steps.iter().for_each(|s| apply(&engine, s, TEN_MINUTES_NS));
+        let unit = if whole { 144 } else { 1 };
+        let (start, end) = (from / unit * unit, (from + len) / unit * unit);
+        let range = TimeRange::new(start * TEN_MINUTES_NS, end.max(start + 1) * TEN_MINUTES_NS).unwrap();
+        for every in ["1h", "1d", "3d", "1w", "1mo"] {
+            for zone in ["UTC", "America/New_York"] {
+                for range in [range, TimeRange { start: -700 * TEN_MINUTES_NS, end: 2_200 * TEN_MINUTES_NS }] {
+                    answers_are_the_same(&engine, &ask(every, "none", range, false, zone, false))?;
                 }
             }
         }
+        answers_are_the_same(&engine, &ask("1d", "none", range, true, "UTC", true))?;
     }
 }
 
@@ -169,4 +208,116 @@ fn chunks_within_a_window_are_not_read() {
     let few = Budget { rows_max: Some(309), ..Budget::default() };
     let mut pieces = engine.scan_pieces(&key("m"), range(0, 310), None, all(), &few).unwrap();
     assert_eq!(pieces.next().unwrap().unwrap_err().kind(), crate::Kind::Limit);
+}
+
+/// A row each ten minutes, counted from 1970-01-01.
+fn every_ten_minutes(rows: std::ops::Range<i64>) -> WriteBatch {
+    let values = rows.clone().map(|n| n as f64).collect();
+    let times = rows.map(|n| n * TEN_MINUTES_NS).collect();
+    batch(&key("m"), times, vec![Column::float("v", values)])
+}
+
+#[test]
+fn days_within_a_window_are_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    // Half a day, six whole ones, and ten hours and forty minutes.
+    engine.write(every_ten_minutes(72..1_072)).unwrap();
+    engine.seal().unwrap();
+    assert_eq!(engine.stats().unwrap().chunks, 1);
+    let hours = |from: i64, to: i64| TimeRange::new(from * DAY_NS / 24, to * DAY_NS / 24).unwrap();
+    let days = |range| looked(&engine, range, None, DAY_NS);
+    assert_eq!(days(TimeRange::ALL), (0, 1_000), "also those that the chunk has a part of");
+    assert_eq!(looked(&engine, TimeRange::ALL, None, 7 * DAY_NS), (0, 1_000));
+    assert_eq!(looked(&engine, TimeRange::ALL, None, DAY_NS / 24), (1_000, 0));
+    assert_eq!(days(hours(24, 1_000)), (0, 928));
+    assert_eq!(days(hours(18, 1_000)), (36, 928), "the first is cut");
+    assert_eq!(days(hours(12, 168)), (0, 936));
+    assert_eq!(days(hours(12, 156)), (864, 0), "the last is cut: all before it is decoded for it");
+    assert_eq!(days(hours(48, 72)), (0, 144));
+    assert_eq!(days(hours(60, 96)), (72, 144));
+    assert_eq!(days(hours(60, 72)), (72, 0));
+    assert_eq!(looked(&engine, hours(24, 1_000), Some(&["v".into()]), DAY_NS), (0, 928));
+    assert_eq!(looked(&engine, hours(24, 1_000), Some(&["w".into()]), DAY_NS), (0, 0));
+    // One is worth as many rows as it has, and says what they come to.
+    let within = wanted(Arc::new(|first, last| first / DAY_NS == last / DAY_NS));
+    let few = Budget { rows_max: Some(72 + 144), ..Budget::default() };
+    let mut pieces = engine.scan_pieces(&key("m"), TimeRange::ALL, None, within, &few).unwrap();
+    let mut next = || match pieces.next().unwrap() {
+        Ok(Piece::Summary(summary)) => Ok(summary),
+        Ok(Piece::Rows(_)) => panic!("rows were read"),
+        Err(e) => Err(e.kind()),
+    };
+    let first = next().unwrap();
+    assert_eq!((first.first, first.last, first.rows), (DAY_NS / 2, DAY_NS - 1, 72));
+    let second = next().unwrap();
+    let v = &second.fields[0];
+    assert_eq!((second.first, second.last, second.rows, v.count), (DAY_NS, 2 * DAY_NS - 1, 144, 144));
+    assert_eq!((&v.first, &v.last), (&Some(Value::Float(144.0)), &Some(Value::Float(287.0))));
+    assert_eq!((&v.least, &v.greatest), (&v.first, &v.last));
+    assert_eq!(v.sum, Total::Float((144..288).map(f64::from).sum()));
+    assert_eq!(next().unwrap_err(), crate::Kind::Limit);
+    // What comes after the chunk is in its last day too; what came late is in one before.
+    engine.write(every_ten_minutes(1_080..1_081)).unwrap();
+    assert_eq!(days(TimeRange::ALL), (1, 1_000));
+    engine.write(every_ten_minutes(500..501)).unwrap();
+    assert_eq!(days(TimeRange::ALL), (1_001, 0));
+    assert_eq!(days(hours(4 * 24, 1_000)), (1, 496), "behind it");
+    engine.seal().unwrap();
+    engine.compact().unwrap();
+    assert_eq!((days(TimeRange::ALL), engine.stats().unwrap().chunks), ((0, 1_001), 1));
+    // Of what is deleted no day knows.
+    engine.delete(&all(), hours(30, 40)).unwrap();
+    assert_eq!(days(TimeRange::ALL), (0, 941));
+    assert_eq!(engine.verify(&Budget::default()).unwrap(), []);
+    // Statistics of the first version have none, and are sound; in damaged ones nothing is believed.
+    let c = rusqlite::Connection::open(dir.path().join("series.db")).unwrap();
+    let stored: Vec<u8> = c.query_row("SELECT stats FROM chunk", [], |r| r.get(0)).unwrap();
+    let older = statistics::encode_as(1, &statistics::decode(&stored, None).unwrap()).unwrap();
+    let mut damaged = stored.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    for (stats, faults) in [(older, 0), (damaged, 1), (stored, 0)] {
+        c.execute("UPDATE chunk SET stats = ?1", [&stats]).unwrap();
+        let known = if stats.len() > 300 && faults == 0 { (0, 941) } else { (941, 0) };
+        assert_eq!((days(TimeRange::ALL), stats[1]), (known, if stats.len() > 300 { 2 } else { 1 }));
+        assert_eq!(engine.verify(&Budget::default()).unwrap().len(), faults);
+    }
+}
+
+/// What is looked for and not there costs no chunk that is read ahead; what is there is not decoded.
+#[test]
+fn days_of_many_chunks_are_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    for chunk in 0..5 {
+        engine.write(every_ten_minutes(chunk * 1_000..chunk * 1_000 + 1_000)).unwrap();
+        engine.seal().unwrap();
+    }
+    let from = TimeRange::new(DAY_NS / 2, i64::MAX).unwrap();
+    let count = |every: &str| {
+        let query = ask(every, "none", from, false, "UTC", false);
+        let query = Query { window: query.window.map(only_v), ..query };
+        query::explain(&engine, &query, &Budget::default(), 10_000).unwrap()
+    };
+    let days = count("1d");
+    assert_eq!((days.chunks_read, days.chunks_skipped, days.rows_read), (1, 4, 4_928));
+    let hours = count("1h");
+    assert_eq!((hours.chunks_read, hours.summed_up, hours.rows_read), (5, 0, 4_928));
+    // As a version before stored them.
+    let c = rusqlite::Connection::open(dir.path().join("series.db")).unwrap();
+    let stored: Vec<u8> =
+        c.query_row("SELECT stats FROM chunk ORDER BY min_time LIMIT 1", [], |r| r.get(0)).unwrap();
+    let older = statistics::encode_as(1, &statistics::decode(&stored, None).unwrap()).unwrap();
+    for known in 1..=5 {
+        c.execute("UPDATE chunk SET stats = ?1 WHERE id = (SELECT id FROM chunk WHERE substr(stats, 2, 1) = x'02' ORDER BY min_time LIMIT 1)", [&older])
+            .unwrap();
+        let some = count("1d");
+        assert_eq!((some.chunks_read, some.chunks_skipped, some.rows_read), (known, 5 - known, 4_928));
+    }
+}
+
+fn only_v(window: query::Window) -> query::Window {
+    let functions =
+        ["sum", "max", "last"].map(|function| serde_json::json!({ "field": "v", "function": function }));
+    query::Window { aggregates: serde_json::from_value(functions.to_vec().into()).unwrap(), ..window }
 }

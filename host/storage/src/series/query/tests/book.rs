@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::series::kinds::BOOK_LEVELS_MAX;
+use std::collections::BTreeSet;
 
 /// A snapshot of so many levels a side: bids below 100, asks above, sizes as given by level.
 fn snapshot(levels: u32, bid: impl Fn(u32) -> f64, ask: impl Fn(u32) -> f64) -> Row {
@@ -132,6 +133,73 @@ fn stored_fields_come_along_and_windows_aggregate() {
     let table = ask(&engine, &effective);
     assert_eq!(floats(&table, "book_mid"), some(&[100.0]));
     assert_eq!(table.column("book_time").unwrap().get(0), Some(Value::Integer(0)));
+}
+
+#[test]
+fn a_window_reads_and_computes_only_what_it_aggregates() {
+    let engine = engine(&[(
+        key("book.A", &[]),
+        vec![(1, snapshot(3, |_| 3.0, |_| 1.0)), (2, snapshot(3, |_| 1.0, |_| 3.0))],
+    )]);
+    let of = |fields: &[&str]| {
+        let aggregate =
+            |field: &&str| Aggregate { field: (*field).into(), function: Function::Mean, q: None };
+        let window = Window { every: "1m".into(), aggregates: fields.iter().map(aggregate).collect() };
+        Query { window: Some(window), ..asked(Book { top: true, depth: vec![3], imbalance: vec![1, 2] }) }
+    };
+    let sizes = ["ask_size_1", "ask_size_2", "ask_size_3", "bid_size_1", "bid_size_2", "bid_size_3"];
+    for (fields, reads) in [
+        (&["mid"][..], &["ask_price_1", "bid_price_1"][..]),
+        (&["best_ask"], &["ask_price_1"]),
+        (&["best_bid_size"], &["bid_size_1"]),
+        (&["imbalance_1", "spread"], &["ask_price_1", "ask_size_1", "bid_price_1", "bid_size_1"]),
+        (&["best_ask_size", "imbalance_1"], &["ask_size_1", "bid_size_1"]),
+        (&["imbalance_2"], &["ask_size_1", "ask_size_2", "bid_size_1", "bid_size_2"]),
+        (&["bid_depth_3"], &sizes),
+        (&["bid_size_3"], &["bid_size_3"]),
+    ] {
+        let told = explain(&engine, &of(fields), &Budget::default(), ROWS_MAX).unwrap();
+        assert_eq!(told.pushed_down.fields.unwrap(), reads, "{fields:?}");
+        let computed = fields.iter().filter(|f| !f.contains("size_3")).copied().collect::<BTreeSet<_>>();
+        let step = told.steps.iter().find(|s| s.starts_with("compute ")).unwrap();
+        assert!(computed.iter().all(|name| step.contains(name)) && !step.contains("ask_depth"), "{step}");
+    }
+    let table = ask(&engine, &of(&["mid", "imbalance_2", "ask_depth_3", "bid_size_3"]));
+    for (name, want) in
+        [("mid_mean", 100.0), ("imbalance_2_mean", 0.0), ("ask_depth_3_mean", 6.0), ("bid_size_3_mean", 2.0)]
+    {
+        assert_eq!(floats(&table, name), some(&[want]), "{name}");
+    }
+    // What is joined to snapshots is of every one of them, also of those without a value of what is aggregated.
+    let asof = Asof {
+        measurement: "book.*".into(),
+        by: vec!["symbol".into()],
+        prefix: "joined_".into(),
+        ..Asof::default()
+    };
+    let joined = Query { asof: Some(asof), ..of(&["mid"]) };
+    let told = explain(&engine, &joined, &Budget::default(), ROWS_MAX).unwrap();
+    assert_eq!(told.pushed_down.fields.unwrap().len(), 8);
+}
+
+#[test]
+fn a_stored_field_stays_beside_the_column_that_is_made_of_it() {
+    let engine = engine(&[(key("book.A", &[]), vec![(1, snapshot(1, |_| 3.0, |_| 1.0))])]);
+    let fields = ["bid_price_1", "ask_size_1"].map(String::from).to_vec();
+    let both = Query { fields: Some(fields), ..asked(Book { top: true, ..Book::default() }) };
+    let table = ask(&engine, &both);
+    for (name, want) in [
+        ("bid_price_1", 99.875),
+        ("best_bid", 99.875),
+        ("ask_size_1", 1.0),
+        ("best_ask_size", 1.0),
+        ("best_bid_size", 3.0),
+        ("best_ask", 100.125),
+        ("mid", 100.0),
+    ] {
+        assert_eq!(floats(&table, name), some(&[want]), "{name}");
+    }
+    assert_eq!(table.frame.columns.len(), 8);
 }
 
 #[test]
