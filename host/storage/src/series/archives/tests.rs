@@ -28,7 +28,12 @@ pub(super) const DAY: i64 = 24 * HOUR;
 pub(super) const START: i64 = 20_000 * DAY;
 
 pub(super) fn config() -> StoreConfig {
-    StoreConfig { quota_bytes: 1 << 30, quota_files: 1_000_000, file_bytes_max: 1 << 28 }
+    StoreConfig {
+        quota_bytes: 1 << 30,
+        quota_files: 1_000_000,
+        file_bytes_max: 1 << 28,
+        ..StoreConfig::UNBOUNDED
+    }
 }
 
 /// An engine with a store for its old rows.
