@@ -92,7 +92,7 @@ fn name(i: usize) -> String {
 }
 
 fn fill(random: &mut Random, i: usize) -> NewFill {
-    let cents = |n: i64| format!("{}.{:02}", n / 100, n % 100).parse().unwrap();
+    let cents = |n: i64| -> Number { format!("{}.{:02}", n / 100, n % 100).parse().unwrap() };
     NewFill {
         client_id: format!("f{i}"),
         instrument: name(random.below(INSTRUMENTS)),

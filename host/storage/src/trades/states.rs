@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 /// Fills from one state that is kept to the next.
-pub const STATE_EVERY: u64 = 8;
+pub const STATE_EVERY: u64 = 2;
 /// Fills that are added up anew in one transaction, at most.
 pub const STEP_FILLS_MAX: u64 = 20_000;
 /// Positions that are looked at in one step.
