@@ -1,5 +1,6 @@
 //! Plans that are refused, plans that are done, done twice, and cut off.
 
+mod by_hand;
 mod late;
 mod plans;
 mod refusals;

@@ -95,7 +95,7 @@ fn upper_bound(question: &Question, got: &Answer, wanted: &Answer) -> bool {
 #[test]
 fn an_engine_with_archives_answers_as_one_without() {
     let mut tally = Tally::default();
-    for seed in rounds(25) {
+    for seed in rounds(8) {
         let dir = tempfile::tempdir().unwrap();
         round(seed, dir.path(), &mut tally);
     }

@@ -66,6 +66,8 @@ fn write(engine: &dyn SeriesEngine, cells: &[(i64, i64)]) -> Result<()> {
 struct Archiving {
     vfs: Arc<FaultVfs>,
     careless: bool,
+    /// Steps fail, and may have done some of what they do.
+    fails: bool,
     folder: tempfile::TempDir,
 }
 
@@ -115,6 +117,8 @@ impl Workload for Archiving {
         }
         let live = rows(cold.live().as_ref(), &tick(), TimeRange::ALL).map_err(text)?;
         match done.checked_sub(1).and_then(|n| STEPS.get(n)) {
+            // What the next step did before it failed is no matter of this one.
+            _ if self.fails && done < STEPS.len() => {}
             Some(Step::Archive(before))
                 if !in_flight && live.iter().any(|(t, _)| *t < START + before * HOUR) =>
             {
@@ -157,6 +161,7 @@ fn workload(name: &str) -> (Archiving, Disk) {
     let w = Archiving {
         vfs: FaultVfs::new(name).unwrap(),
         careless: false,
+        fails: false,
         folder: tempfile::tempdir().unwrap(),
     };
     drop(w.open(w.vfs.name()).unwrap());
@@ -182,7 +187,8 @@ fn power_lost_at_every_operation_loses_no_row_and_brings_none_back() {
 
 #[test]
 fn a_full_or_failing_disk_leaves_rows_where_they_are_looked_for() {
-    let (w, image) = workload("archives-fail");
+    let (mut w, image) = workload("archives-fail");
+    w.fails = true;
     for fault in [Fault::Full, Fault::Io] {
         sound(&fail_everywhere(&w.vfs, &w, &image, (1, 3), fault, false), 20);
         sound(&fail_everywhere(&w.vfs, &w, &image, (2, 5), fault, true), 10);
