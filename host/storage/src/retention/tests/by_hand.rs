@@ -59,7 +59,8 @@ fn an_archive_of_line_protocol_is_listed_and_brought_back() {
     let metadata = serde_json::json!({
         "format": "line protocol, nanoseconds", "bucket": "market", "rows": 2, "first": START, "last": START + 1,
     });
-    let options = PutOptions { media_type: Some("application/gzip".into()), metadata };
+    let options =
+        PutOptions { media_type: Some("application/gzip".into()), metadata, ..PutOptions::default() };
     let path = "tick/2024-10-04/tick.A-1a2b3c4d.lp.gz";
     s.layer.files().put(&OP, "cold", path, &mut content, options).unwrap();
     assert_eq!(s.layer.archives().old(&OP).unwrap().len(), 1);
