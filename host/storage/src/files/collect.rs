@@ -37,12 +37,15 @@ impl FileStores {
                 .hint("collect when it is done")
         })?;
         let mut report = GcReport::default();
+        // Nor does an object go that a put found there and relies on.
+        let still = s.placing();
         report.removed += self.db.write_always(|tx| {
             let sql = format!("DELETE FROM file_objects WHERE store = ?1 AND {UNNAMED} RETURNING chunked");
             let mut gone = tx.prepare_cached(&sql)?;
             let in_chunks = gone.query_map([store], |r| r.get::<_, bool>(0))?;
             Ok(in_chunks.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().filter(|c| *c).count() as u64)
         })?;
+        drop(still);
         self.collect_chunks(s, store, &mut report)?;
         for area in Area::ALL {
             let listed =

@@ -72,6 +72,8 @@ pub(super) struct Placed {
     pub(super) hash: String,
     pub(super) size: u64,
     pub(super) chunks: Option<PlacedChunks>,
+    /// It was in the store already in the other form, and nothing was moved.
+    pub(super) is_there: bool,
     _held: Option<Held>,
 }
 
@@ -118,9 +120,13 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// Moves it into its place, durably. What is moved when this fails stays as garbage.
-    pub(super) fn publish(self) -> io::Result<Placed> {
+    /// Moves it into its place, durably. What is moved when this fails stays as garbage. `there`: whether the store has it in chunks,
+    /// if it has it whole; then there is no use for the other form.
+    pub(super) fn publish(self, there: Option<bool>) -> io::Result<Placed> {
         let Self { hash, size, body } = self;
+        if there.is_some_and(|chunked| chunked != matches!(body, Body::Chunks(_))) {
+            return Ok(Placed { hash, size, chunks: None, is_there: true, _held: None });
+        }
         let (chunks, held) = match body {
             Body::File(tmp) => {
                 tmp.publish(Area::Objects, &hash)?;
@@ -130,7 +136,7 @@ impl<'a> Staged<'a> {
                 (Some(PlacedChunks { packs: publish(packs)?, pieces }), Some(held))
             }
         };
-        Ok(Placed { hash, size, chunks, _held: held })
+        Ok(Placed { hash, size, chunks, is_there: false, _held: held })
     }
 }
 
@@ -162,7 +168,7 @@ impl Many<'_> {
         let packs = publish(self.packs)?;
         let placed = self.each.into_iter().map(|(hash, size, pieces)| {
             let chunks = Some(PlacedChunks { packs: Vec::new(), pieces });
-            Placed { hash, size, chunks, _held: None }
+            Placed { hash, size, chunks, is_there: false, _held: None }
         });
         Ok(PlacedMany { packs, each: placed.collect(), _held: self.held })
     }

@@ -150,14 +150,17 @@ impl FileStores {
         }
         for NewObject { staged, new, made_of, expect } in objects {
             let stored = staged.stored();
+            let there = self.db.read(|c| rows::form(c, &new.store, &staged.hash))?;
             let at = staged
-                .publish()
+                .publish(there)
                 .map_err(|e| Error::io(format!("storing `{}/{}`", new.store, new.path), e))?;
             news.push(New { version: new, made_of, expect, placed: at, stored });
         }
         for LooseObject { staged, store, .. } in loose {
             let stored = staged.stored();
-            let at = staged.publish().map_err(|e| Error::io(format!("storing an object in `{store}`"), e))?;
+            let there = self.db.read(|c| rows::form(c, &store, &staged.hash))?;
+            let at =
+                staged.publish(there).map_err(|e| Error::io(format!("storing an object in `{store}`"), e))?;
             placed.push((store, at, stored));
         }
         Ok(Naming { stores, news, loose: placed })

@@ -7,7 +7,7 @@ use super::provenance;
 use super::types::{FileVersion, FilesStats, Provenance, StoreConfig, full};
 use crate::audit::{Audit, Entry};
 use crate::caller::Caller;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::sqlite::Tx;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::{Value, json};
@@ -58,6 +58,18 @@ pub(super) fn object(c: &Connection, store: &str, hash: &str) -> Result<Option<O
         c.prepare_cached("SELECT chunked, damaged FROM file_objects WHERE store = ?1 AND hash = ?2")?;
     let row = statement.query_row((store, hash), |r| Ok(Object { chunked: r.get(0)?, damaged: r.get(1)? }));
     Ok(row.optional()?)
+}
+
+/// Whether an object is in chunks, if it is there and nothing is known against it.
+pub(super) fn form(c: &Connection, store: &str, hash: &str) -> Result<Option<bool>> {
+    let known = object(c, store, hash)?.filter(|o| o.damaged.is_none());
+    let Some(Object { chunked: true, .. }) = known else { return Ok(known.map(|_| false)) };
+    // A chunk of it may be damaged: then what comes heals it.
+    let sound = match chunked(c, store, hash)? {
+        Some(number) => damaged_chunk(c, store, number)?.is_none(),
+        None => false,
+    };
+    Ok(sound.then_some(true))
 }
 
 /// The number of an object that is in chunks.
@@ -211,13 +223,20 @@ pub(super) fn insert_object(
         }
     };
     match object(tx, store, hash)? {
+        None if placed.is_there => {
+            return Err(Error::new(
+                Kind::Busy,
+                format!("the object {hash} of store `{store}` went meanwhile"),
+            )
+            .hint("send it again"));
+        }
         None => {
             tx.prepare_cached(
                 "INSERT INTO file_objects(store, hash, size, created_at, chunked) VALUES (?1,?2,?3,?4,?5)",
             )?
             .execute((store, hash, placed.size.cast_signed(), now, chunks.is_some()))?;
         }
-        Some(Object { damaged: Some(_), .. }) => {
+        Some(Object { damaged: Some(_), .. }) if !placed.is_there => {
             tx.prepare_cached(
                 "UPDATE file_objects SET damaged = NULL, chunked = ?3 WHERE store = ?1 AND hash = ?2",
             )?

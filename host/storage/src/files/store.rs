@@ -164,11 +164,12 @@ impl FileStores {
             self.object(caller, store, path, content, options, expect)?;
         let _placing = s.placing();
         // Before the move: a put that is refused leaves no object behind.
-        self.db.read(|c| {
+        let there = self.db.read(|c| {
             holds(c)?;
-            rows::admit(c, caller, &new, staged.stored(), &s.config)
+            rows::admit(c, caller, &new, staged.stored(), &s.config)?;
+            rows::form(c, store, &staged.hash)
         })?;
-        let placed = staged.publish().map_err(|e| Error::io(format!("storing `{store}/{path}`"), e))?;
+        let placed = staged.publish(there).map_err(|e| Error::io(format!("storing `{store}/{path}`"), e))?;
         // If this fails, the object stays as garbage for `gc`. It must not be removed here: the commit may be on the disk
         // although it failed, and come back with the next start.
         self.db.write(|tx| {
