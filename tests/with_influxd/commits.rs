@@ -88,7 +88,11 @@ fn served(round: u64, acknowledged: &AtomicU64, looks: &AtomicU64, over: &Atomic
     let (before, begin) = (count(), Instant::now());
     while count().iter().zip(before).any(|(now, before)| *now <= before) {
         assert!(!over.load(Ordering::SeqCst), "round {round}: the trader or the reader has failed");
-        assert!(begin.elapsed() < SERVED_AGAIN, "round {round}: commits and looks were {before:?}, are {:?}", count());
+        assert!(
+            begin.elapsed() < SERVED_AGAIN,
+            "round {round}: commits and looks were {before:?}, are {:?}",
+            count()
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
