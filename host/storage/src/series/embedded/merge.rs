@@ -164,7 +164,14 @@ impl Merge {
     ) -> Self {
         for (source, age) in sources.iter_mut().zip(0..) {
             source.age = age;
-            source.min = source.min.max(range.start);
+            source.min = match &source.origin {
+                Origin::Chunk(_) => source.min.max(range.start),
+                // Its first row that is wanted: until there what others know of their days holds.
+                Origin::Run(run) => {
+                    let first = run.times.partition_point(|t| *t < range.start);
+                    run.times.get(first).copied().unwrap_or(i64::MAX)
+                }
+            };
         }
         sources.retain(|s| s.rows > 0 && s.max >= range.start && s.min < range.end);
         sources.sort_by_key(|s| (std::cmp::Reverse(s.min), std::cmp::Reverse(s.age)));
@@ -364,7 +371,11 @@ impl Merge {
         let before = self.range.end.min(source.max.saturating_add(1));
         let (buffer, held) = match &source.origin {
             Origin::Run(run) => (Buffer::Shared(run.clone()), None),
-            Origin::Chunk(chunk) if chunk.is_bad() => return Ok(()),
+            Origin::Chunk(chunk) if chunk.is_bad() => {
+                // Found to be so by others since: it is left out of everything.
+                self.summed.clear();
+                return Ok(());
+            }
             Origin::Chunk(chunk) => match self.rows_of(core, chunk, before, budget, within) {
                 Ok(buffer) => {
                     budget.count(|c| c.chunk(u64::from(chunk.bytes)));

@@ -160,7 +160,8 @@ pub(super) fn encode_as(version: u8, Statistics { fields, days }: &Statistics) -
 
 /// Are these, of whichever version, the statistics of the run?
 pub(super) fn are_of(stored: &[u8], run: &Run) -> Result<bool> {
-    let version = stored.get(1).copied().unwrap_or(VERSION).min(VERSION);
+    // The version is not under the checksum: of one that nobody wrote nothing agrees.
+    let version = stored.get(1).copied().unwrap_or(VERSION).clamp(1, VERSION);
     Ok(encode_as(version, &of_run(run))? == stored)
 }
 
@@ -251,6 +252,20 @@ fn get_value(input: &mut Input<'_>, of: FieldType) -> Result<Value> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn statistics_of_a_version_that_nobody_wrote_agree_with_nothing() {
+        let lane = Lane { field: 0, values: Values::Integer(vec![3, 4]), valid: None };
+        let run = Run { times: vec![1, 2], lanes: vec![lane] };
+        for version in 1..=VERSION {
+            let mut stored = encode_as(version, &of_run(&run)).unwrap();
+            assert!(are_of(&stored, &run).unwrap());
+            for other in [0, 1, 2, 3, 255].into_iter().filter(|other| *other != version) {
+                stored[1] = other;
+                assert!(!are_of(&stored, &run).unwrap(), "{version} as {other}");
+            }
+        }
+    }
 
     proptest! {
         /// Also the bits of a zero: what a chunk says of itself is compared with its values, byte by byte.
