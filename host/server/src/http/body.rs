@@ -185,24 +185,29 @@ pub(crate) struct BodyReader {
     body: Body,
     rest: Bytes,
     left: u64,
+    /// Readers ask again after the end, which bodies need not bear.
+    ended: bool,
 }
 
 impl BodyReader {
     /// Reads at most `max` bytes; one more is an error.
     pub(crate) fn new(body: Body, max: u64) -> Self {
-        Self { runtime: Handle::current(), body, rest: Bytes::new(), left: max }
+        Self { runtime: Handle::current(), body, rest: Bytes::new(), left: max, ended: false }
     }
 }
 
 impl Read for BodyReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {
+            if self.ended {
+                return Ok(0);
+            }
             let next = self.runtime.block_on(async { timeout(SILENCE_MAX, self.body.frame()).await });
             match next {
                 Err(_) => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "the body did not come in time"));
                 }
-                Ok(None) => return Ok(0),
+                Ok(None) => self.ended = true,
                 Ok(Some(Err(e))) => {
                     return Err(io::Error::new(
                         io::ErrorKind::UnexpectedEof,
@@ -302,5 +307,19 @@ mod tests {
         };
         assert_eq!(read(5).await.unwrap(), "abcde");
         assert_eq!(read(4).await.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_reader_may_be_asked_again_after_the_end() {
+        let parts = futures_util::stream::unfold(Some(()), |left| async move {
+            left.map(|()| (Ok::<_, io::Error>("abc"), None))
+        });
+        let mut reader = BodyReader::new(Body::from_stream(parts), 3);
+        let got = tokio::task::spawn_blocking(move || {
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).unwrap();
+            (all, reader.read(&mut [0; 8]).unwrap())
+        });
+        assert_eq!(got.await.unwrap(), (b"abc".to_vec(), 0));
     }
 }
