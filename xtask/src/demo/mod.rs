@@ -61,6 +61,11 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     steps::say("A strategy saves what it goes on from when it starts again, small and large");
     state(&cli, &folder)?;
 
+    steps::say(
+        "The trading record: from a signal to an order, its fills, a position and the performance of the skill",
+    );
+    trades(&cli, &folder)?;
+
     steps::say("Queries that a plugin offers by their own names");
     cli.show(&["queries", "list"])?;
     cli.show(&["queries", "run", "vwap", "symbol=AAPL", "every=4 h"])?;
@@ -177,6 +182,45 @@ fn state(cli: &Cli, folder: &Path) -> Result<()> {
     cli.show(&["state", "history", "momentum"])
 }
 
+/// An order of a skill and its fills in one batch, a part sold later, what is held then and before, and what the skill achieved by it.
+fn trades(cli: &Cli, folder: &Path) -> Result<()> {
+    cli.show(&["trades", "account", "open", "demo", "--currency", "USD"])?;
+    let instrument = ["trades", "instrument", "add", "SPX", "--kind", "equity", "--currency", "USD"];
+    cli.show(&[&instrument[..], &["--measurement", "bar.1d.SPX"]].concat())?;
+    let batch = folder.join("batch.json");
+    std::fs::write(&batch, BATCH).with_context(|| format!("writing {}", batch.display()))?;
+    cli.show(&["trades", "record", &text(&batch)?])?;
+    // Sent again, as a trader does that got no answer: nothing is recorded twice.
+    cli.show(&["trades", "record", &text(&batch)?])?;
+    cli.show(&["trades", "order", "demo", "o-1"])?;
+    let fill = ["trades", "fill", "demo", "f-2", "SPX", "sell", "4", "2470"];
+    cli.show(&[&fill[..], &["--time", "2018-12-27T15:00:00Z"]].concat())?;
+    cli.show(&["trades", "positions", "demo"])?;
+    cli.show(&["trades", "positions", "demo", "--at", "2018-12-26"])?;
+    let of = [
+        "trades",
+        "performance",
+        "demo",
+        "pullback",
+        "0.1.0",
+        "--start",
+        "2018-12-20",
+        "--end",
+        "2018-12-29",
+    ];
+    cli.show(&[&of[..], &["--record"]].concat())?;
+    cli.show(&["skills", "believed", "pullback"])
+}
+
+/// What a trader sends of its first order.
+const BATCH: &str = r#"{"account": "demo",
+ "cash": [{"client_id": "c-1", "currency": "USD", "kind": "deposit", "amount": "100000", "time": "2018-12-19"}],
+ "orders": [{"client_id": "o-1", "instrument": "SPX", "side": "buy", "type": "limit", "quantity": "10", "limit_price": "2420",
+             "skill": "pullback", "version": "0.1.0", "signal": {"close": 2416.62, "atr": 57.3}, "time": "2018-12-21T20:59:00Z"}],
+ "events": [{"order": "o-1", "state": "accepted", "time": "2018-12-21T20:59:01Z"}],
+ "fills": [{"client_id": "f-1", "order": "o-1", "instrument": "SPX", "side": "buy", "quantity": "10", "price": "2416.62", "fee": "1",
+            "time": "2018-12-21T20:59:30Z"}]}"#;
+
 /// Exports, restores into a new folder, verifies it there, and compares what both hosts answer.
 fn backup(cli: &Cli, root: &Path, folder: &Path) -> Result<usize> {
     let (to, restored) = (folder.join("backup"), folder.join("restored"));
@@ -202,6 +246,7 @@ fn backup(cli: &Cli, root: &Path, folder: &Path) -> Result<usize> {
         &["files", "list", "models"],
         &["settings", "list", "system"],
         &["state", "history", "momentum"],
+        &["trades", "positions", "demo"],
     ] {
         let (here, there) = (cli.json(question)?, other.json(question)?);
         if here != there {
