@@ -353,3 +353,33 @@ fn an_object_in_a_file_of_its_own_stays_one() {
     let names: BTreeSet<_> = f.names("").into_iter().collect();
     assert_eq!(names.len(), 3);
 }
+
+/// Small content of a batch is in a pack; what comes alone is a file of its own, and heals it all the same.
+#[test]
+fn a_small_file_of_a_damaged_pack_is_healed_by_one_that_comes_alone() {
+    let f = Fixture::new(CHUNKED);
+    let content = noise(1, 1_000);
+    let file = |path: &str, content: &[u8]| BatchFile {
+        path: path.into(),
+        content: content.to_vec(),
+        ..BatchFile::default()
+    };
+    f.files.put_many(&ME, "s", vec![file("a", &content), file("b", &noise(2, 1_000))]).unwrap();
+    let (pack, _) = packs(&f).into_iter().next().unwrap();
+    let place = f.root().join("packs").join(&pack[..2]).join(&pack);
+    let bytes = std::fs::read(place).unwrap();
+    let at = bytes.windows(100).position(|w| w == &content[..100]).unwrap();
+    flip(&f, Area::Packs, &pack, at as u64 + 50);
+    assert_eq!(f.verify().faults.len(), 1);
+    assert_eq!(f.get("a").unwrap_err().kind(), Kind::Corrupt);
+    f.put("alone", &content).unwrap();
+    for path in ["a", "alone"] {
+        assert_eq!(f.get(path).unwrap(), content);
+    }
+    assert_eq!(f.files.stats("s").unwrap().objects, 2);
+    f.files.gc(&ME, "s").unwrap();
+    let report = f.verify();
+    assert_eq!((report.faults, report.orphans), (Vec::new(), 0));
+    assert_eq!(f.get("b").unwrap(), noise(2, 1_000));
+    assert_eq!(f.reopen(CHUNKED).get("a").unwrap(), content);
+}

@@ -69,7 +69,7 @@ pub(super) fn set_recipe(
     pieces: &[Piece],
     chunks: &[i64],
 ) -> Result<()> {
-    tx.prepare_cached("DELETE FROM file_chunked WHERE store = ?1 AND hash = ?2")?.execute((store, hash))?;
+    forget_recipe(tx, store, hash)?;
     let object: i64 = tx
         .prepare_cached("INSERT INTO file_chunked(store, hash) VALUES (?1, ?2) RETURNING id")?
         .query_row((store, hash), |r| r.get(0))?;
@@ -77,6 +77,12 @@ pub(super) fn set_recipe(
     for (piece, chunk) in pieces.iter().zip(chunks) {
         insert.execute((object, piece.at.cast_signed(), chunk))?;
     }
+    Ok(())
+}
+
+/// An object is in no chunks any more.
+pub(super) fn forget_recipe(tx: &Tx<'_>, store: &str, hash: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM file_chunked WHERE store = ?1 AND hash = ?2")?.execute((store, hash))?;
     Ok(())
 }
 

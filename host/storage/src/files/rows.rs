@@ -236,7 +236,13 @@ pub(super) fn insert_object(
             )?
             .execute((store, hash, placed.size.cast_signed(), now, chunks.is_some()))?;
         }
-        Some(Object { damaged: Some(_), .. }) if !placed.is_there => {
+        // Also where it is in chunks, comes as a file of its own, and there was no use for a second form: a chunk is damaged.
+        Some(known)
+            if !placed.is_there && (known.damaged.is_some() || (known.chunked && chunks.is_none())) =>
+        {
+            if chunks.is_none() {
+                chunks::forget_recipe(tx, store, hash)?;
+            }
             tx.prepare_cached(
                 "UPDATE file_objects SET damaged = NULL, chunked = ?3 WHERE store = ?1 AND hash = ?2",
             )?
