@@ -44,5 +44,5 @@ same("pyarrow", ((utc(t), *rest) for t, *rest in zip(*(table.column(c).to_pylist
 frame = pd.read_parquet(FILE)
 same("pandas", ((utc(t), p, whole(n), bool(f), s) for t, p, n, f, s in frame[COLUMNS].itertuples(index=False)))
 same("polars", ((utc(t), *rest) for t, *rest in pl.read_parquet(FILE).select(COLUMNS).rows()))
-rows = duckdb.sql(f"SELECT epoch_us(time), {', '.join(COLUMNS[1:])} FROM '{FILE}' ORDER BY time").fetchall()
-same("duckdb", ((START + datetime.timedelta(microseconds=t - 1_704_067_200_000_000), *rest) for t, *rest in rows))
+rows = duckdb.sql(f"SELECT epoch_ns(time), {', '.join(COLUMNS[1:])} FROM '{FILE}' ORDER BY time").fetchall()
+same("duckdb", ((START + datetime.timedelta(microseconds=(t - 1_704_067_200_000_000_000) // 1000), *rest) for t, *rest in rows))

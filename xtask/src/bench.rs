@@ -145,6 +145,6 @@ mod tests {
         assert_eq!(asked(Some("http")), ["http", "series-http"]);
         assert_eq!(asked(Some("nothing")), [""; 0]);
         assert_eq!(asked(Some("data")), ["data"]);
-        assert_eq!(asked(None).len(), 10);
+        assert_eq!(asked(None).len(), 11);
     }
 }

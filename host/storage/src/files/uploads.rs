@@ -289,12 +289,16 @@ impl FileStores {
         for id in old {
             // Somebody writes to it after all.
             let Ok(_turn) = s.uploading.take(&id) else { continue };
-            gone += self.db.write_always(|tx| {
+            let idle = self.db.write_always(|tx| {
                 let mut delete =
                     tx.prepare_cached("DELETE FROM file_uploads WHERE id = ?1 AND touched_at < ?2")?;
                 Ok(delete.execute((&id, before))? as u64)
             })?;
-            left(s, store, &id);
+            // One to which a part came after the look goes on.
+            if idle > 0 {
+                gone += idle;
+                left(s, store, &id);
+            }
         }
         Ok(gone)
     }

@@ -221,7 +221,7 @@ impl Logs {
 
 /// The segment that has the next lines between two times, or lines that wait. Segments that have none of these times are passed over.
 fn next(c: &Connection, stream: i64, after: u64, from: i64, to: i64) -> Result<Next> {
-    let after = after.cast_signed();
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
     let segment = c
         .prepare_cached(
             "SELECT first, last, store, path, version FROM log_segments WHERE stream = ?1 AND last > ?2

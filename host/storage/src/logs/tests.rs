@@ -86,6 +86,11 @@ fn lines_come_back_in_their_order_wherever_they_are() {
     assert_eq!(f.logs.streams(&ME).unwrap()[0].waiting_bytes, 0);
     let tail = f.logs.tail(&ME, "trader", 5).unwrap();
     assert_eq!(tail.lines, all[295..]);
+    // After the last of all numbers there is nothing.
+    for after in [300, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
+        let page = f.search(LogQuery { after, limit: 100, ..LogQuery::default() });
+        assert_eq!((page.lines, page.next), (Vec::new(), None), "after {after}");
+    }
     f.push("one more\n");
     assert_eq!(f.logs.tail(&ME, "trader", 2).unwrap().lines[1].text, "one more");
     assert_eq!(f.logs.tail(&ME, "trader", 0).unwrap().lines, []);

@@ -212,6 +212,15 @@ impl Run<'_> {
             if look.written() {
                 continue;
             }
+            // What is dropped is whatever has these tags, and more.
+            let also = self.live.list(&Selector::of(key))?;
+            if let Some(other) = also.iter().find(|info| info.key != *key) {
+                return Err(Error::new(
+                    Kind::Busy,
+                    format!("{} came while {key} was about to be dropped, and would go with it", other.key),
+                )
+                .hint("nothing was dropped; run the plan again, which looks at both"));
+            }
             let mut rows = 0_u64;
             for times in self.live.times(key, range, &Budget::default())? {
                 rows += times?.len() as u64;

@@ -312,6 +312,8 @@ impl Archives<'_> {
         self.layer.audit().record(&Entry::new(caller, "series.restore", &object).detail(detail))?;
         let series = self.layer.series();
         let (live, all) = (series.live(), series.engine());
+        // No plan drops what comes back meanwhile.
+        let _plans = self.layer.retaining();
         let (mut looked, total) = (0, old.rows);
         progress(0, total);
         out.rows = 0;

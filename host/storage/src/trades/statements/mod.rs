@@ -56,6 +56,9 @@ pub struct Statement {
     pub recorded_by: String,
 }
 
+/// How far from a trade of a statement, before and after it, one of ours is looked for that may be the same, in nanoseconds: a day.
+const MEANWHILE_NS: i64 = 86_400 * 1_000_000_000;
+
 /// What is different.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
@@ -221,8 +224,11 @@ impl Trades {
         let batch = Batch { account: account.into(), fills, ..Batch::default() };
         self.record_as(caller, &batch, "trades.resolve", |writing, detail| {
             let tx = writing.tx;
+            let (account, _) = accounts::account(tx, account)?;
+            if let (Resolve::Theirs, None, Some(theirs)) = (action, compared, &found.theirs) {
+                not_here_meanwhile(tx, account, seq, theirs, &id)?;
+            }
             if let (Resolve::Theirs, Some(compared)) = (action, compared) {
-                let (account, _) = accounts::account(tx, account)?;
                 let of = fills::by_client_id(tx, account, &id)?.and_then(|f| f.supersedes);
                 if of != Some(compared) {
                     return Err(Error::conflict("the fill was corrected since the statement was compared")
@@ -240,6 +246,27 @@ impl Trades {
         })?;
         self.db.read(|c| difference(c, seq, number).map(|(d, _)| d))
     }
+}
+
+/// What was missing when a statement was compared may have come since: from the trader, or by another comparison of the same file.
+fn not_here_meanwhile(c: &Connection, account: i64, seq: i64, theirs: &Theirs, made: &str) -> Result<()> {
+    let own = format!("statement-{seq}-");
+    let (since, until) = (theirs.time.saturating_sub(MEANWHILE_NS), theirs.time.saturating_add(MEANWHILE_NS));
+    let there = effective(c, account, since, until)?.into_iter().find(|ours| {
+        let f = &ours.fill;
+        let named =
+            theirs.id.as_ref().is_some_and(|id| f.broker_id.as_ref() == Some(id) || f.client_id == *id);
+        let alike = (&f.instrument, f.side, f.quantity, f.price)
+            == (&theirs.instrument, theirs.side, theirs.quantity, theirs.price);
+        f.client_id != made && (named || (alike && ours.seq > seq && !f.client_id.starts_with(&own)))
+    });
+    there.map_or(Ok(()), |ours| {
+        let id = ours.fill.client_id;
+        Err(Error::conflict(format!(
+            "fill `{id}` of the same trade was recorded since the statement was compared"
+        ))
+        .hint("compare the statement again"))
+    })
 }
 
 /// The row that makes the record as the broker has it.

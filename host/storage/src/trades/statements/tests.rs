@@ -138,3 +138,31 @@ fn a_statement_that_cannot_be_compared_changes_nothing() {
     let empty = NewStatement { since: Some(T), until: Some(T + 100 * SECOND), ..new(&csv(&[])) };
     assert_eq!(desk.trades.compare_statement(&OP, &empty).unwrap().differences, 5);
 }
+
+#[test]
+fn a_trade_that_was_missing_is_recorded_once() {
+    let desk = desk();
+    let lines = [("x9", 60, "B", "buy", "3", "49", "0.5"), ("", 70, "B", "buy", "2", "48", "0.5")];
+    let ((first, open), (second, _)) = (compare(&desk, csv(&lines)), compare(&desk, csv(&lines)));
+    assert_eq!((open.len(), second.differences), (2, 2));
+    let resolve = |statement: &Statement, number| {
+        let of = (statement.seq, number);
+        desk.trades.resolve_difference(&OP, "main", of, Resolve::Theirs, "as the broker has it")
+    };
+    let again = |e: crate::Error| {
+        assert!(e.kind() == Kind::Conflict && e.hint_text().unwrap().contains("compare"), "{e:?}");
+    };
+    // Both comparisons found it; by its id, and where it has none by its figures.
+    for number in 1..=2 {
+        resolve(&first, number).unwrap();
+        again(resolve(&second, number).unwrap_err());
+    }
+    assert_eq!(desk.quantity("B"), n("13"));
+    // The trader's own message came in between.
+    let late = [("x10", 80, "B", "sell", "1", "51", "")];
+    let (third, _) = compare(&desk, csv(&late));
+    let own = NewFill { broker_id: Some("x10".into()), ..sell("9", "B", "1", "51", 85) };
+    desk.record(Batch { fills: vec![own], ..Batch::default() }).unwrap();
+    again(resolve(&third, 1).unwrap_err());
+    assert_eq!(desk.quantity("B"), n("12"));
+}

@@ -112,6 +112,24 @@ fn a_copy_that_was_changed_is_made_anew() {
     assert_eq!(cold.rows(&m), all);
 }
 
+/// A file of the very rows does not do, where what was deleted of it would stay hidden.
+#[test]
+fn rows_that_were_deleted_and_written_again_as_they_were_stay() {
+    let (_dir, cold) = desk();
+    let m = key("m");
+    let engine = cold.engine();
+    put(engine.as_ref(), &m, "a", &hours());
+    cold.copy(&m, START + 2 * DAY).unwrap();
+    let all = cold.rows(&m);
+    engine.delete(&Selector::of(&m), TimeRange { start: START, end: START + DAY }).unwrap();
+    put(engine.as_ref(), &m, "a", &hours());
+    assert_eq!(cold.rows(&m), all);
+    cold.archive(&m, START + 2 * DAY).unwrap();
+    assert_eq!(cold.rows(&m), all);
+    assert_eq!(cold.restore(&m, TimeRange::ALL).unwrap(), 48);
+    assert_eq!(cold.rows(&m), all);
+}
+
 #[test]
 fn what_was_deleted_does_not_come_back() {
     let (_dir, cold) = desk();
