@@ -56,7 +56,12 @@ fn unit(n: u64, expect: Expect) -> UnitOfWork {
             metadata: Some(format!("{{\"n\":{n}}}")),
             depends: Vec::new(),
             status: Some(Status::Draft),
-            provenance: Provenance { author: None, parent: None, prompt: None, run: Some(format!("turn {n}")) },
+            provenance: Provenance {
+                author: None,
+                parent: None,
+                prompt: None,
+                run: Some(format!("turn {n}")),
+            },
             expect: ExpectSkill::Any,
         }],
         performance: vec![Performance {

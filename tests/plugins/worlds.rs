@@ -97,7 +97,7 @@ fn every_hostile_indexer_costs_its_own_words_and_nothing_else() {
         "babbles",
         "babbles",
         "skill-indexer",
-        "[plugins.babbles.limits]\ndeadline = \"300 ms\"\nmemory = \"16 MiB\"\n[plugins.babbles.on_failure]\ndisable_after = 100\n",
+        "[plugins.babbles.limits]\ndeadline = \"2 s\"\nmemory = \"16 MiB\"\n[plugins.babbles.on_failure]\ndisable_after = 100\n",
     ));
     host.serve();
     put(&host, "good", "babble");

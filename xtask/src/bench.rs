@@ -20,7 +20,7 @@ const PROGRAMS: [Program; 2] = [
     Program {
         package: "shiphold",
         name: "shiphold",
-        groups: &["http", "series-http", "plugins", "skills", "data"],
+        groups: &["http", "series-http", "plugins", "skills", "data", "trades"],
     },
 ];
 
@@ -145,6 +145,6 @@ mod tests {
         assert_eq!(asked(Some("http")), ["http", "series-http"]);
         assert_eq!(asked(Some("nothing")), [""; 0]);
         assert_eq!(asked(Some("data")), ["data"]);
-        assert_eq!(asked(None).len(), 11);
+        assert_eq!(asked(None).len(), 12);
     }
 }

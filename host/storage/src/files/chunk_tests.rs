@@ -377,6 +377,7 @@ fn a_small_file_of_a_damaged_pack_is_healed_by_one_that_comes_alone() {
         assert_eq!(f.get(path).unwrap(), content);
     }
     assert_eq!(f.files.stats("s").unwrap().objects, 2);
+    assert_eq!(f.verify().faults, Vec::new(), "nothing is made of the damaged chunk any more");
     f.files.gc(&ME, "s").unwrap();
     let report = f.verify();
     assert_eq!((report.faults, report.orphans), (Vec::new(), 0));

@@ -252,8 +252,10 @@ impl FileStores {
                     })?;
                 }
                 if let Some(problem) = problem {
-                    let files = self.files_in(chunk.id)?;
-                    report.faults.push(FilesFault { store: store.into(), blake3: hash, problem, files });
+                    // What nothing is made of any more waits for `gc`: nothing is lost by it.
+                    if let Some(files) = self.files_in(chunk.id)? {
+                        report.faults.push(FilesFault { store: store.into(), blake3: hash, problem, files });
+                    }
                 }
             }
         }
@@ -282,8 +284,8 @@ impl FileStores {
         })
     }
 
-    /// The names that need a chunk.
-    fn files_in(&self, chunk: i64) -> Result<Vec<String>> {
+    /// The names that need a chunk; `None`: no object is made of it.
+    fn files_in(&self, chunk: i64) -> Result<Option<Vec<String>>> {
         let objects: Vec<(String, String)> = self.db.read(|c| {
             let mut statement = c.prepare_cached(
                 "SELECT DISTINCT o.store, o.hash FROM file_recipes r JOIN file_chunked o ON o.id = r.object WHERE r.chunk = ?1 LIMIT ?2",
@@ -291,12 +293,15 @@ impl FileStores {
             let rows = statement.query_map((chunk, FILES_NAMED_MAX), |r| Ok((r.get(0)?, r.get(1)?)))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })?;
+        if objects.is_empty() {
+            return Ok(None);
+        }
         let mut files = std::collections::BTreeSet::new();
         for (store, hash) in objects {
             files.extend(self.files_of(&store, &hash)?);
         }
         let most = usize::try_from(FILES_NAMED_MAX).unwrap_or(usize::MAX);
-        Ok(files.into_iter().take(most).collect())
+        Ok(Some(files.into_iter().take(most).collect()))
     }
 }
 
