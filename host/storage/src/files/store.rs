@@ -138,10 +138,10 @@ impl FileStores {
         options: PutOptions,
         expect: Expect,
     ) -> Result<FileVersion> {
-        self.put_with(caller, store, path, content, options, expect, |_, _| Ok(()))
+        self.put_with(caller, store, path, content, options, expect, |_| Ok(()), |_, _| Ok(()))
     }
 
-    /// [`FileStores::put_as`], with what else belongs into its transaction.
+    /// [`FileStores::put_as`], with what its content must be, and what else belongs into its transaction.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn put_with(
         &self,
@@ -151,6 +151,7 @@ impl FileStores {
         content: &mut dyn Read,
         options: PutOptions,
         expect: Expect,
+        is_right: impl FnOnce(&FileVersion) -> Result<()>,
         with: impl FnOnce(&Tx<'_>, &FileVersion) -> Result<()>,
     ) -> Result<FileVersion> {
         let s = self.store(store)?;
@@ -162,6 +163,7 @@ impl FileStores {
         }
         let NewObject { staged, new, made_of, .. } =
             self.object(caller, store, path, content, options, expect)?;
+        is_right(&new)?;
         let _placing = s.placing();
         // Before the move: a put that is refused leaves no object behind.
         let there = self.db.read(|c| {

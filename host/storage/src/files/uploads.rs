@@ -244,14 +244,15 @@ impl FileStores {
         };
         let options = PutOptions { media_type, metadata, provenance };
         let wanted = blake3.map(str::to_ascii_lowercase);
+        let whole = |made: &FileVersion| {
+            if made.size == received && wanted.as_deref().is_none_or(|w| made.blake3.as_deref() == Some(w)) {
+                return Ok(());
+            }
+            let what = format!("the content of the upload {id} does not match its hash");
+            Err(Error::invalid(what).hint("abandon it and send the file again"))
+        };
         let stored =
-            self.put_with(caller, store, &path, &mut content, options, Expect::Any, |tx, made| {
-                let whole = made.size == received
-                    && wanted.as_deref().is_none_or(|w| made.blake3.as_deref() == Some(w));
-                if !whole {
-                    let what = format!("the content of the upload {id} does not match its hash");
-                    return Err(Error::invalid(what).hint("abandon it and send the file again"));
-                }
+            self.put_with(caller, store, &path, &mut content, options, Expect::Any, whole, |tx, made| {
                 tx.prepare_cached("UPDATE file_uploads SET version = ?2, touched_at = ?3 WHERE id = ?1")?
                     .execute((id, made.version.cast_signed(), now_ns()))?;
                 Ok(())
@@ -322,8 +323,18 @@ fn left(s: &Store, store: &str, id: &str) {
     }
 }
 
-/// Writes a part behind what is there and syncs it; what the file has then.
+/// Writes a part behind what is there and syncs it; what the file has then. What came of one that is refused goes: nobody counts it.
 fn append(s: &Store, of: &Upload, offset: u64, blake3: &str, room: u64, part: &mut dyn Read) -> Result<u64> {
+    let added = add(s, of, offset, blake3, room, part);
+    if added.is_err()
+        && let Err(e) = s.disk.append(&of.id, offset)
+    {
+        tracing::debug!(store = of.store, upload = of.id, error = %e, "a part that was refused was left");
+    }
+    added
+}
+
+fn add(s: &Store, of: &Upload, offset: u64, blake3: &str, room: u64, part: &mut dyn Read) -> Result<u64> {
     let (store, path) = (of.store.as_str(), of.path.as_str());
     let io = |e| Error::io(format!("storing a part of `{store}/{path}`"), e);
     let mut file = s.disk.append(&of.id, offset).map_err(io)?;

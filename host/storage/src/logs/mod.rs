@@ -14,8 +14,8 @@ mod types;
 mod tests;
 
 pub use types::{
-    LINES_PAGE_MAX, Level, LogLine, LogPage, LogQuery, PUSH_BYTES_MAX, Pushed, SCAN_BYTES_MAX,
-    STREAM_BYTES_MAX, STREAMS_MAX, Stream, TAIL_MAX,
+    LINES_PAGE_MAX, Level, LogLine, LogPage, LogQuery, PUSH_BYTES_MAX, PUSH_LINES_MAX, Pushed,
+    SCAN_BYTES_MAX, STREAM_BYTES_MAX, STREAMS_MAX, Stream, TAIL_MAX,
 };
 
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
 //! Taking lines in.
 
 use super::line::{self, Line};
-use super::types::{Level, PUSH_BYTES_MAX, Pushed, STREAMS_MAX, Stream};
+use super::types::{Level, PUSH_BYTES_MAX, PUSH_LINES_MAX, Pushed, STREAMS_MAX, Stream};
 use super::{Logs, check_stream};
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
@@ -24,6 +24,10 @@ impl Logs {
         if body.len() > PUSH_BYTES_MAX {
             let what = format!("a push of {} bytes", body.len());
             return Err(Error::limit(what, format!("{PUSH_BYTES_MAX} bytes"), "send the lines in several"));
+        }
+        if body.split(|b| *b == b'\n').filter(|line| !line.is_empty()).nth(PUSH_LINES_MAX).is_some() {
+            let most = format!("{PUSH_LINES_MAX} lines");
+            return Err(Error::limit("the lines of a push", most, "send them in several"));
         }
         let now = now_ns();
         let max = usize::try_from(self.rules.line_max.0).unwrap_or(usize::MAX);

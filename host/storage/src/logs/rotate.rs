@@ -43,7 +43,12 @@ impl Logs {
             let rows = statement.query_map((before, STREAMS_STEP), |r| r.get(0))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })?;
-        due.iter().try_fold((), |(), stream| self.rotate_stream(stream, true).map(drop))
+        // One that fails keeps no other from it.
+        let mut done = Ok(());
+        for stream in due {
+            done = done.and(self.rotate_stream(&stream, true).map(drop));
+        }
+        done
     }
 
     /// Makes segments; with `all` of what is less than a segment, too.
@@ -126,7 +131,7 @@ impl Logs {
             Ok(())
         };
         let me = Caller::Operator;
-        self.files.put_with(&me, store, &path, &mut content, options, Expect::Any, with).map(drop)
+        self.files.put_with(&me, store, &path, &mut content, options, Expect::Any, |_| Ok(()), with).map(drop)
     }
 }
 

@@ -160,6 +160,11 @@ fn what_comes_is_bounded_and_nothing_is_lost_silently() {
     let too_much = vec![b'\n'; PUSH_BYTES_MAX + 1];
     assert_eq!(f.logs.push(&ME, "trader", &too_much).unwrap_err().kind(), Kind::Limit);
     assert_eq!(f.logs.push(&ME, "trader", &too_much[1..]).unwrap().lines, 0);
+    let short = "a\n".repeat(PUSH_LINES_MAX + 1);
+    let e = f.logs.push(&ME, "short", short.as_bytes()).unwrap_err();
+    assert!(e.kind() == Kind::Limit && e.message().contains("lines"), "{e:?}");
+    let most = f.logs.push(&ME, "short", &short.as_bytes()[2..]).unwrap();
+    assert_eq!(most.lines, PUSH_LINES_MAX as u64);
     for bad in ["", "..", "a/b", "Trader", "con", "a.", &"a".repeat(STREAM_BYTES_MAX + 1)] {
         assert_eq!(f.logs.push(&ME, bad, b"x").unwrap_err().kind(), Kind::Invalid, "{bad}");
     }

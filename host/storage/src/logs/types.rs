@@ -9,6 +9,8 @@ pub const STREAM_BYTES_MAX: usize = 64;
 pub const STREAMS_MAX: i64 = 1_000;
 /// Bytes of one push: it is held in memory.
 pub const PUSH_BYTES_MAX: usize = 16 << 20;
+/// Lines of one push: short ones cost more than their bytes.
+pub const PUSH_LINES_MAX: usize = 200_000;
 /// Lines of one answer.
 pub const LINES_PAGE_MAX: u64 = 10_000;
 /// Bytes of lines that one search looks at; it goes on from there.

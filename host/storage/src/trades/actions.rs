@@ -24,7 +24,8 @@ pub enum ActionKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewAction {
     pub instrument: String,
-    /// The first moment at which it trades without it, in nanoseconds since the Unix epoch.
+    /// The start of the first bar that trades without it (of daily bars: midnight UTC of the day), in nanoseconds since the Unix epoch:
+    /// bars that begin before it are told to be before it.
     #[serde(deserialize_with = "moment")]
     pub time: i64,
     #[serde(flatten)]

@@ -16,7 +16,7 @@ use super::number::Number;
 use super::states::{self, Until};
 use super::types::Side;
 use super::writing::known_seq;
-use super::{PositionsQuery, accounts, fills};
+use super::{ActionKind, AsOf, PositionsQuery, accounts, fills};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Kind, Result};
 use crate::layer::DataLayer;
@@ -29,6 +29,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const DAY_NS: i64 = 86_400_000_000_000;
 /// Nanoseconds of a year of 365.25 days.
 const YEAR_NS: f64 = 365.25 * 86_400.0 * 1e9;
+/// How far back the last close of what is held is looked for.
+const PRICED_NS: i64 = 10 * DAY_NS;
 /// Days of one performance: more than a lifetime of a strategy.
 pub const DAYS_MAX: i64 = 20_000;
 /// Fills of one performance.
@@ -103,14 +105,13 @@ impl Book {
         Ok((won, closed))
     }
 
-    /// The last close before a time, or the price of the last fill.
+    /// The last close before a time, of pieces as they are then, or the price of the last fill.
     fn price(&self, until: i64) -> Number {
-        let at = self.closes.partition_point(|(time, _)| *time < until);
-        let close = at
-            .checked_sub(1)
-            .and_then(|i| self.closes.get(i))
-            .and_then(|(_, close)| Number::of_float(*close));
-        close.unwrap_or(self.state.last_price)
+        let splits = self.events.iter().filter_map(|((time, _), event)| match event {
+            Event::Split { new, old } => Some((*time, *new, *old)),
+            Event::Fill { .. } => None,
+        });
+        last_close(&self.closes, splits, until).unwrap_or(self.state.last_price)
     }
 
     /// Profit of all of it at a time, and what is held.
@@ -120,6 +121,18 @@ impl Book {
         let profit = self.state.realised.plus(open)?.minus(self.state.fees)?;
         Ok((profit, self.known.terms.worth(self.state.quantity, price)?.abs()))
     }
+}
+
+/// The last close before a time. The bar has the time of its start, and a split that of the first bar after it.
+fn last_close(
+    closes: &[(i64, f64)],
+    splits: impl Iterator<Item = (i64, i64, i64)>,
+    until: i64,
+) -> Option<Number> {
+    let at = closes.partition_point(|(time, _)| *time < until);
+    let (time, close) = closes.get(at.checked_sub(1)?)?;
+    let since = splits.filter(|(split, ..)| (time + 1..until).contains(split));
+    Number::of_float(since.fold(*close, |close, (_, new, old)| close * old as f64 / new as f64))
 }
 
 impl DataLayer {
@@ -152,7 +165,7 @@ impl DataLayer {
         }
         let capital = match query.capital {
             Some(capital) => capital,
-            None => self.capital(caller, query, &currency)?,
+            None => self.capital(caller, query, &currency, budget)?,
         };
         if capital <= Number::ZERO {
             return Err(Error::invalid(format!("the capital of {capital} is not above zero"))
@@ -161,7 +174,7 @@ impl DataLayer {
         let mut days = BTreeSet::new();
         for book in &mut books {
             // From some days before, so that what was held over a weekend has a price.
-            let from = query.start.saturating_sub(10 * DAY_NS);
+            let from = query.start.saturating_sub(PRICED_NS);
             book.closes = self.closes(caller, &book.known.name, (from, query.end), budget)?;
             book.advance(query.start)?;
             book.begun = book.state;
@@ -194,14 +207,33 @@ impl DataLayer {
         Ok(found)
     }
 
-    /// The equity of the account before the start, at the prices of its last fills.
-    fn capital(&self, caller: &Caller, query: &PerformanceQuery, currency: &str) -> Result<Number> {
-        let of = PositionsQuery {
+    /// The equity of the account before the start, at the last closes then, as the profit is.
+    fn capital(
+        &self,
+        caller: &Caller,
+        query: &PerformanceQuery,
+        currency: &str,
+        budget: &Budget,
+    ) -> Result<Number> {
+        let mut of = PositionsQuery {
             account: query.account.clone(),
             at: Some(query.start - 1),
             known_at: query.known_at,
             ..PositionsQuery::default()
         };
+        let as_of = AsOf { at: Some(query.start - 1), known_at: query.known_at };
+        for held in self.trades().positions(caller, &of)?.positions {
+            let from = query.start.saturating_sub(PRICED_NS);
+            let closes = self.closes(caller, &held.instrument, (from, query.start), budget)?;
+            let actions = self.trades().actions(caller, &held.instrument, as_of)?;
+            let splits = actions.iter().filter_map(|a| match a.action {
+                ActionKind::Split { new, old } => Some((a.time, new, old)),
+                ActionKind::Dividend { .. } => None,
+            });
+            if let Some(close) = last_close(&closes, splits, query.start) {
+                of.prices.insert(held.instrument, close);
+            }
+        }
         let all = self.trades().positions(caller, &of)?.balances;
         Ok(all.into_iter().find(|b| b.currency == currency).map_or(Number::ZERO, |b| b.equity))
     }

@@ -122,6 +122,55 @@ fn a_chain_is_one_series() {
     assert!(e.kind() == Kind::NotFound && e.hint_text().unwrap().contains("roll=none"), "{e:?}");
 }
 
+/// What is held over a split is worth the same before its next bar, and capital is at closes as profit is.
+#[test]
+fn a_split_and_a_position_from_before_make_no_returns() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = layer(dir.path());
+    bars(&layer, "A", -1, &[400.0, 400.0]);
+    bars(&layer, "A", 2, &[100.0, 110.0]);
+    // Another one trades on the day of the split.
+    bars(&layer, "B", 0, &[5.0, 5.0, 5.0, 5.0]);
+    let at = |day: i64, fill: NewFill| NewFill { time: D0 + day * DAY + 3_600 * SECOND, ..fill };
+    let order = |id: &str, instrument: &str, quantity: &str, day: i64| NewOrder {
+        time: D0 + day * DAY,
+        instrument: instrument.into(),
+        ..limit(id, Side::Buy, quantity, 0)
+    };
+    let batch = Batch {
+        account: "main".into(),
+        orders: vec![order("o1", "A", "10", -1), order("o2", "B", "1", -1)],
+        fills: vec![
+            at(-1, free(of("o1", buy("1", "A", "10", "300", 0)))),
+            at(-1, free(of("o2", buy("2", "B", "1", "5", 0)))),
+        ],
+        cash: vec![NewCash { time: D0 - 2 * DAY, ..deposit("d", "10000", 0) }],
+        ..Batch::default()
+    };
+    layer.trades().record(&OP, &batch).unwrap();
+    action(&layer, 1, ActionKind::Split { new: 4, old: 1 });
+    let query = PerformanceQuery {
+        account: "main".into(),
+        skill: "pullback".into(),
+        version: "1.0.0".into(),
+        start: D0,
+        end: D0 + 3 * DAY,
+        capital: None,
+        known_at: None,
+    };
+    let of_days = |from: i64, to: i64| {
+        let query = PerformanceQuery { start: D0 + from * DAY, end: D0 + to * DAY, ..query.clone() };
+        layer.skill_performance(&OP, &query, &Budget::default()).unwrap()
+    };
+    // 10 × 400 are open, of which 3,000 were paid.
+    let still = of_days(0, 3);
+    assert_eq!((still.capital, still.equity), (n("11000"), n("11000")));
+    assert_eq!((still.performance.returns.to_bits(), still.performance.max_drawdown.to_bits()), (0, 0));
+    // From between the split and the next bar.
+    let later = of_days(2, 4);
+    assert_eq!((later.capital, later.equity), (n("11000"), n("11400")));
+}
+
 fn free(fill: NewFill) -> NewFill {
     NewFill { fee: Number::ZERO, ..fill }
 }
