@@ -97,6 +97,24 @@ fn an_upload_goes_on_after_a_start_and_ends_when_it_is_given_up() {
     assert_eq!(f.get("one").unwrap(), b"aacc");
 }
 
+#[test]
+fn what_is_not_what_it_was_to_be_takes_no_room() {
+    let f = Fixture::new(CONFIG);
+    let upload = begin(&f, "large");
+    // Enough for chunks.
+    let part: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    append(&f, &upload.id, 0, &part).unwrap();
+    for _ in 0..3 {
+        let e = f.files.finish_upload(&ME, "s", &upload.id, (Some(&hash(b"x")), None)).unwrap_err();
+        assert_eq!(e.kind(), Kind::Invalid);
+    }
+    let areas = [Area::Packs, Area::Objects].map(|area| f.disk().list(area).unwrap().len());
+    assert_eq!(areas, [0, 0]);
+    f.files.finish_upload(&ME, "s", &upload.id, (Some(&hash(&part)), None)).unwrap();
+    assert_eq!(f.get("large").unwrap(), part);
+    assert_eq!(f.disk().list(Area::Packs).unwrap().len(), 1);
+}
+
 /// Gives some bytes and then an error.
 struct Breaks(usize);
 
@@ -118,6 +136,8 @@ fn a_part_is_whole_or_not_there_and_the_bounds_hold() {
     let broken = f.files.append_upload(&ME, "s", &a.id, (0, &hash(b"")), &mut Breaks(2)).unwrap_err();
     assert_eq!(broken.kind(), Kind::Io);
     assert_eq!(f.files.upload(&ME, "s", &a.id).unwrap().received, 0);
+    let on_disk = || f.disk().list(Area::Uploads).unwrap().iter().map(|(_, bytes)| bytes).sum::<u64>();
+    assert_eq!(on_disk(), 0, "what came of it is gone");
     append(&f, &a.id, 0, &[1; 3_000]).unwrap();
     assert_eq!(append(&f, &a.id, 3_000, b"x").unwrap_err().kind(), Kind::Limit, "of one file");
     let b = begin(&f, "b");
