@@ -3,6 +3,7 @@
 use super::digest::RowsDigest;
 use super::engine::Archived;
 use super::index::{self, Archive, State};
+use super::merge::OPEN_MAX;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::files::{FileVersion, PutOptions};
@@ -105,8 +106,17 @@ impl Archived {
         self.index.change(std::slice::from_ref(key), |tx| {
             // The lock on changes is held: nothing is added between this look and the transaction.
             let copies = self.index.of(key);
+            let leaves = |a: &Archive| a.state == State::Copy && a.from < before && there(&a.store);
+            let read = copies.iter().flat_map(|all| all.iter()).filter(|a| a.state == State::Only || leaves(a));
+            if meeting(read.map(|a| (a.first, a.last))) > OPEN_MAX {
+                return Err(Error::limit(
+                    format!("the archives of `{key}` that overlap at one time"),
+                    OPEN_MAX,
+                    "nothing was dropped: bring them back with `shiphold series restore`, and archive them again as one",
+                ));
+            }
             for a in copies.iter().flat_map(|all| all.iter()) {
-                if a.state == State::Copy && a.from < before && there(&a.store) {
+                if leaves(a) {
                     if !index::file_is_there(tx, a)? {
                         return Err(Error::new(
                             Kind::Busy,
@@ -123,6 +133,20 @@ impl Archived {
             more(tx)
         })
     }
+}
+
+/// How many of some spans meet at one time, at most; each with its last moment.
+fn meeting(spans: impl Iterator<Item = (i64, i64)>) -> usize {
+    // At one time what begins comes before what ends.
+    let mut borders: Vec<(i64, bool)> =
+        spans.flat_map(|(first, last)| [(first, false), (last, true)]).collect();
+    borders.sort_unstable();
+    let (mut now, mut most) = (0_usize, 0);
+    for (_, ends) in borders {
+        now = if ends { now.saturating_sub(1) } else { now + 1 };
+        most = most.max(now);
+    }
+    most
 }
 
 struct Taking<'a> {
