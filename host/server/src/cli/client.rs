@@ -393,23 +393,27 @@ pub(crate) fn request(
 
 /// A file as a body, read as it is sent.
 pub(crate) async fn file_body(path: &Path) -> Result<Body, Failure> {
-    use tokio::io::AsyncReadExt as _;
     let file = tokio::fs::File::open(path).await.map_err(|e| {
         Failure::plain(format!("{}: {e}", path.display())).hinted("name a file that exists and can be read")
     })?;
-    let stream = futures_util::stream::unfold(Some(file), |file| async {
-        let mut file = file?;
+    Ok(body_of(file))
+}
+
+/// What a file or the standard input gives as a body, read as it is sent.
+pub(crate) fn body_of(from: impl tokio::io::AsyncRead + Unpin + Send + 'static) -> Body {
+    use tokio::io::AsyncReadExt as _;
+    Body::from_stream(futures_util::stream::unfold(Some(from), |from| async {
+        let mut from = from?;
         let mut part = vec![0; 256 << 10];
-        match file.read(&mut part).await {
+        match from.read(&mut part).await {
             Ok(0) => None,
             Ok(n) => {
                 part.truncate(n);
-                Some((Ok(part), Some(file)))
+                Some((Ok(part), Some(from)))
             }
             Err(e) => Some((Err(e), None)),
         }
-    });
-    Ok(Body::from_stream(stream))
+    }))
 }
 
 /// The JSON of an answer.

@@ -1,6 +1,6 @@
 //! `shiphold logs …`
 
-use super::client::{Client, body_json, file_body, segment, with_query};
+use super::client::{Client, body_json, body_of, file_body, segment, with_query};
 use super::output::{Failure, Output, one_line, time};
 use axum::body::Body;
 use axum::http::{Method, Request, header};
@@ -130,7 +130,7 @@ fn show(out: &Output, page: &Value) {
 async fn push(client: &Client, out: &Output, to: &str, stream: &str, file: &Path) -> Result<(), Failure> {
     use futures_util::StreamExt as _;
     let mut parts = match file.as_os_str() == "-" {
-        true => stdin(),
+        true => body_of(tokio::io::stdin()),
         false => file_body(file).await?,
     }
     .into_data_stream();
@@ -176,20 +176,4 @@ async fn push(client: &Client, out: &Output, to: &str, stream: &str, file: &Path
     }
     out.done(&sum, said);
     Ok(())
-}
-
-fn stdin() -> Body {
-    use tokio::io::AsyncReadExt as _;
-    Body::from_stream(futures_util::stream::unfold(Some(tokio::io::stdin()), |from| async {
-        let mut from = from?;
-        let mut part = vec![0; 256 << 10];
-        match from.read(&mut part).await {
-            Ok(0) => None,
-            Ok(n) => {
-                part.truncate(n);
-                Some((Ok(part), Some(from)))
-            }
-            Err(e) => Some((Err(e), None)),
-        }
-    }))
 }

@@ -3,8 +3,10 @@
 use super::answer::Out;
 use super::problem::Problem;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde::Deserialize;
 use serde_json::Value;
 use shiphold_storage::files::{Provenance, as_error};
+use shiphold_storage::settings::Expect;
 use shiphold_storage::{Error, Result};
 use std::io::{Read, Write as _};
 
@@ -33,6 +35,27 @@ pub(super) fn provenance(headers: &HeaderMap) -> std::result::Result<Provenance,
             Problem::invalid(format!("the header X-Shiphold-Provenance is no provenance: {e}"))
                 .hint("docs/files.md shows one")
         }),
+    }
+}
+
+/// The parameter `expect`: what must be there for a write to be made.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expected {
+    pub(super) expect: Option<String>,
+}
+
+impl Expected {
+    /// `any`, `absent`, or a number; which one it is, and how a client came by it, is for the error.
+    pub(super) fn read(&self, number: &str, got: &str) -> std::result::Result<Expect, Problem> {
+        match self.expect.as_deref() {
+            None | Some("any") => Ok(Expect::Any),
+            Some("absent") => Ok(Expect::Absent),
+            Some(n) => n.parse().map(Expect::Revision).map_err(|_| {
+                Problem::invalid(format!("`expect`: `{}` is no {number}", n.escape_debug()))
+                    .hint(format!("write the {number} that was {got}, `absent`, or `any`"))
+            }),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ pub(super) mod uploads;
 
 use super::answer::{self, Wants};
 use super::body::{BodyReader, Input, Names, Params};
-use super::content;
-use super::problem::{Answer, Problem};
+use super::content::{self, Expected};
+use super::problem::Answer;
 use super::range;
 use crate::app::App;
 use axum::Extension;
@@ -16,7 +16,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, heade
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shiphold_storage::files::{FileVersion, PutOptions};
-use shiphold_storage::settings::Expect;
 use shiphold_storage::{Caller, Error, Scope};
 use std::ops::Range;
 use std::sync::Arc;
@@ -146,26 +145,6 @@ fn send_as(answer: &mut Response<Body>, file: &FileVersion, range: Option<Range<
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Expected {
-    expect: Option<String>,
-}
-
-impl Expected {
-    /// `any`, `absent`, or a number.
-    fn read(&self) -> Result<Expect, Problem> {
-        match self.expect.as_deref() {
-            None | Some("any") => Ok(Expect::Any),
-            Some("absent") => Ok(Expect::Absent),
-            Some(n) => n.parse().map(Expect::Revision).map_err(|_| {
-                Problem::invalid(format!("`expect`: `{}` is no number", n.escape_debug()))
-                    .hint("write the number that was read, `absent`, or `any`")
-            }),
-        }
-    }
-}
-
 pub(super) async fn put(
     (State(app), Extension(caller)): Host,
     Names((store, path)): Path,
@@ -174,7 +153,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Answer {
     caller.require(Scope::Write, "files.write")?;
-    let expect = expected.read()?;
+    let expect = expected.read("number", "read")?;
     let (metadata, provenance) = (content::metadata(&headers)?, content::provenance(&headers)?);
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(str::to_string);
     // The store's own bounds end an upload that is too large, while it comes.

@@ -2,7 +2,7 @@
 
 use super::answer;
 use super::body::{BodyReader, Names, Params};
-use super::content;
+use super::content::{self, Expected};
 use super::feed::{self, Feed};
 use super::problem::{Answer, Problem};
 use super::time::When;
@@ -12,7 +12,6 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use serde::Deserialize;
-use shiphold_storage::settings::Expect;
 use shiphold_storage::state::{Checkpoint, Save, StateChange, Which};
 use shiphold_storage::{Caller, Scope};
 use std::sync::Arc;
@@ -93,26 +92,6 @@ fn describe(headers: &mut HeaderMap, checkpoint: &Checkpoint) {
     );
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Expected {
-    expect: Option<String>,
-}
-
-impl Expected {
-    /// `any`, `absent`, or a revision.
-    fn read(&self) -> Result<Expect, Problem> {
-        match self.expect.as_deref() {
-            None | Some("any") => Ok(Expect::Any),
-            Some("absent") => Ok(Expect::Absent),
-            Some(n) => n.parse().map(Expect::Revision).map_err(|_| {
-                Problem::invalid(format!("`expect`: `{}` is no revision", n.escape_debug()))
-                    .hint("write the revision that was loaded, `absent`, or `any`")
-            }),
-        }
-    }
-}
-
 /// `PUT /v1/state/{strategy}`: the body is the content.
 pub(super) async fn save(
     (State(app), Extension(caller)): Host,
@@ -126,7 +105,7 @@ pub(super) async fn save(
     let save = Save {
         media_type: text(header::CONTENT_TYPE),
         metadata: content::metadata(&headers)?,
-        expect: expected.read()?,
+        expect: expected.read("revision", "loaded")?,
         idempotency_key: match headers.get("idempotency-key") {
             None => None,
             Some(key) => Some(
@@ -154,7 +133,7 @@ pub(super) async fn remove(
     Names(strategy): Names<String>,
     Params(r): Params<Remove>,
 ) -> Answer {
-    let expect = Expected { expect: r.expect }.read()?;
+    let expect = Expected { expect: r.expect }.read("revision", "loaded")?;
     answer::json(&app, move |layer| layer.state().delete(&caller, &strategy, expect, r.purge)).await
 }
 

@@ -2,9 +2,10 @@
 
 use super::super::answer::{self, Wants};
 use super::super::body::{Input, Names, Params};
+use super::super::content::Expected;
 use super::super::problem::Answer;
 use super::super::time::When;
-use super::{Expected, Host, LIST_DEFAULT, serve};
+use super::{Host, LIST_DEFAULT, serve};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -63,7 +64,7 @@ pub(in super::super) async fn set_label(
     Params(expected): Params<Expected>,
     Input(to): Input<To>,
 ) -> Answer {
-    let expect = expected.read()?;
+    let expect = expected.read("number", "read")?;
     answer::json(&app, move |layer| {
         layer.files().set_label(&caller, &store, &label, (&to.path, to.version), expect)
     })
@@ -75,7 +76,7 @@ pub(in super::super) async fn remove_label(
     Names((store, label)): OfLabel,
     Params(expected): Params<Expected>,
 ) -> Answer {
-    let expect = expected.read()?;
+    let expect = expected.read("number", "read")?;
     answer::json(&app, move |layer| layer.files().remove_label(&caller, &store, &label, expect)).await
 }
 
