@@ -38,7 +38,7 @@ pub struct Mapping {
     pub time_format: Option<String>,
     /// IANA zone of times without an offset; UTC by default.
     pub timezone: Option<String>,
-    /// How far apart the same trade may be in both; 1 s by default, and a day where times are dates.
+    /// How far apart the same trade may be in both; 1 s unless it is given: give a day where times are dates.
     pub tolerance: Option<Span>,
     /// Between columns; a comma by default.
     pub delimiter: Option<char>,
