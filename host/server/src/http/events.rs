@@ -155,3 +155,42 @@ pub(super) async fn send(to: &mpsc::Sender<Part>, part: Vec<u8>) -> Result<(), O
         _ => Err(Over::Gone),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+    use tokio::time::Instant;
+
+    /// Speaks until nobody takes it; how many parts were taken, and how long the last was waited for.
+    async fn spoken_to_nobody(reads: usize) -> (usize, Duration) {
+        let (_host, ending) = watch::channel(false);
+        let (told, hears) = oneshot::channel();
+        let answer = respond(Form::Lines, ending, |to| async move {
+            for n in 0.. {
+                let asked = Instant::now();
+                if let Err(over) = say(Form::Lines, &to, "row", &json!(n)).await {
+                    told.send((n, asked.elapsed())).unwrap();
+                    return Err(over);
+                }
+            }
+            unreachable!("it is let go before")
+        });
+        let mut body = answer.into_body();
+        for n in 0..reads {
+            let part = http_body_util::BodyExt::frame(&mut body).await.unwrap().unwrap();
+            assert_eq!(part.into_data().unwrap(), format!("{{\"row\":{n}}}\n"));
+            tokio::time::sleep(READ_SILENCE_MAX - Duration::from_millis(1)).await;
+        }
+        hears.await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_on_is_let_go_after_a_stated_time() {
+        for reads in [0, 1, 3] {
+            let (taken, waited) = spoken_to_nobody(reads).await;
+            assert_eq!(taken, PARTS_WAITING_MAX + reads);
+            assert_eq!(waited, READ_SILENCE_MAX);
+        }
+    }
+}
