@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 pub const LOOK_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// How a write stands to others.
-enum Turn<'a> {
+pub(crate) enum Turn<'a> {
     Beside { _lock: RwLockReadGuard<'a, ()> },
     Alone { _lock: RwLockWriteGuard<'a, ()> },
 }
@@ -40,6 +40,12 @@ impl SeriesStore {
             self.changes.tell(names);
         }
         Ok(report)
+    }
+
+    /// [`SeriesStore::write`]'s turn beside other writers, for what the host itself writes. Retention drops no rows meanwhile, no
+    /// plugin that may only add is between its look and its write, and no commit between what it refused and what it stores.
+    pub(crate) fn beside(&self) -> Result<Turn<'_>> {
+        self.turn(false)
     }
 
     /// Keeps commits away, and with `alone` other writers. What a commit left is applied by then: it came before.
