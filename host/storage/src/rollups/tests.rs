@@ -355,11 +355,16 @@ impl SeriesEngine for Dying {
     ) -> Result<crate::series::FrameStream> {
         self.inner.scan(key, range, fields, budget)
     }
-    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<crate::series::DeleteReport> {
-        self.inner.delete(selector, range)
+    fn delete_within(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<crate::series::DeleteReport> {
+        self.inner.delete_within(selector, range, budget)
     }
-    fn latest(&self, selector: &Selector) -> Result<Vec<crate::series::Latest>> {
-        self.inner.latest(selector)
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<crate::series::Latest>> {
+        self.inner.latest_within(selector, budget)
     }
     fn list(&self, selector: &Selector) -> Result<Vec<crate::series::SeriesInfo>> {
         self.inner.list(selector)

@@ -159,7 +159,8 @@ impl SeriesStore {
         line_protocol::parse_mapped(bucket, body, precision, now_ns(), &mapping)
     }
 
-    /// Admin; audited before the first row goes and again when all are gone; allowed on a read-only disk.
+    /// Admin; audited before the first row goes and again when all are gone; allowed on a read-only disk. The time limit of a query
+    /// covers what must be read first: rows of archives, and those that are kept as revisions.
     pub fn delete(&self, caller: &Caller, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
         caller.require(Scope::Admin, "delete series")?;
         self.pass_to_write()?;
@@ -171,7 +172,15 @@ impl SeriesStore {
         let asked = json!({ "tags": selector.tags, "start": range.start, "end": range.end });
         self.audit.record(&Entry::new(caller, "series.delete", &object).detail(asked))?;
         self.desk.positions().forget_of(selector)?;
-        let result = self.disk.make_room(|| self.engine.delete(selector, range));
+        let budget = self.budget(&Budget::default());
+        let result = self.disk.make_room(|| self.engine.delete_within(selector, range, &budget));
+        let result = result.map_err(|e| match e.kind() {
+            Kind::Timeout => {
+                Error::new(Kind::Timeout, "the deletion ran out of time while it read what is to go")
+                    .hint("delete a narrower range, or raise `limits.query_time` in shiphold.toml")
+            }
+            _ => e,
+        });
         let done = match &result {
             Ok(report) => json!({ "ok": true, "series": report.series, "rows": report.rows }),
             Err(e) => json!({ "ok": false, "error": e.to_string() }),
