@@ -9,7 +9,8 @@ pub const DAYS_MAX: u32 = 36_500;
 /// Rollup timeframes and their length in days, as far as whole days matter: shorter ones divide a day.
 const TIMEFRAMES: [(&str, i64); 6] = [("5m", 1), ("15m", 1), ("1h", 1), ("4h", 1), ("1d", 1), ("1w", 7)];
 
-const KEYS: [&str; 6] = ["tick_days", "bar_1m_days", "book_days", "rollups", "signal_days", "metric_days"];
+const KEYS: [&str; 7] =
+    ["tick_days", "bar_1m_days", "book_days", "rollups", "signal_days", "metric_days", "archive_to"];
 
 /// How many whole days each kind of raw rows is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Config {
     pub signal_days: Option<u32>,
     /// Without it, metrics stay.
     pub metric_days: Option<u32>,
+    /// A file store that rows are archived in before they go. Without it they go.
+    pub archive_to: Option<String>,
 }
 
 impl Config {
@@ -37,6 +40,7 @@ impl Config {
             signal_days: days("signal_days", take("signal_days"))?,
             metric_days: days("metric_days", take("metric_days"))?,
             rollups: required("rollups", rollups(take("rollups"))?)?,
+            archive_to: store("archive_to", take("archive_to"))?,
         };
         match entries.first() {
             None => Ok(config),
@@ -69,11 +73,21 @@ fn days(key: &str, value: Option<Value>) -> Result<Option<u32>, String> {
     }
 }
 
+fn store(key: &str, value: Option<Value>) -> Result<Option<String>, String> {
+    match value {
+        None => Ok(None),
+        Some(Value::Word(name)) if !name.is_empty() => Ok(Some(name)),
+        Some(_) => Err(format!("`{key}` must be the name of a file store, such as \"archives\"")),
+    }
+}
+
 fn rollups(value: Option<Value>) -> Result<Option<Vec<String>>, String> {
     let rollups = match value {
         None => return Ok(None),
         Some(Value::Words(rollups)) => rollups,
-        Some(Value::Integer(_)) => return Err("`rollups` must be a list, such as [\"1h\", \"1d\"]".into()),
+        Some(Value::Integer(_) | Value::Word(_)) => {
+            return Err("`rollups` must be a list, such as [\"1h\", \"1d\"]".into());
+        }
     };
     if rollups.is_empty() {
         return Err(
@@ -113,6 +127,8 @@ mod tests {
         assert_eq!((config.tick_days, config.bar_1m_days, config.signal_days), (2, 90, None));
         assert_eq!((config.rollups.len(), config.step_days()), (2, 1));
         assert_eq!(with("rollups", r#"["1h","1w"]"#).unwrap().step_days(), 7);
+        assert_eq!(config.archive_to, None, "without a word of it nothing is archived");
+        assert_eq!(with("archive_to", "\"cold\"").unwrap().archive_to.as_deref(), Some("cold"));
     }
 
     #[test]
@@ -125,6 +141,11 @@ mod tests {
             ("bar_1m_days", "1.5", "`bar_1m_days`: expected a whole number"),
             ("tik_days", "2", "knows no `tik_days`; there are tick_days, "),
             ("rollups", "1", "`rollups` must be a list"),
+            ("rollups", "\"1h\"", "`rollups` must be a list"),
+            ("tick_days", "\"2\"", "`tick_days` must be a whole number"),
+            ("archive_to", "1", "`archive_to` must be the name of a file store"),
+            ("archive_to", "\"\"", "`archive_to` must be"),
+            ("archive_to", "[\"a\"]", "`archive_to` must be"),
             ("rollups", "[]", "`rollups` is empty"),
             ("rollups", r#"["1h","2h"]"#, "`rollups` names `2h`; it can hold 5m, 15m, 1h"),
             ("rollups", r#"["1d","1d"]"#, "twice"),

@@ -33,9 +33,11 @@ impl Guest for Retention {
                 }
             }
         }
-        let Plan { actions, more, rollups, drops } = plan;
+        let Plan { actions, more, rollups, archives, drops } = plan;
         let rest = if more { "; more next time" } else { "" };
-        log::write(log::Level::Info, &format!("{seen} series seen, {rollups} rollups, {drops} drops{rest}"));
+        let kept = if config.archive_to.is_some() { format!("{archives} archives, ") } else { String::new() };
+        let told = format!("{seen} series seen, {rollups} rollups, {kept}{drops} drops{rest}");
+        log::write(log::Level::Info, &told);
         // A gauge is a courtesy: a host that refuses it still gets its plan.
         let _ = metrics::gauge("series_seen", seen.into());
         Ok(PlanResult { actions: actions.into_iter().map(proposed).collect(), more })
@@ -63,6 +65,9 @@ fn proposed(action: Action) -> wit::Action {
     match action {
         Action::Downsample { key, timeframe, before } => {
             wit::Action::Downsample(wit::Downsample { key: named(key), timeframe, before })
+        }
+        Action::Archive { key, store, before } => {
+            wit::Action::Archive(wit::Archive { key: named(key), store, before })
         }
         Action::DropBefore { key, before } => {
             wit::Action::DropBefore(wit::DropBefore { key: named(key), before })

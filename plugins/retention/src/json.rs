@@ -1,10 +1,11 @@
-//! Just enough JSON for a configuration: one object of whole numbers and lists of words. A general parser would be most of
+//! Just enough JSON for a configuration: one object of whole numbers, words and lists of words. A general parser would be most of
 //! the component; this one halves its size.
 
 /// A value that a configuration can have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     Integer(i64),
+    Word(String),
     Words(Vec<String>),
 }
 
@@ -33,9 +34,12 @@ impl Reader<'_> {
             self.expect('[')?;
             return self.list(']', Self::word).map(Value::Words);
         }
+        if self.rest.starts_with('"') {
+            return self.word().map(Value::Word);
+        }
         let end = self.rest.find([',', '}', ' ', '\n', '\r', '\t']).unwrap_or(self.rest.len());
         let (number, rest) = self.rest.split_at(end);
-        let value = number.parse().map_err(|_| self.unexpected("a whole number or a list"))?;
+        let value = number.parse().map_err(|_| self.unexpected("a whole number, a text or a list"))?;
         self.rest = rest;
         Ok(Value::Integer(value))
     }
@@ -99,11 +103,12 @@ mod tests {
     fn objects() {
         assert_eq!(object("{}").unwrap(), []);
         assert_eq!(
-            object(" { \"a\" : -2 , \"b\":[ \"x\",\"y\" ],\"c\":[]}\n").unwrap(),
+            object(" { \"a\" : -2 , \"b\":[ \"x\",\"y\" ],\"c\":[], \"d\": \"z\" }\n").unwrap(),
             [
                 ("a".into(), Value::Integer(-2)),
                 ("b".into(), Value::Words(vec!["x".into(), "y".into()])),
                 ("c".into(), Value::Words(vec![])),
+                ("d".into(), Value::Word("z".into())),
             ]
         );
     }
@@ -113,9 +118,10 @@ mod tests {
         for (text, words) in [
             ("", "ends where `{` should be"),
             ("[]", "expected `{`, not `[]`"),
-            ("{\"a\":1.5}", "`a`: expected a whole number or a list, not `1.5}`"),
+            ("{\"a\":1.5}", "`a`: expected a whole number, a text or a list, not `1.5}`"),
             ("{\"a\":99999999999999999999}", "`a`: expected a whole number"),
-            ("{\"a\":\"x\"}", "`a`: expected a whole number or a list"),
+            ("{\"a\":true}", "`a`: expected a whole number, a text or a list, not `true}`"),
+            ("{\"a\":\"x}", "`a`: a text does not end"),
             ("{\"a\":[1]}", "`a`: expected `\"`, not `1]}`"),
             ("{\"a\":[\"x\" \"y\"]}", "expected `]`"),
             ("{\"a\":1,}", "expected `\"`, not `}`"),

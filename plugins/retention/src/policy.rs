@@ -41,6 +41,7 @@ pub struct Series {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     Downsample { key: Key, timeframe: String, before: i64 },
+    Archive { key: Key, store: String, before: i64 },
     DropBefore { key: Key, before: i64 },
 }
 
@@ -51,6 +52,7 @@ pub struct Plan {
     /// There is more to say than fits into one call.
     pub more: bool,
     pub rollups: u64,
+    pub archives: u64,
     pub drops: u64,
 }
 
@@ -58,12 +60,13 @@ impl Plan {
     /// Adds what is to be done about one series. `false` when the plan is full: the series waits for the next call.
     pub fn consider(&mut self, config: &Config, now: i64, series: &Series) -> bool {
         let Some(rule) = Rule::of(config, series) else { return true };
-        let before = cutoff(now, rule.days, rule.step_days);
+        let archive = config.archive_to.as_deref();
+        let before = cutoff(now, rule.days, rule.step_days, archive.is_some() && rule.files_of_months);
         if series.first >= before {
             return true;
         }
-        // A series goes in whole: its rollups and its drop are of one call.
-        if self.actions.len() + rule.rollups.len() + 1 > ACTIONS_MAX {
+        // A series goes in whole: its rollups, its archive and its drop are of one call.
+        if self.actions.len() + rule.rollups.len() + usize::from(archive.is_some()) + 1 > ACTIONS_MAX {
             self.more = true;
             return false;
         }
@@ -76,17 +79,24 @@ impl Plan {
             });
             self.rollups += 1;
         }
+        if let Some(store) = archive {
+            self.actions.push(Action::Archive { key: series.key.clone(), store: store.into(), before });
+            self.archives += 1;
+        }
         self.actions.push(Action::DropBefore { key: series.key.clone(), before });
         self.drops += 1;
         true
     }
 }
 
-/// What holds for a series: rolled up to these timeframes, then dropped after so many days.
+/// What holds for a series: rolled up to these timeframes, then archived where there is a store for it, and dropped after so many
+/// days.
 struct Rule<'c> {
     days: u32,
     step_days: i64,
     rollups: Vec<&'c str>,
+    /// The host writes a file of archived rows a month, not a day: what goes a day at a time would be thirty.
+    files_of_months: bool,
 }
 
 impl<'c> Rule<'c> {
@@ -99,28 +109,46 @@ impl<'c> Rule<'c> {
                 days: config.tick_days,
                 step_days: step,
                 rollups: std::iter::once("1m").chain(rollups()).collect(),
+                files_of_months: false,
             }),
-            (Kind::Bar, Some("1m")) => {
-                Some(Self { days: config.bar_1m_days, step_days: step, rollups: rollups().collect() })
-            }
-            (Kind::Book, _) => Some(Self::drop_after(config.book_days)),
-            (Kind::Signal, _) => config.signal_days.map(Self::drop_after),
-            (Kind::Metric, _) => config.metric_days.map(Self::drop_after),
+            (Kind::Bar, Some("1m")) => Some(Self {
+                days: config.bar_1m_days,
+                step_days: step,
+                rollups: rollups().collect(),
+                files_of_months: true,
+            }),
+            (Kind::Book, _) => Some(Self::drop_after(config.book_days, false)),
+            (Kind::Signal, _) => config.signal_days.map(|days| Self::drop_after(days, true)),
+            (Kind::Metric, _) => config.metric_days.map(|days| Self::drop_after(days, true)),
             (Kind::Bar | Kind::Other, _) => None,
         }
     }
 
-    fn drop_after(days: u32) -> Self {
-        Self { days, step_days: 1, rollups: Vec::new() }
+    fn drop_after(days: u32, files_of_months: bool) -> Self {
+        Self { days, step_days: 1, rollups: Vec::new(), files_of_months }
     }
 }
 
-/// The time before which rows are older than `days`, rounded down to whole UTC days, or to whole weeks: rows go in steps
-/// that no bar straddles.
-fn cutoff(now: i64, days: u32, step_days: i64) -> i64 {
+/// The time before which rows are older than `days`, rounded down to whole UTC days, months or weeks: rows go in steps that no bar
+/// straddles.
+fn cutoff(now: i64, days: u32, step_days: i64, months: bool) -> i64 {
     let day = now.div_euclid(DAY_NS) - i64::from(days);
+    let day = if months { month_of(day) } else { day };
     let day = if step_days == 7 { day - (day - FIRST_MONDAY_DAY).rem_euclid(7) } else { day };
     day.saturating_mul(DAY_NS)
+}
+
+/// The first day of the month that a day is in, both counted from 1970-01-01. Years begin in March here, so that a leap day is
+/// the last of one.
+fn month_of(day: i64) -> i64 {
+    /// From 0000-03-01 to 1970-01-01, and in 400 years.
+    const EPOCH: i64 = 719_468;
+    const ERA: i64 = 146_097;
+    let of_era = (day + EPOCH).rem_euclid(ERA);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    day - (of_year - (153 * month + 2) / 5)
 }
 
 #[cfg(test)]
@@ -140,6 +168,7 @@ mod tests {
             rollups: vec!["1h".into(), "1d".into()],
             signal_days: None,
             metric_days: None,
+            archive_to: None,
         }
     }
 
@@ -149,7 +178,7 @@ mod tests {
         Series { key, kind, timeframe: timeframe.map(Into::into), first }
     }
 
-    /// Timeframes of the rollups, and the day before which rows go.
+    /// Timeframes of the rollups with the store of an archive behind them, and the day before which rows go.
     fn told(config: &Config, series: &Series) -> (Vec<String>, Option<i64>) {
         let mut plan = Plan::default();
         assert!(plan.consider(config, NOW, series));
@@ -160,6 +189,10 @@ mod tests {
                 Action::Downsample { key, timeframe, before } => {
                     assert_eq!((&key, before % DAY_NS), (&series.key, 0));
                     rollups.push(timeframe);
+                }
+                Action::Archive { key, store, before } => {
+                    assert_eq!((&key, before % DAY_NS), (&series.key, 0));
+                    rollups.push(store);
                 }
                 Action::DropBefore { key, before } => {
                     assert_eq!((&key, before % DAY_NS), (&series.key, 0));
@@ -227,6 +260,47 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_archived_before_they_go_where_there_is_a_store() {
+        let mut config = config();
+        config.archive_to = Some("cold".into());
+        (config.signal_days, config.metric_days) = (Some(10), Some(40));
+        let words = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        // A file a day: they go a day at a time.
+        let tick = told(&config, &series(Kind::Tick, None, 0));
+        assert_eq!(tick, (words(&["1m", "1h", "1d", "cold"]), Some(TODAY - 2)));
+        assert_eq!(told(&config, &series(Kind::Book, None, 0)), (words(&["cold"]), Some(TODAY - 3)));
+        // A file a month: 17 May and 17 April are in the months that stay; of 26 February the same.
+        assert_eq!(told(&config, &series(Kind::Signal, None, 0)), (words(&["cold"]), Some(TODAY - 26)));
+        assert_eq!(told(&config, &series(Kind::Metric, None, 0)), (words(&["cold"]), Some(TODAY - 56)));
+        let bar = told(&config, &series(Kind::Bar, Some("1m"), 0));
+        assert_eq!(bar, (words(&["1h", "1d", "cold"]), Some(TODAY - 115)));
+        // Whole weeks before the month: Sunday 1 February ends one.
+        config.rollups = vec!["1w".into()];
+        let bar = told(&config, &series(Kind::Bar, Some("1m"), 0));
+        assert_eq!(bar, (words(&["1w", "cold"]), Some(TODAY - 121)));
+        assert_eq!(
+            told(&config, &series(Kind::Bar, Some("1h"), 0)),
+            (vec![], None),
+            "what stays is not archived"
+        );
+    }
+
+    #[test]
+    fn months_begin_where_the_calendar_says() {
+        let mut first = 0;
+        for year in 1970..2_405_i64 {
+            let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+            for days in [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+                for day in [first, first + 1, first + days - 1] {
+                    assert_eq!(month_of(day), first, "day {day} of {year}");
+                }
+                first += days;
+            }
+        }
+        assert_eq!((month_of(-1), month_of(-31), month_of(-32)), (-31, -31, -61));
+    }
+
+    #[test]
     fn a_full_plan_says_that_there_is_more_and_keeps_each_series_whole() {
         let (config, tick) = (config(), series(Kind::Tick, None, 0));
         let mut plan = Plan::default();
@@ -246,8 +320,9 @@ mod tests {
     fn absurd_clocks_do_not_overflow() {
         for now in [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX] {
             for step in [1, 7] {
-                let before = cutoff(now, crate::config::DAYS_MAX, step);
-                assert!(before <= now, "{now}");
+                for months in [false, true] {
+                    assert!(cutoff(now, crate::config::DAYS_MAX, step, months) <= now, "{now}");
+                }
             }
         }
     }

@@ -136,6 +136,12 @@ fn series(layer: &DataLayer, t: &mut Text) -> Result<()> {
             "Bytes of sealed rows that queries hold as they found them in memory.",
             s.pinned_bytes,
         ),
+        (
+            "shiphold_series_archive_bytes",
+            "gauge",
+            "Bytes of archives that queries hold unpacked, beside the above.",
+            s.archive_bytes,
+        ),
         ("shiphold_series_cache_bytes", "gauge", "Bytes of decoded chunks in memory.", s.cache_bytes),
         ("shiphold_series_cache_hits_total", "counter", "Chunks that a read found decoded.", s.cache_hits),
         (

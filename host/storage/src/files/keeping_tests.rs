@@ -288,15 +288,29 @@ fn what_is_expected_of_a_name_holds() {
 #[test]
 fn a_folder_of_a_hundred_thousand() {
     let f = Fixture::new(StoreConfig { quota_bytes: 1 << 30, quota_files: 1_000_000, ..CONFIG });
-    let mut expected = 0;
-    for batch in 0..100_u32 {
-        let files = (0..1000).map(|i| BatchFile {
+    let put = |batch: u32| {
+        let files = (0..1000_u32).map(|i| BatchFile {
             path: format!("folder/{:06}", batch * 1000 + i),
             content: i.to_le_bytes().to_vec(),
             ..BatchFile::default()
         });
-        expected += f.files.put_many(&ME, "s", files.collect()).unwrap().len();
-    }
+        f.files.put_many(&ME, "s", files.collect()).unwrap().len()
+    };
+    let mut expected = put(0);
+    // Those in the middle are as the first ones; the last ones come into a folder that is full.
+    let middle = "WITH RECURSIVE n(batch) AS (SELECT 1 UNION ALL SELECT batch + 1 FROM n WHERE batch < 98)
+         INSERT INTO file_versions(store, path, version, hash, size, created_at, created_by, media_type, metadata)
+         SELECT store, printf('folder/%06d', batch * 1000 + substr(path, 8)), version, hash, size, created_at, created_by, media_type, metadata
+         FROM file_versions, n";
+    let names = "INSERT INTO file_names(store, folded, path) SELECT store, path, path FROM file_versions WHERE true ON CONFLICT DO NOTHING";
+    expected +=
+        f.db.write(|tx| {
+            let copied = tx.execute(middle, [])?;
+            tx.execute(names, [])?;
+            Ok(copied)
+        })
+        .unwrap();
+    expected += put(99);
     let mut seen = 0;
     let mut after: Option<String> = None;
     loop {

@@ -154,7 +154,8 @@ impl Run<'_> {
             range: TimeRange { start: TIME_MIN_NS, end: before },
             overwrite,
         };
-        let rolled = rollup::roll(self.layer.series().engine().as_ref(), job)?;
+        let series = self.layer.series();
+        let rolled = rollup::roll(series.engine().as_ref(), job, &|| series.beside())?;
         let detail = json!({ "target": target.to_string(), "before": before, "rows": rolled.rows, "bars": rolled.bars });
         self.record("retention.downsample", key, detail, |tx| {
             marks::set_until(tx, key, measurement, before)

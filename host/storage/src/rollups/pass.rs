@@ -346,7 +346,9 @@ fn store(r: &Rollups, turn: &mut Turn, layer: &DataLayer, batch: Batch, report: 
     }
     let mut conflicts = Vec::new();
     if !batch.series.is_empty() {
+        let turn = layer.series().beside()?;
         let written = layer.series().engine().write(batch)?;
+        drop(turn);
         if written.dropped > 0 && !(1..CONFLICTS_TOLD).contains(&written.conflicts.len()) {
             // Nobody can say of which: none of them counts as stored.
             return Err(Error::conflict(format!("{} windows were not stored", written.dropped))

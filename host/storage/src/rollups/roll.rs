@@ -81,8 +81,12 @@ pub(crate) struct Slice {
     pub(crate) reached: i64,
 }
 
-/// Does one job; doing it again changes nothing.
-pub(crate) fn roll(engine: &dyn SeriesEngine, job: Job<'_>) -> Result<Rolled> {
+/// Does one job; doing it again changes nothing. Each write has a `turn`, which is over when what it gives is dropped.
+pub(crate) fn roll<T>(
+    engine: &dyn SeriesEngine,
+    job: Job<'_>,
+    turn: &dyn Fn() -> Result<T>,
+) -> Result<Rolled> {
     let mut out = Rolled::default();
     let mut from = job.range.start;
     while let Some(slice) = next_slice(engine, &job, from, BUCKETS_PER_SLICE)? {
@@ -90,7 +94,9 @@ pub(crate) fn roll(engine: &dyn SeriesEngine, job: Job<'_>) -> Result<Rolled> {
         out.bars += slice.rolled.bars;
         out.kept += slice.rolled.kept;
         if !slice.new.is_empty() {
+            let turn = turn()?;
             let report = engine.write(WriteBatch { series: vec![(job.target.clone(), slice.new)] })?;
+            drop(turn);
             if report.dropped > 0 {
                 return Err(conflict(job.target, &report.conflicts));
             }

@@ -355,11 +355,16 @@ impl SeriesEngine for Dying {
     ) -> Result<crate::series::FrameStream> {
         self.inner.scan(key, range, fields, budget)
     }
-    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<crate::series::DeleteReport> {
-        self.inner.delete(selector, range)
+    fn delete_within(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<crate::series::DeleteReport> {
+        self.inner.delete_within(selector, range, budget)
     }
-    fn latest(&self, selector: &Selector) -> Result<Vec<crate::series::Latest>> {
-        self.inner.latest(selector)
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<crate::series::Latest>> {
+        self.inner.latest_within(selector, budget)
     }
     fn list(&self, selector: &Selector) -> Result<Vec<crate::series::SeriesInfo>> {
         self.inner.list(selector)
@@ -407,6 +412,22 @@ fn a_process_that_ends_at_any_write_leaves_what_can_be_gone_on_with() {
         assert_eq!(plain(s.rows("bar.1d.A")), s.asked(resampled("bar.1m.A", "1d", "UTC")), "{n} {stores}");
         assert_eq!(s.late(), 0);
     }
+}
+
+/// Retention between its last look and its drop, a commit, a plugin that may only add: no row comes in between, a rollup's neither.
+#[test]
+fn a_rollup_writes_nothing_while_somebody_has_the_series_alone() {
+    let s = Store::new(HOURS);
+    s.write("bar.1m.A", &[(START, 1.0), (START + 5 * HOUR, 2.0)]);
+    let alone = s.layer.series().alone();
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| s.run());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        assert!(!run.is_finished() && s.rows("bar.1h.A").is_empty(), "{:?}", s.rows("bar.1h.A"));
+        drop(alone);
+        assert_eq!(run.join().unwrap().errors, Vec::<String>::new());
+    });
+    assert_eq!(s.rows("bar.1h.A").len(), 2);
 }
 
 /// Writers send late rows while the work goes on.

@@ -117,6 +117,8 @@ pub struct EngineStats {
     pub pinned_bytes: u64,
     /// Bytes of decoded chunks that are kept in memory.
     pub cache_bytes: u64,
+    /// Bytes of archives that queries hold unpacked, beside `memory_max`.
+    pub archive_bytes: u64,
     /// Chunks that a read found there, and that it did not, since the start.
     pub cache_hits: u64,
     pub cache_misses: u64,
@@ -172,11 +174,28 @@ pub trait SeriesEngine: Send + Sync + std::fmt::Debug {
         Ok(Box::new(self.scan(key, range, None, budget)?.map(|frame| frame.map(|f| f.times))))
     }
 
-    /// Removes rows of the chosen series within `range`; durable on return.
-    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport>;
+    /// Removes rows of the chosen series within `range`; durable on return. The budget is of what must be read first.
+    fn delete_within(&self, selector: &Selector, range: TimeRange, budget: &Budget) -> Result<DeleteReport>;
+
+    /// [`SeriesEngine::delete_within`], whatever it takes.
+    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+        self.delete_within(selector, range, &Budget::default())
+    }
 
     /// The newest value of each field of the chosen series, ordered by key.
-    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>>;
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>>;
+
+    /// [`SeriesEngine::latest_within`], whatever it takes.
+    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
+        self.latest_within(selector, &Budget::default())
+    }
+
+    /// Spans of a series' rows within `range` that cannot be read, in order and apart, because what holds them is damaged: whoever
+    /// reads them gets an error. None of an engine that leaves out what is damaged, and of one that cannot tell.
+    fn damaged(&self, key: &SeriesKey, range: TimeRange, budget: &Budget) -> Result<Vec<TimeRange>> {
+        let _ = (key, range);
+        budget.check().map(|()| Vec::new())
+    }
 
     /// The chosen series, ordered by key.
     fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>>;

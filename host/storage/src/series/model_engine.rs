@@ -208,7 +208,8 @@ impl SeriesEngine for ModelEngine {
         Ok(Box::new(frames.into_iter().map(move |f| budget.check().map(|()| f))))
     }
 
-    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+    fn delete_within(&self, selector: &Selector, range: TimeRange, budget: &Budget) -> Result<DeleteReport> {
+        budget.check()?;
         let mut state = self.state()?;
         let mut report = DeleteReport { series: 0, rows: Some(0) };
         for (_, rows) in state.series.iter_mut().filter(|(key, _)| selector.matches(key)) {
@@ -224,7 +225,8 @@ impl SeriesEngine for ModelEngine {
         Ok(report)
     }
 
-    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
+        budget.check()?;
         let state = self.state()?;
         let chosen = state.series.iter().filter(|(key, _)| selector.matches(key));
         Ok(chosen

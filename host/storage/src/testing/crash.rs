@@ -2,17 +2,25 @@
 //!
 //! A [`Workload`] is a list of steps on a store. A step that returned `Ok` is acknowledged. At every operation of the
 //! disk, [`lose_power_everywhere`] takes the power, starts again from what was left, and asks the workload whether what was
-//! acknowledged is there, and the step in flight whole or absent; [`fail_everywhere`] lets the operation fail instead
+//! acknowledged is there, and the step in flight whole or absent. The disk is kept before each operation of one run, which is
+//! what a loss of power in it finds, so the workload does not run for each; [`fail_everywhere`] lets the operation fail instead
 //! and asks the same of the living store. What is wrong comes back as sentences, so a test can also show that the
 //! harness finds something.
 
 use super::disk::{Disk, Loss};
 use super::faults::Fault;
-use super::vfs::FaultVfs;
+use super::vfs::{FaultVfs, Snapshot};
 use crate::error::Result;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Findings of one run; more add nothing.
 const FINDINGS_MAX: usize = 20;
+/// Disks of one run of the workload that are in memory at once; for more it runs again.
+const SNAPSHOTS_MAX: usize = 64;
+/// The progress of a workload whose store is being opened.
+const OPENING: u64 = u64::MAX;
 
 /// What the harness drives. Steps run in order; each may rely on those before it.
 pub trait Workload {
@@ -51,6 +59,24 @@ impl Report {
         }
     }
 
+    /// Starts from what a loss of power left, and asks for everything.
+    fn look<W: Workload>(
+        &mut self,
+        vfs: &FaultVfs,
+        w: &W,
+        wreck: Disk,
+        place: &str,
+        (done, in_flight): (usize, bool),
+    ) {
+        vfs.load(wreck);
+        self.checks += 1;
+        let Some(store) = self.must(place, w.open(vfs.name())) else { return };
+        self.must(place, w.check(&store, done, in_flight));
+        self.must(place, w.probe(&store));
+        self.must(place, w.check(&store, done, in_flight));
+        self.go_on(place, w, &store, done);
+    }
+
     /// Does what is left of the workload, the step in doubt once more, and asks for all of it.
     pub(super) fn go_on<W: Workload>(&mut self, place: &str, w: &W, store: &W::Store, done: usize) {
         if !w.repeatable() {
@@ -87,7 +113,8 @@ pub(super) fn run<W: Workload>(w: &W, store: &W::Store, done: usize) -> (usize, 
 }
 
 /// Takes the power at every `stride`-th operation from `first` on, and after the last step. What is lost is chosen by `losses`
-/// from the operation's number; every start is from `image`. A store that was opened once must open again.
+/// from the operation's number; every start is from `image`. A store that was opened once must open again. What no start could
+/// tell from a disk that was looked at is not looked at again.
 pub fn lose_power_everywhere<W: Workload>(
     vfs: &FaultVfs,
     w: &W,
@@ -96,36 +123,52 @@ pub fn lose_power_everywhere<W: Workload>(
     losses: &dyn Fn(u64) -> Vec<Loss>,
 ) -> Report {
     let mut report = Report::default();
-    let mut n = first.max(1);
+    let (mut n, stride) = (first.max(1), stride.max(1));
+    let mut seen = HashSet::new();
     loop {
         vfs.load(image.clone());
-        vfs.crash_at(n);
-        let (mut done, mut in_flight) = (0, false);
-        if let Ok(store) = w.open(vfs.name()) {
-            let (d, failed) = run(w, &store, 0);
-            (done, in_flight) = (d, failed.is_some());
-            if let Some(e) = failed.filter(|_| !vfs.hit()) {
-                report.find("without any fault", e);
+        let progress = Arc::new(AtomicU64::new(OPENING));
+        vfs.record((n, stride), SNAPSHOTS_MAX, &progress);
+        match w.open(vfs.name()) {
+            Ok(store) => {
+                for step in 0..w.steps() {
+                    progress.store(step as u64, Ordering::SeqCst);
+                    if let Err(e) = w.step(&store, step) {
+                        report.find("without any fault", e);
+                        return report;
+                    }
+                }
+                progress.store(w.steps() as u64, Ordering::SeqCst);
+            }
+            Err(e) => {
+                report.find("opening without any fault", e);
                 return report;
             }
         }
-        let hit = vfs.hit();
-        let wreck = vfs.disk();
-        report.points += u64::from(hit);
-        for loss in losses(n) {
-            let place = format!("power lost at operation {n} ({loss:?}), {done} steps acknowledged");
-            vfs.load(wreck.after(loss));
-            report.checks += 1;
-            let Some(store) = report.must(&place, w.open(vfs.name())) else { continue };
-            report.must(&place, w.check(&store, done, in_flight));
-            report.must(&place, w.probe(&store));
-            report.must(&place, w.check(&store, done, in_flight));
-            report.go_on(&place, w, &store, done);
+        let (mut taken, operations) = (vfs.recorded(), vfs.operations());
+        report.points += taken.len() as u64;
+        n += stride * taken.len() as u64;
+        let over = n > operations;
+        if over {
+            let progress = progress.load(Ordering::SeqCst);
+            taken.push(Snapshot { operation: n, progress, disk: vfs.disk() });
         }
-        if !hit {
+        for Snapshot { operation, progress, disk } in taken {
+            // While the store opens no step is in flight.
+            let done = if progress == OPENING { 0 } else { usize::try_from(progress).unwrap_or_default() };
+            let in_flight = progress != OPENING && done < w.steps();
+            for loss in losses(operation) {
+                let place =
+                    format!("power lost at operation {operation} ({loss:?}), {done} steps acknowledged");
+                let wreck = disk.after(loss);
+                if seen.insert((wreck.digest(), done, in_flight)) {
+                    report.look(vfs, w, wreck, &place, (done, in_flight));
+                }
+            }
+        }
+        if over {
             return report;
         }
-        n += stride.max(1);
     }
 }
 

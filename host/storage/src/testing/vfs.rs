@@ -48,6 +48,27 @@ pub(super) struct State {
     pub(super) locks: BTreeMap<FileId, FileLock>,
     pub(super) shms: BTreeMap<FileId, Arc<Mutex<Shm>>>,
     temporary: u64,
+    record: Option<Record>,
+}
+
+/// Disks as they are before operations: what is there when the power goes in one of them, or between it and the one before.
+#[derive(Debug)]
+struct Record {
+    next: u64,
+    stride: u64,
+    room: usize,
+    /// How far the one who works is, as he says.
+    progress: Arc<AtomicU64>,
+    taken: Vec<Snapshot>,
+}
+
+/// A disk before an operation.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The operation, counted from 1.
+    pub operation: u64,
+    pub progress: u64,
+    pub disk: Disk,
 }
 
 impl FaultVfs {
@@ -110,6 +131,7 @@ impl FaultVfs {
         state.generation += 1;
         state.locks.clear();
         state.shms.clear();
+        state.record = None;
     }
 
     /// The disk as it is, with what is not synced.
@@ -139,7 +161,7 @@ impl FaultVfs {
         if state.generation != generation {
             return Err(no_power());
         }
-        match state.faults.operation() {
+        match state.verdict() {
             Verdict::Dead => Err(no_power()),
             Verdict::PowerFails => {
                 let _ = f(&mut state.disk, Verdict::PowerFails);
@@ -161,6 +183,19 @@ impl FaultVfs {
     /// From the n-th operation on, counted from now and from 1, everything fails as if the power went.
     pub fn crash_at(&self, n: u64) {
         lock(&self.shared).faults.crash_at(n);
+    }
+
+    /// Keeps the disk before every `stride`-th operation from the n-th on, counted from now and from 1, as often as there is room.
+    pub fn record(&self, (n, stride): (u64, u64), room: usize, progress: &Arc<AtomicU64>) {
+        let mut state = lock(&self.shared);
+        state.faults.clear();
+        let (next, stride) = (n.max(1), stride.max(1));
+        state.record = Some(Record { next, stride, room, progress: progress.clone(), taken: Vec::new() });
+    }
+
+    /// What was kept, and nothing more is.
+    pub fn recorded(&self) -> Vec<Snapshot> {
+        lock(&self.shared).record.take().map(|r| r.taken).unwrap_or_default()
     }
 
     /// The n-th operation from now, from 1, fails; those after it work.
@@ -202,6 +237,18 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl State {
+    /// What becomes of the next operation.
+    fn verdict(&mut self) -> Verdict {
+        let operation = self.faults.operations() + 1;
+        let Self { disk, record, .. } = self;
+        if let Some(r) = record.as_mut().filter(|r| r.next == operation && r.room > r.taken.len()) {
+            let progress = r.progress.load(Ordering::SeqCst);
+            r.taken.push(Snapshot { operation, progress, disk: disk.clone() });
+            r.next += r.stride;
+        }
+        self.faults.operation()
+    }
+
     /// Counts an operation; `half` is done of it when the power goes in its middle. `Err` is the code for SQLite.
     pub(super) fn operation(
         &mut self,
@@ -209,7 +256,7 @@ impl State {
         io: c_int,
         half: impl FnOnce(&mut Disk),
     ) -> std::result::Result<(), c_int> {
-        match self.faults.operation() {
+        match self.verdict() {
             Verdict::Go => Ok(()),
             Verdict::Fail(Fault::Full) => Err(full),
             Verdict::Fail(Fault::Io) => Err(io),

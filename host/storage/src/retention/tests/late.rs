@@ -75,6 +75,20 @@ fn late_rows_reach_the_rollup_also_if_the_plan_only_drops() {
 }
 
 #[test]
+fn a_step_rolls_nothing_up_while_somebody_has_the_series_alone() {
+    let s = Store::new();
+    s.ticks("A", steady(4));
+    let alone = s.layer.series().alone();
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| s.run(vec![down("tick.A", "1h", START + 2 * DAY)]));
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        assert!(!run.is_finished() && s.rows("bar.1h.A").is_empty());
+        drop(alone);
+        assert_eq!(run.join().unwrap().rollup_bars, 48);
+    });
+}
+
+#[test]
 fn late_rows_get_an_archive_of_their_own() {
     let s = Store::new();
     s.ticks("A", steady(4));

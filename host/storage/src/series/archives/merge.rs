@@ -1,8 +1,10 @@
 //! Rows of an engine and of archives as one stream. The engine's are right where both have a value, then those of later archives.
 
 use super::index::Archive;
+use super::room::Mine;
 use super::source::Shelf;
 use crate::error::{Error, Result};
+use crate::series::pieces::{Piece, PieceStream};
 use crate::series::query::picked;
 use crate::series::rows::Rows;
 use crate::series::{Budget, FieldType, Frame, FrameStream, TimeRange, Value};
@@ -80,6 +82,8 @@ pub(super) struct Merged {
     /// Not opened yet, by their first times.
     waiting: VecDeque<Arc<Archive>>,
     sources: Vec<Source>,
+    /// Bytes that its files take.
+    mine: Mine,
     /// Rows that were given.
     given: u64,
     done: bool,
@@ -100,6 +104,7 @@ impl Merged {
             wanted,
             waiting: archives.into(),
             sources: engine.into_iter().collect(),
+            mine: Mine::default(),
             given: 0,
             done: false,
         }
@@ -129,9 +134,9 @@ impl Merged {
             let Wanted { range, fields, of, budget } = &self.wanted;
             let fields = fields.as_deref();
             let frames = match of {
-                Of::Stored => self.shelf.stored(&next, *range, fields, budget)?,
-                Of::Exact => self.shelf.exact(&next, *range, fields, budget)?,
-                Of::Times => self.shelf.exact(&next, *range, Some(none.as_slice()), budget)?,
+                Of::Stored => self.shelf.stored(&next, *range, fields, &self.mine, budget)?,
+                Of::Exact => self.shelf.exact(&next, *range, fields, &self.mine, budget)?,
+                Of::Times => self.shelf.exact(&next, *range, Some(none.as_slice()), &self.mine, budget)?,
             };
             self.wanted.budget.count(|c| c.archive(next.bytes));
             let mut source = Source { frames, head: Frame::default(), at: 0, rank: next.id };
@@ -163,14 +168,7 @@ impl Merged {
 
     /// The budget of rows holds for engine and archives together.
     fn few(&self) -> Result<()> {
-        match self.wanted.budget.rows_max.filter(|most| self.given > *most) {
-            None => Ok(()),
-            Some(most) => Err(Error::limit(
-                "the number of rows read",
-                most,
-                "narrow the range, or raise `limits.query_rows` in shiphold.toml",
-            )),
-        }
+        few(self.given, &self.wanted.budget)
     }
 
     /// Rows put together one by one.
@@ -208,6 +206,30 @@ impl Merged {
         }
         Ok(out.into_frame())
     }
+}
+
+fn few(given: u64, budget: &Budget) -> Result<()> {
+    match budget.rows_max.filter(|most| given > *most) {
+        None => Ok(()),
+        Some(most) => Err(Error::limit(
+            "the number of rows read",
+            most,
+            "narrow the range, or raise `limits.query_rows` in shiphold.toml",
+        )),
+    }
+}
+
+/// The budget of rows holds for all of these pieces, whatever they come from.
+pub(super) fn few_of(pieces: PieceStream, budget: &Budget) -> PieceStream {
+    let (budget, mut given) = (budget.clone(), 0_u64);
+    Box::new(pieces.map(move |piece| {
+        let piece = piece?;
+        given = given.saturating_add(match &piece {
+            Piece::Rows(frame) => frame.len() as u64,
+            Piece::Summary(summary) => summary.rows,
+        });
+        few(given, &budget).map(|()| piece)
+    }))
 }
 
 impl Iterator for Merged {

@@ -2,12 +2,13 @@
 
 use super::cuts;
 use super::index::Archive;
+use super::room::{FIRST_BYTES, HELD_BYTES_MAX, Held, Mine, Room};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::files::{FileStores, as_error};
 use crate::locks::lock;
 use crate::nameless::{BLOCK_BYTES, nameless};
-use crate::series::exchange::SeriesFile;
+use crate::series::exchange::{SeriesFile, SeriesRows};
 use crate::series::query::{chosen, with_values};
 use crate::series::{Budget, FieldType, Frame, FrameStream, TimeRange, Values};
 use std::io::{Read as _, Write as _};
@@ -27,6 +28,24 @@ pub(super) struct Shelf {
     folder: PathBuf,
     /// By the digest of the file; the last one was asked for last.
     kept: Mutex<Vec<(String, u64, SeriesFile)>>,
+    room: Arc<Room>,
+}
+
+/// The rows of an open file, whose pages and last frame are counted until the next one is asked for.
+struct Counted {
+    rows: SeriesRows,
+    held: Held,
+}
+
+impl Iterator for Counted {
+    type Item = Result<Frame>;
+
+    fn next(&mut self) -> Option<Result<Frame>> {
+        let next = self.rows.next();
+        let frame = next.as_ref().and_then(|f| f.as_ref().ok()).map_or(0, Frame::size_bytes);
+        self.held.set((self.rows.open_bytes() + frame) as u64);
+        next
+    }
 }
 
 /// What is wrong with an archive, in the words of its place.
@@ -44,8 +63,12 @@ fn broken(a: &Archive, e: &Error) -> Error {
 }
 
 impl Shelf {
-    pub(super) const fn new(files: Arc<FileStores>, folder: PathBuf) -> Self {
-        Self { files, folder, kept: Mutex::new(Vec::new()) }
+    pub(super) fn new(files: Arc<FileStores>, folder: PathBuf) -> Self {
+        Self { files, folder, kept: Mutex::default(), room: Room::new(HELD_BYTES_MAX) }
+    }
+
+    pub(super) const fn room(&self) -> &Arc<Room> {
+        &self.room
     }
 
     pub(super) const fn files(&self) -> &Arc<FileStores> {
@@ -104,22 +127,36 @@ impl Shelf {
         SeriesFile::open(file).map_err(|e| broken(a, &e))
     }
 
+    fn counted(
+        &self,
+        a: &Archive,
+        file: &SeriesFile,
+        fields: Option<&[String]>,
+        mine: &Mine,
+        budget: &Budget,
+    ) -> Result<Counted> {
+        let held = self.room.enter(FIRST_BYTES, mine, budget)?;
+        let rows = file.rows(&a.key, fields).map_err(|e| broken(a, &e))?;
+        Ok(Counted { rows, held })
+    }
+
     /// Every row of the file, which is read from its store whatever is kept.
     pub(super) fn fresh(&self, a: &Arc<Archive>, budget: &Budget) -> Result<FrameStream> {
         let archive = a.clone();
-        let rows = self.copy(a, budget)?.rows(&a.key, None).map_err(|e| broken(a, &e))?;
+        let rows = self.counted(a, &self.copy(a, budget)?, None, &Mine::default(), budget)?;
         Ok(Box::new(rows.map(move |frame| frame.map_err(|e| broken(&archive, &e)))))
     }
 
-    /// The rows of an archive within a range that were not deleted, as the file has them.
+    /// The rows of an archive within a range that were not deleted, as the file has them. `mine`: what the question holds.
     pub(super) fn exact(
         &self,
         a: &Arc<Archive>,
         range: TimeRange,
         fields: Option<&[String]>,
+        mine: &Mine,
         budget: &Budget,
     ) -> Result<FrameStream> {
-        let rows = self.open(a, budget)?.rows(&a.key, fields).map_err(|e| broken(a, &e))?;
+        let rows = self.counted(a, &self.open(a, budget)?, fields, mine, budget)?;
         let (archive, budget) = (a.clone(), budget.clone());
         // A row without any of the asked fields is not there.
         let asked = fields.is_some_and(|f| !f.is_empty());
@@ -147,10 +184,11 @@ impl Shelf {
         a: &Arc<Archive>,
         range: TimeRange,
         fields: Option<&[String]>,
+        mine: &Mine,
         budget: &Budget,
     ) -> Result<FrameStream> {
         let decimals = a.fields.iter().any(|(_, of)| matches!(of, FieldType::Decimal(_)));
-        let rows = self.exact(a, range, fields, budget)?;
+        let rows = self.exact(a, range, fields, mine, budget)?;
         Ok(if decimals { Box::new(rows.map(|frame| Ok(units(frame?)))) } else { rows })
     }
 }

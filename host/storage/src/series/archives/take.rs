@@ -73,16 +73,23 @@ impl Archived {
         let mut out = Taken::default();
         let infos = live.list(&Selector::of(to.key))?;
         let Some(info) = infos.into_iter().find(|i| i.key == *to.key) else { return Ok(out) };
-        let taking = Taking { archived: self, live, to, info };
-        let mut copies: Vec<Arc<Archive>> = self.index.of(to.key).map_or_else(Vec::new, |all| {
-            let here = |a: &&Arc<Archive>| a.state == State::Copy && a.store == to.store && a.from < before;
-            all.iter().filter(here).cloned().collect()
-        });
+        let all = self.index.of(to.key).unwrap_or_default();
+        // Also those whose rows were about to leave when a process ended: they are there still.
+        let left = |a: &Archive| a.state == State::Only && info.min_time.is_some_and(|t| t <= a.last);
+        let here = |a: &&Arc<Archive>| {
+            a.store == to.store && a.from < before && (a.state == State::Copy || left(a.as_ref()))
+        };
+        let mut copies: Vec<Arc<Archive>> = all.iter().filter(here).cloned().collect();
         copies.sort_by_key(|a| a.from);
+        let taking = Taking { archived: self, live, to, info };
         let mut from = TIME_MIN_NS;
         for copy in copies {
+            let holds = is_last(&all, &copy) && taking.holds(&copy)?;
+            if copy.state == State::Only && !holds {
+                continue;
+            }
             taking.span(TimeRange { start: from, end: copy.from }, &mut out)?;
-            if taking.holds(&copy)? {
+            if holds {
                 out.rows += copy.rows;
             } else {
                 out.replaced.push(copy.id);
@@ -133,6 +140,12 @@ impl Archived {
             more(tx)
         })
     }
+}
+
+/// Is no later file read of the time of this one? Then its values are right where the engine has none.
+fn is_last(all: &[Arc<Archive>], a: &Archive) -> bool {
+    let later = |other: &&Arc<Archive>| other.id > a.id && other.state == State::Only;
+    all.iter().filter(later).all(|other| other.last < a.first || other.first > a.last)
 }
 
 /// How many of some spans meet at one time, at most; each with its last moment.

@@ -9,6 +9,7 @@ use super::restore::Back;
 use super::*;
 use crate::caller::Caller;
 use crate::error::Result;
+use crate::files::fault_disk::FaultDisk;
 use crate::files::{CapDisk, FileStores, ObjectDisk, StoreConfig};
 use crate::schema::MIGRATIONS;
 use crate::series::model::TIME_MIN_NS;
@@ -17,6 +18,7 @@ use crate::series::{
     Budget, Column, Frame, Selector, SeriesEngine, SeriesKey, TimeRange, Values, WriteBatch,
 };
 use crate::sqlite::{Database, Options};
+use crate::testing::FaultVfs;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,10 +50,22 @@ pub(in crate::series) struct Cold {
 impl Cold {
     /// Over a folder in which it may have been before.
     pub(in crate::series) fn open(raw: Arc<dyn SeriesEngine>, folder: &Path) -> Self {
+        Self::on(raw, folder, Box::new(CapDisk::open(&folder.join(STORE)).unwrap()))
+    }
+
+    /// [`Cold::open`] with the files of its store in memory: many of them, and none waits for a disk.
+    pub(in crate::series) fn quick(
+        raw: Arc<dyn SeriesEngine>,
+        folder: &Path,
+        memory: &Arc<FaultVfs>,
+    ) -> Self {
+        Self::on(raw, folder, Box::new(FaultDisk::new(memory, "/files")))
+    }
+
+    fn on(raw: Arc<dyn SeriesEngine>, folder: &Path, disk: Box<dyn ObjectDisk>) -> Self {
         let options = Options { synchronous: crate::sqlite::Synchronous::Off, ..Options::default() };
         let db = Arc::new(Database::open(&folder.join("a.db"), options, MIGRATIONS).unwrap());
-        let disk = CapDisk::open(&folder.join(STORE)).unwrap();
-        let disks = BTreeMap::from([(STORE.to_string(), (Box::new(disk) as Box<dyn ObjectDisk>, config()))]);
+        let disks = BTreeMap::from([(STORE.to_string(), (disk, config()))]);
         Self::over(raw, db, disks, folder).unwrap()
     }
 

@@ -312,12 +312,12 @@ impl SeriesEngine for DecimalEngine {
         })))
     }
 
-    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
-        self.inner.delete(selector, range)
+    fn delete_within(&self, selector: &Selector, range: TimeRange, budget: &Budget) -> Result<DeleteReport> {
+        self.inner.delete_within(selector, range, budget)
     }
 
-    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
-        Ok(newest(&self.scales, self.face, self.inner.latest(selector)?))
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
+        Ok(newest(&self.scales, self.face, self.inner.latest_within(selector, budget)?))
     }
 
     fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {

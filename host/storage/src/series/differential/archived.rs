@@ -7,6 +7,7 @@ use super::{FRAME_ROWS, STEPS, Tally, open, rounds, shown};
 use crate::series::SeriesEngine;
 use crate::series::archives::tests::Cold;
 use crate::series::model_engine::ModelEngine;
+use crate::testing::FaultVfs;
 use crate::testing::random::Random;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 const QUESTIONS: usize = 8;
 const BUCKET: &str = "market";
 
-fn over(raw: Arc<dyn SeriesEngine>, folder: &Path) -> Cold {
-    Cold::open(raw, folder).with_face(|engine| with_decimals(engine, BUCKET))
+fn over(raw: Arc<dyn SeriesEngine>, folder: &Path, memory: &Arc<FaultVfs>) -> Cold {
+    Cold::quick(raw, folder, memory).with_face(|engine| with_decimals(engine, BUCKET))
 }
 
 /// One round, over the embedded engine, which is opened again on the way, and over the model.
@@ -26,10 +27,11 @@ fn round(seed: u64, folder: &Path, tally: &mut Tally) {
     let (one, other) = (folder.join("one"), folder.join("other"));
     std::fs::create_dir_all(&one).unwrap();
     std::fs::create_dir_all(&other).unwrap();
-    let embedded = || over(Arc::new(open(&folder.join("series.db"))), &one);
+    let memory = [(); 2].map(|()| FaultVfs::new("archives-differ").unwrap());
+    let embedded = || over(Arc::new(open(&folder.join("series.db"))), &one, &memory[0]);
     // Below decimals there are integers.
     let stored: Arc<dyn SeriesEngine> = Arc::new(ModelEngine::with_frame_rows(FRAME_ROWS));
-    let mut all = vec![embedded(), over(stored, &other)];
+    let mut all = vec![embedded(), over(stored, &other, &memory[1])];
     for at in 0..STEPS {
         let step = if at == 0 { world.begin(&mut random) } else { world.step(&mut random) };
         let again = format!("after step {at} ({}) of seed {seed}", shown(&step, 200));

@@ -420,12 +420,12 @@ impl SeriesEngine for Liar {
             Ok(frame)
         })))
     }
-    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+    fn delete_within(&self, selector: &Selector, range: TimeRange, budget: &Budget) -> Result<DeleteReport> {
         let late = i64::from(self.wrong == Wrong::Delete);
-        self.inner.delete(selector, TimeRange { start: range.start + late, ..range })
+        self.inner.delete_within(selector, TimeRange { start: range.start + late, ..range }, budget)
     }
-    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
-        let mut all = self.inner.latest(selector)?;
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
+        let mut all = self.inner.latest_within(selector, budget)?;
         let fields = all.iter_mut().flat_map(|l| &mut l.fields);
         fields.filter(|_| self.wrong == Wrong::Latest).for_each(|f| f.time -= 1);
         Ok(all)

@@ -20,6 +20,8 @@ const DAY_NS: i64 = 86_400_000_000_000;
 /// one. What is known of a day of fewer would cost a good part of what its rows do. Part of the format: `shiphold verify`
 /// expects days where there are so many rows.
 pub(super) const DAY_ROWS_MIN: usize = 128;
+/// What is known of one field of one day, in memory.
+pub(super) const TOTALS_BYTES: usize = size_of::<Option<Totals>>();
 /// Columns of a field beside its count and sum: first, last, least, greatest.
 const PICKED: usize = 4;
 

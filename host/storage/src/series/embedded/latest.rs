@@ -6,13 +6,19 @@ use super::chunk::{Chunk, Wanted};
 use super::core::Core;
 use super::statistics;
 use crate::error::{Kind, Result};
-use crate::series::{FieldType, Latest, LatestField, Selector};
+use crate::series::{Budget, FieldType, Latest, LatestField, Selector};
 use std::sync::Arc;
 
+/// Series between two looks at the budget: most of them cost a copy of what is known.
+const CHECK_EVERY: usize = 256;
+
 impl Core {
-    pub(super) fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
+    pub(super) fn latest(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
         let mut out = Vec::new();
-        for series in self.select(selector) {
+        for (n, series) in self.select(selector).into_iter().enumerate() {
+            if n.is_multiple_of(CHECK_EVERY) {
+                budget.check()?;
+            }
             out.extend(self.latest_of(&series)?);
         }
         Ok(out)

@@ -129,6 +129,8 @@ pub(super) struct Merge {
     at_once: usize,
     /// What is known of the chunk whose rows are given now, and comes after them.
     summed: VecDeque<Summed>,
+    /// The room that it takes, where it is of days.
+    summed_room: Option<Held>,
     /// The last chunk of which days were looked for had none: most often no other has.
     no_days: bool,
     /// The chunk that comes next, being decoded while the rows of the present one are used.
@@ -187,6 +189,7 @@ impl Merge {
             rows_held_max: MERGE_ROWS_MAX,
             at_once,
             summed: VecDeque::new(),
+            summed_room: None,
             no_days: false,
             ahead: None,
             decoded: 0,
@@ -241,6 +244,9 @@ impl Merge {
             self.turn_over(core, budget, within)?;
             if self.active.is_empty() {
                 if let Some(summed) = self.summed.pop_front() {
+                    if self.summed.is_empty() {
+                        self.summed_room = None;
+                    }
                     return Ok(Some(Part::Summed(summed)));
                 }
             }
@@ -373,7 +379,7 @@ impl Merge {
             Origin::Run(run) => (Buffer::Shared(run.clone()), None),
             Origin::Chunk(chunk) if chunk.is_bad() => {
                 // Found to be so by others since: it is left out of everything.
-                self.summed.clear();
+                self.forget_summed();
                 return Ok(());
             }
             Origin::Chunk(chunk) => match self.rows_of(core, chunk, before, budget, within) {
@@ -383,7 +389,7 @@ impl Merge {
                 }
                 Err(e) if e.kind() == Kind::Corrupt => {
                     core.quarantine(&self.series, chunk, &e);
-                    self.summed.clear();
+                    self.forget_summed();
                     return if self.strict { Err(e) } else { Ok(()) };
                 }
                 Err(e) => return Err(e.context(format!("chunk {} of {}", chunk.id, self.series.key()))),

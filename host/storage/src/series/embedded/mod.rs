@@ -164,11 +164,12 @@ impl SeriesEngine for EmbeddedEngine {
     fn takes(&self, batch: &WriteBatch) -> Result<()> {
         self.core.takes(batch)
     }
-    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+    fn delete_within(&self, selector: &Selector, range: TimeRange, budget: &Budget) -> Result<DeleteReport> {
+        budget.check()?;
         self.core.delete(selector, range)
     }
-    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
-        self.core.latest(selector)
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
+        self.core.latest(selector, budget)
     }
     fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {
         Ok(self.core.list(selector))

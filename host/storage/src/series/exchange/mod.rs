@@ -15,7 +15,7 @@ mod tests;
 pub use columns::COLUMNS_MAX;
 pub use export::{Export, Exported, GROUP_BYTES, GROUP_ROWS, export};
 pub use import::{Import, Imported};
-pub(in crate::series) use series_file::{SeriesFile, SeriesOut};
+pub(in crate::series) use series_file::{SeriesFile, SeriesOut, SeriesRows};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

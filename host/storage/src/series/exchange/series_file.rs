@@ -33,6 +33,10 @@ impl<'a> SeriesOut<'a> {
     }
 }
 
+/// Bytes of decoded cells of a file that are in memory at once, as they are reckoned before it is known what they hold: many files
+/// are read beside each other.
+const BLOCK_BYTES: usize = 4 << 20;
+
 /// A file of one series whose footer was read.
 #[derive(Debug, Clone)]
 pub(in crate::series) struct SeriesFile {
@@ -61,7 +65,7 @@ impl SeriesFile {
         }
         let plan = Arc::new(plan);
         let rows = ParquetRows::new(plan.clone(), self.footer.clone(), self.file.clone())?;
-        Ok(SeriesRows { plan, rows })
+        Ok(SeriesRows { plan, rows: rows.in_blocks_of(BLOCK_BYTES) })
     }
 }
 
@@ -72,6 +76,11 @@ pub(in crate::series) struct SeriesRows {
 }
 
 impl SeriesRows {
+    /// Bytes of the file, unpacked, that are in memory beside the frames that were given.
+    pub(in crate::series) fn open_bytes(&self) -> usize {
+        self.rows.open_bytes()
+    }
+
     fn frame(&mut self) -> Result<Option<Frame>> {
         let Some(block) = self.rows.next()? else { return Ok(None) };
         let mut frame = Frame { times: block.times, columns: Vec::with_capacity(block.fields.len()) };

@@ -100,12 +100,11 @@ fn chosen(
 }
 
 /// The newest value of each field of the chosen series, ordered by key.
-pub(super) fn latest(client: &Client, selector: &Selector) -> Result<Vec<Latest>> {
+pub(super) fn latest(client: &Client, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
     let mut found: BTreeMap<SeriesKey, Vec<LatestField>> = BTreeMap::new();
     for bucket in buckets(client, selector)? {
         let mut texts = BTreeSet::new();
-        for (key, table) in tables(client, &bucket, selector, TimeRange::ALL, &["last"], &Budget::default())?
-        {
+        for (key, table) in tables(client, &bucket, selector, TimeRange::ALL, &["last"], budget)? {
             let name = table.field()?.to_string();
             if table.is_text() {
                 texts.insert(name);
@@ -114,7 +113,7 @@ pub(super) fn latest(client: &Client, selector: &Selector) -> Result<Vec<Latest>
             let field = LatestField { name, time: table.time()?, value: table.value()? };
             found.entry(key).or_default().push(field);
         }
-        for (key, mut table) in latest_texts(client, &bucket, selector, &texts)? {
+        for (key, mut table) in latest_texts(client, &bucket, selector, &texts, budget)? {
             table.unguard();
             let field =
                 LatestField { name: table.field()?.to_string(), time: table.time()?, value: table.value()? };
@@ -136,12 +135,13 @@ fn latest_texts(
     bucket: &str,
     selector: &Selector,
     fields: &BTreeSet<String>,
+    budget: &Budget,
 ) -> Result<Vec<(SeriesKey, reply::Table)>> {
     if fields.is_empty() {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
-    for names in groups(&measurements(client, bucket, selector, &Budget::default())?) {
+    for names in groups(&measurements(client, bucket, selector, budget)?) {
         let query = format!(
             "{}{}{}{}{} |> last(){}",
             flux::GUARD_IMPORT,
@@ -151,7 +151,7 @@ fn latest_texts(
             flux::one_of("_field", fields.iter().map(String::as_str)),
             flux::GUARD_TEXT
         );
-        chosen(bucket, selector, &client.query(&query, &Budget::default())?, &mut found)?;
+        chosen(bucket, selector, &client.query(&query, budget)?, &mut found)?;
     }
     Ok(found)
 }

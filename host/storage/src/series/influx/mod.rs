@@ -283,6 +283,10 @@ impl SeriesEngine for InfluxEngine {
         result
     }
 
+    fn admit(&self, batch: &WriteBatch) -> Result<()> {
+        check(batch)
+    }
+
     fn takes(&self, batch: &WriteBatch) -> Result<()> {
         check(batch)?;
         self.types.take(batch, |bucket, measurements| {
@@ -326,7 +330,8 @@ impl SeriesEngine for InfluxEngine {
         Ok(Box::new(times::Times::new(self.client.clone(), key, range, budget)))
     }
 
-    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+    fn delete_within(&self, selector: &Selector, range: TimeRange, budget: &Budget) -> Result<DeleteReport> {
+        budget.check()?;
         let _turn = self.motion.delete(range);
         let series = catalog::delete(&self.client, selector, range)?;
         self.types.forget_all();
@@ -334,8 +339,8 @@ impl SeriesEngine for InfluxEngine {
         Ok(DeleteReport { series, rows: None })
     }
 
-    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
-        catalog::latest(&self.client, selector)
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
+        catalog::latest(&self.client, selector, budget)
     }
 
     fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {

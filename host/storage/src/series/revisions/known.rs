@@ -35,7 +35,7 @@ impl Known {
         // Writers that are at work may have been given a time before this one.
         drop(self.recorder.all_turns());
         // What changes after this look is in a log by the next one.
-        let now = self.recorder.latest(selector)?;
+        let now = self.recorder.latest_within(selector, budget)?;
         let changed: BTreeSet<SeriesKey> = self.logs(selector)?.iter().map(|log| shown(&log.key)).collect();
         let mut out = Vec::with_capacity(now.len());
         for latest in now.into_iter().filter(|l| !changed.contains(&l.key)) {
@@ -135,14 +135,14 @@ impl SeriesEngine for Known {
         Ok(all.into_values().collect())
     }
 
-    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
-        self.latest_of(selector, &Budget::default())
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
+        self.latest_of(selector, budget)
     }
 
     fn write(&self, _: WriteBatch) -> Result<WriteReport> {
         Err(read_only())
     }
-    fn delete(&self, _: &Selector, _: TimeRange) -> Result<DeleteReport> {
+    fn delete_within(&self, _: &Selector, _: TimeRange, _: &Budget) -> Result<DeleteReport> {
         Err(read_only())
     }
     fn seal(&self) -> Result<()> {

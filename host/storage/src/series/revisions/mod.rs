@@ -21,7 +21,7 @@ use super::{
     Budget, Capabilities, CompactReport, DeleteReport, EngineStats, Fault, Frame, FrameStream, Latest,
     Selector, SeriesEngine, SeriesInfo, SeriesKey, TimeRange, TimeStream, WriteBatch, WriteReport,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::rollups::Watch;
 use crate::schema::now_ns;
 use crate::series::pieces::{PieceStream, Wanted};
@@ -113,7 +113,7 @@ impl Recorder {
     ) -> Result<Vec<Latest>> {
         match self.known(at)? {
             Some(known) => known.latest_of(selector, budget),
-            None => self.latest(selector),
+            None => self.latest_within(selector, budget),
         }
     }
 
@@ -227,9 +227,55 @@ impl Recorder {
         Ok(undone)
     }
 
-    /// Keeps the rows that a delete takes away.
-    fn keep<'a>(&'a self, key: &SeriesKey, range: TimeRange, turn: &mut Option<Ticket<'a>>) -> Result<()> {
-        for frame in self.engine.scan(key, range, None, &Budget::default())? {
+    /// Keeps the rows that a delete takes away. What of them is damaged can be given up: it is recorded as gone.
+    fn keep<'a>(
+        &'a self,
+        key: &SeriesKey,
+        range: TimeRange,
+        budget: &Budget,
+        turn: &mut Option<Ticket<'a>>,
+    ) -> Result<()> {
+        match self.keep_rows(key, range, budget, turn) {
+            Err(e) if e.kind() == Kind::Corrupt => {
+                tracing::warn!(series = %key, error = %e, "of rows that are deleted, damaged ones are not kept for what was known before");
+            }
+            other => return other,
+        }
+        // What was kept until the damage is kept once more: of several entries the first one says it.
+        let mut from = range.start;
+        for lost in self.engine.damaged(key, range, budget)? {
+            self.keep_or_lose(key, TimeRange { start: from, end: lost.start }, budget, turn)?;
+            self.lose(key, lost, turn)?;
+            from = lost.end;
+        }
+        self.keep_or_lose(key, TimeRange { start: from, end: range.end }, budget, turn)
+    }
+
+    /// Keeps rows, or all of them are gone: nobody can say which of them are damaged.
+    fn keep_or_lose<'a>(
+        &'a self,
+        key: &SeriesKey,
+        range: TimeRange,
+        budget: &Budget,
+        turn: &mut Option<Ticket<'a>>,
+    ) -> Result<()> {
+        match self.keep_rows(key, range, budget, turn) {
+            Err(e) if e.kind() == Kind::Corrupt => self.lose(key, range, turn),
+            other => other,
+        }
+    }
+
+    fn keep_rows<'a>(
+        &'a self,
+        key: &SeriesKey,
+        range: TimeRange,
+        budget: &Budget,
+        turn: &mut Option<Ticket<'a>>,
+    ) -> Result<()> {
+        if range.start >= range.end {
+            return Ok(());
+        }
+        for frame in self.engine.scan(key, range, None, budget)? {
             let frame = frame?;
             if frame.is_empty() {
                 continue;
@@ -240,6 +286,13 @@ impl Recorder {
             self.engine.write(WriteBatch { series: batch })?;
         }
         Ok(())
+    }
+
+    /// Records that rows are gone, from what was known before, too.
+    fn lose<'a>(&'a self, key: &SeriesKey, range: TimeRange, turn: &mut Option<Ticket<'a>>) -> Result<()> {
+        let (at, time) = self.clock.draw_more(1, turn);
+        let series = vec![(hidden(key), undo::gone(range, at, time))];
+        self.engine.write(WriteBatch { series }).map(|_| ())
     }
 
     /// The buckets that a deletion of these series goes to: never one of the host's own.
@@ -261,6 +314,7 @@ impl Recorder {
         engine: &dyn SeriesEngine,
         selector: &Selector,
         range: TimeRange,
+        budget: &Budget,
         note: &mut dyn FnMut(&SeriesKey) -> Result<()>,
     ) -> Result<DeleteReport> {
         let mut report = DeleteReport { series: 0, rows: Some(0) };
@@ -271,10 +325,10 @@ impl Recorder {
         let _turns = self.all_turns();
         for chosen in self.buckets(selector)? {
             if self.rules.rules.iter().any(|r| chosen.bucket.as_ref() == Some(&r.bucket)) {
-                let all = self.engine.choose(&chosen, &Budget::default())?;
+                let all = self.engine.choose(&chosen, budget)?;
                 all.iter().map(|i| &i.key).filter(|key| self.is_watched(key)).try_for_each(&mut *note)?;
             }
-            let done = engine.delete(&chosen, range)?;
+            let done = engine.delete_within(&chosen, range, budget)?;
             report.series += done.series;
             report.rows = report.rows.zip(done.rows).map(|(a, b)| a + b);
         }
@@ -290,14 +344,13 @@ impl Recorder {
         range: TimeRange,
         gone: Option<TimeRange>,
     ) -> Result<DeleteReport> {
+        let all = Budget::default();
         if !self.hides() {
             return stored.delete(selector, range);
         }
-        self.take_away(stored, selector, range, &mut |key| {
+        self.take_away(stored, selector, range, &all, &mut |key| {
             let Some(gone) = gone.filter(|g| g.start < g.end) else { return Ok(()) };
-            let ticket = self.clock.draw(1);
-            let series = vec![(hidden(key), undo::gone(gone, ticket.at))];
-            self.engine.write(WriteBatch { series }).map(|_| ())
+            self.lose(key, gone, &mut None)
         })
     }
 }
@@ -322,6 +375,11 @@ impl SeriesEngine for Recorder {
         };
         telling.tell(&report, self.engine.as_ref());
         Ok(report)
+    }
+
+    fn admit(&self, batch: &WriteBatch) -> Result<()> {
+        refuse_hidden(batch)?;
+        self.engine.admit(batch)
     }
 
     /// With the log that a write would add.
@@ -370,16 +428,18 @@ impl SeriesEngine for Recorder {
     }
 
     /// What goes from a series with revisions is kept for its window.
-    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+    fn delete_within(&self, selector: &Selector, range: TimeRange, budget: &Budget) -> Result<DeleteReport> {
         if !self.hides() {
-            return self.engine.delete(selector, range);
+            return self.engine.delete_within(selector, range, budget);
         }
         let mut ticket = None;
-        self.take_away(self.engine.as_ref(), selector, range, &mut |key| self.keep(key, range, &mut ticket))
+        self.take_away(self.engine.as_ref(), selector, range, budget, &mut |key| {
+            self.keep(key, range, budget, &mut ticket)
+        })
     }
 
-    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
-        let mut all = self.engine.latest(selector)?;
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
+        let mut all = self.engine.latest_within(selector, budget)?;
         all.retain(|l| !is_hidden(&l.key.bucket));
         Ok(all)
     }
@@ -427,5 +487,8 @@ impl SeriesEngine for Recorder {
     }
     fn verify(&self, budget: &Budget) -> Result<Vec<Fault>> {
         self.engine.verify(budget)
+    }
+    fn close(&self) -> Result<()> {
+        self.engine.close()
     }
 }

@@ -250,6 +250,24 @@ fn nobody_sees_or_reaches_the_log() {
     assert_eq!((latest.len(), &latest[0].fields[0].value), (1, &Value::Float(2.0)));
 }
 
+/// A file that is imported is looked at whole by it, before its first row is written.
+#[test]
+fn what_the_engine_would_refuse_is_refused_without_a_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = recorder(embedded(&dir));
+    let text = |len: usize| {
+        let values = crate::series::Values::String(vec!["x".repeat(len)]);
+        let frame = Frame { times: vec![1], columns: vec![Column::new("text", values)] };
+        recorder.admit(&WriteBatch { series: vec![(key("m"), frame)] }).map_err(|e| e.kind())
+    };
+    let most = crate::series::embedded::bounds::STRING_BYTES_MAX;
+    assert_eq!((text(most), text(most + 1)), (Ok(()), Err(Kind::Limit)));
+    let log = WriteBatch { series: vec![(hidden(&key("bar.1d.A")), frame(&[(1, &[("at", 1.0)])]))] };
+    assert_eq!(recorder.admit(&log).unwrap_err().kind(), Kind::Invalid);
+    recorder.close().unwrap();
+    assert_eq!(recorder.stats().unwrap().rows, 0);
+}
+
 #[test]
 fn the_window_and_the_beginning_are_bounds() {
     let engine = Arc::new(ModelEngine::default());

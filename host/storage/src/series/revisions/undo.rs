@@ -147,8 +147,8 @@ pub(super) fn with_log(mut batch: WriteBatch, undone: Vec<(SeriesKey, Undo)>, at
     WriteBatch { series }
 }
 
-/// A row of the log that says: what was within `range` is not known any more.
-pub(super) fn gone(range: TimeRange, at: i64) -> Frame {
+/// A row of the log, at `time`, that says as of `at`: what was within `range` is not known any more.
+pub(super) fn gone(range: TimeRange, at: i64, time: i64) -> Frame {
     let whole = |name: &str, v: i64| Column::new(name, Values::Integer(vec![v]));
     let columns = vec![
         whole(AT, at),
@@ -156,7 +156,7 @@ pub(super) fn gone(range: TimeRange, at: i64) -> Frame {
         whole(TO, range.end.saturating_sub(1)),
         Column::new(GONE, Values::Boolean(vec![true])),
     ];
-    Frame { times: vec![at], columns }
+    Frame { times: vec![time], columns }
 }
 
 /// The rows of a frame by time, each as often as it is written.

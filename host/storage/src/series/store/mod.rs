@@ -52,7 +52,9 @@ pub struct SeriesStore {
     pub(super) audit: Arc<Audit>,
     /// Where files are imported.
     pub(super) desk: Desk,
-    /// Held alone by a writer that may only add: no row comes between its look and its write.
+    /// Held by whoever writes rows, the host's own rollups among them. Held alone by a writer that may only add (no row comes between
+    /// its look and its write), by a commit (none comes between what it refuses and what it stores), by retention from its last look at
+    /// rows until they are dropped, and by a restore for each of its pieces.
     adding: RwLock<()>,
     changes: Arc<Changes>,
     /// Present in a host: who reads one store must not see a commit that is not in another yet.

@@ -110,7 +110,7 @@ impl SeriesStore {
         self.may_look(caller)?;
         let budget = self.budget(budget);
         let mut all = self.at_once(|| match as_known_at {
-            None => self.engine.latest(selector),
+            None => self.engine.latest_within(selector, &budget),
             Some(at) => {
                 let units = self.recorder.latest_as_known_at(at, selector, &budget)?;
                 Ok(decimals::newest(&self.scales, Face::Exact, units))

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 pub const LOOK_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// How a write stands to others.
-enum Turn<'a> {
+pub(crate) enum Turn<'a> {
     Beside { _lock: RwLockReadGuard<'a, ()> },
     Alone { _lock: RwLockWriteGuard<'a, ()> },
 }
@@ -40,6 +40,12 @@ impl SeriesStore {
             self.changes.tell(names);
         }
         Ok(report)
+    }
+
+    /// [`SeriesStore::write`]'s turn beside other writers, for what the host itself writes. Retention drops no rows meanwhile, no
+    /// plugin that may only add is between its look and its write, and no commit between what it refused and what it stores.
+    pub(crate) fn beside(&self) -> Result<Turn<'_>> {
+        self.turn(false)
     }
 
     /// Keeps commits away, and with `alone` other writers. What a commit left is applied by then: it came before.
@@ -153,7 +159,8 @@ impl SeriesStore {
         line_protocol::parse_mapped(bucket, body, precision, now_ns(), &mapping)
     }
 
-    /// Admin; audited before the first row goes and again when all are gone; allowed on a read-only disk.
+    /// Admin; audited before the first row goes and again when all are gone; allowed on a read-only disk. The time limit of a query
+    /// covers what must be read first: rows of archives, and those that are kept as revisions.
     pub fn delete(&self, caller: &Caller, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
         caller.require(Scope::Admin, "delete series")?;
         self.pass_to_write()?;
@@ -165,7 +172,15 @@ impl SeriesStore {
         let asked = json!({ "tags": selector.tags, "start": range.start, "end": range.end });
         self.audit.record(&Entry::new(caller, "series.delete", &object).detail(asked))?;
         self.desk.positions().forget_of(selector)?;
-        let result = self.disk.make_room(|| self.engine.delete(selector, range));
+        let budget = self.budget(&Budget::default());
+        let result = self.disk.make_room(|| self.engine.delete_within(selector, range, &budget));
+        let result = result.map_err(|e| match e.kind() {
+            Kind::Timeout => {
+                Error::new(Kind::Timeout, "the deletion ran out of time while it read what is to go")
+                    .hint("delete a narrower range, or raise `limits.query_time` in shiphold.toml")
+            }
+            _ => e,
+        });
         let done = match &result {
             Ok(report) => json!({ "ok": true, "series": report.series, "rows": report.rows }),
             Err(e) => json!({ "ok": false, "error": e.to_string() }),

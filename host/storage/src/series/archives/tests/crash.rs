@@ -3,12 +3,11 @@
 
 use super::*;
 use crate::error::Error;
-use crate::files::fault_disk::FaultDisk;
 use crate::manifest;
 use crate::series::embedded::{EmbeddedEngine, EngineOptions};
 use crate::series::model_engine::ModelEngine;
 use crate::testing::crash::{Report, Workload, fail_everywhere, lose_power_everywhere};
-use crate::testing::{Disk, Fault, FaultVfs, Loss};
+use crate::testing::{Disk, Fault, Loss};
 use crate::units::{ByteSize, Span};
 
 const ROOT: &str = "/files";

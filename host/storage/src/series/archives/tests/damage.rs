@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::Kind;
 use crate::series::model_engine::ModelEngine;
+use crate::series::revisions::tests::{recorder_of, tick as passed};
 use std::path::PathBuf;
 
 fn object(dir: &Path, hash: &str) -> PathBuf {
@@ -64,9 +65,53 @@ fn a_flipped_bit_and_a_lost_file_are_named_and_the_rest_is_served() {
     let cold = Cold::open(engine, dir.path());
     let day = TimeRange { start: START, end: START + DAY };
     let report = cold.engine().delete(&Selector::of(&tick), day).unwrap();
-    assert_eq!(report.rows, None, "nobody can count them");
+    assert_eq!(report.rows, Some(24), "the index knows how many whole files have");
     assert_eq!(cold.rows(&tick).len(), 48);
     cold.files.delete(&OP, STORE, &first.path, true).unwrap();
+}
+
+/// Revisions are kept of what a deletion takes away: of what cannot be read, that it is gone.
+#[test]
+fn damaged_rows_of_a_series_with_revisions_are_given_up_too() {
+    let (dir, cold, tick) = desk();
+    let engine = cold.archived.raw().clone();
+    let price = |t: i64| vec![(START + t * HOUR, 7)];
+    // Between the two files, and in the span of the damaged one.
+    let late = recorder_of(cold.engine(), "market");
+    put(late.as_ref(), &tick, "price", &price(5));
+    let before = passed(&late);
+    let first = cold.index()[0].clone();
+    std::fs::remove_file(object(dir.path(), &first.blake3)).unwrap();
+    let cold = Cold::open(engine, dir.path());
+    let recorder = recorder_of(cold.engine(), "market");
+    let all = |engine: &dyn SeriesEngine| rows(engine, &tick, TimeRange::ALL).map(|rows| rows.len());
+    assert_eq!(all(recorder.as_ref()).unwrap_err().kind(), Kind::Corrupt);
+    let report = recorder.delete(&Selector::of(&tick), TimeRange::ALL).unwrap();
+    assert_eq!(report.series, 1);
+    assert_eq!(all(recorder.as_ref()).unwrap(), 0);
+    let then = recorder.as_known_at(before).unwrap();
+    let known = rows(then.as_ref(), &tick, TimeRange::ALL).unwrap();
+    assert_eq!(known.len(), 48, "what could be read is known");
+    assert_eq!(known[0].0, START + DAY, "what could not be read is gone, with the row beside it");
+}
+
+/// A part of the damaged file, and none of what is sound.
+#[test]
+fn a_part_of_a_damaged_file_is_given_up_with_revisions() {
+    let (dir, cold, tick) = desk();
+    let engine = cold.archived.raw().clone();
+    std::fs::remove_file(object(dir.path(), &cold.index()[0].blake3)).unwrap();
+    let cold = Cold::open(engine, dir.path());
+    let recorder = recorder_of(cold.engine(), "market");
+    let before = passed(&recorder);
+    let span = TimeRange { start: START + 5 * HOUR, end: START + 30 * HOUR };
+    assert_eq!(recorder.delete(&Selector::of(&tick), span).unwrap().rows, None, "nobody can count them");
+    let rest = TimeRange { start: START + DAY, end: i64::MAX };
+    assert_eq!(rows(recorder.as_ref(), &tick, rest).unwrap().len(), 42);
+    let then = recorder.as_known_at(before).unwrap();
+    assert_eq!(rows(then.as_ref(), &tick, rest).unwrap().len(), 48);
+    let e = rows(recorder.as_ref(), &tick, TimeRange::ALL).unwrap_err();
+    assert_eq!(e.kind(), Kind::Corrupt, "what is left of it is still an error");
 }
 
 #[test]

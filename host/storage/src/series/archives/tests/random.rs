@@ -52,7 +52,8 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let raw: Arc<dyn SeriesEngine> = Arc::new(ModelEngine::with_frame_rows(11));
         let model = ModelEngine::with_frame_rows(13);
-        let mut cold = Cold::open(raw.clone(), dir.path());
+        let memory = FaultVfs::new("archives-random").unwrap();
+        let mut cold = Cold::quick(raw.clone(), dir.path(), &memory);
         for op in &ops {
             match op {
                 Op::Write(m, cells) => {
@@ -78,7 +79,7 @@ proptest! {
                     let live = rows(raw.as_ref(), &series(*m), range).unwrap();
                     prop_assert_eq!(live, rows(&model, &series(*m), range).unwrap());
                 }
-                Op::Reopen => cold = Cold::open(raw.clone(), dir.path()),
+                Op::Reopen => cold = Cold::quick(raw.clone(), dir.path(), &memory),
             }
             let all = Selector::default();
             for m in 0..2 {

@@ -90,6 +90,38 @@ fn the_engine_wins_and_then_the_later_archive() {
     );
 }
 
+/// A process ends between the note that files are the only copy and the drop: the same plan finds them, and makes no others.
+#[test]
+fn rows_that_did_not_leave_after_all_are_in_the_files_that_have_them() {
+    let (_dir, cold) = desk();
+    let tick = key("tick.A");
+    put(cold.engine().as_ref(), &tick, "price", &hours());
+    let all = cold.rows(&tick);
+    let before = START + 3 * DAY;
+    cold.copy(&tick, before).unwrap();
+    cold.archived.leave(&tick, before, |_| Ok(())).unwrap();
+    assert_eq!(cold.rows(&tick), all);
+    assert_eq!(cold.archive(&tick, before).unwrap(), 72);
+    assert_eq!(states(&cold), [State::Only; 3]);
+    assert_eq!(cold.engine().list(&Selector::default()).unwrap()[0].rows, 240);
+    assert_eq!(cold.rows(&tick), all);
+    // What was corrected in between is in a later file, and right; also where it is as an older one has it.
+    for value in [99, 1] {
+        put(cold.engine().as_ref(), &tick, "price", &[(START + HOUR, value)]);
+        assert_eq!(cold.archive(&tick, before).unwrap(), 1);
+        assert_eq!(cold.rows(&tick)[1].1["price"], Value::Integer(value));
+    }
+    assert_eq!(states(&cold), [State::Only; 5]);
+    // The day whole as the first file has it, which is not the last one of it.
+    let (engine, day) = (cold.archived.raw(), TimeRange { start: START, end: START + DAY });
+    put(engine.as_ref(), &tick, "price", &hours()[..24]);
+    assert_eq!(cold.archive(&tick, before).unwrap(), 24);
+    assert_eq!(cold.rows(&tick), all);
+    assert!(rows(engine.as_ref(), &tick, day).unwrap().is_empty());
+    // The row of the last file is where it is; what is before and after it has two more.
+    assert_eq!(cold.index().len(), 7);
+}
+
 #[test]
 fn a_copy_that_was_changed_is_made_anew() {
     let (_dir, cold) = desk();
@@ -237,10 +269,63 @@ fn a_deadline_and_a_cancel_end_a_read() {
     };
     assert!(rows_of(240).is_ok());
     assert_eq!(rows_of(239).unwrap_err().kind(), Kind::Limit);
+    // Sums behind the last archived row count, too.
+    put(cold.engine().as_ref(), &m, "a", &[(START + 30 * DAY, 1), (START + 31 * DAY, 1)]);
+    let pieces_of = |most| {
+        let few = Budget { rows_max: Some(most), ..Budget::default() };
+        let wanted = crate::series::pieces::Wanted {
+            within: Arc::new(|_, _| true),
+            windows: None,
+            fields: Vec::new(),
+        };
+        let mut pieces = cold.archived.scan_pieces(&m, TimeRange::ALL, None, wanted, &few).unwrap();
+        pieces.try_for_each(|p| p.map(drop)).map_err(|e| e.kind())
+    };
+    assert_eq!((pieces_of(242), pieces_of(241)), (Ok(()), Err(Kind::Limit)));
     // Outside of its times an archive is not opened.
-    let range = TimeRange { start: START + 20 * DAY, end: i64::MAX };
+    let range = TimeRange { start: START + 20 * DAY, end: START + 30 * DAY };
     let none = cold.archived.scan(&m, range, None, &Budget::default()).unwrap().count();
     assert_eq!(none, 0);
+}
+
+/// Of what must be read of files; what is known without them goes on.
+#[test]
+fn a_deadline_ends_the_newest_values_and_a_deletion_before_it_begins() {
+    let (_dir, cold) = desk();
+    let m = key("m");
+    put(cold.engine().as_ref(), &m, "a", &hours());
+    cold.archive(&m, i64::MAX).unwrap();
+    let all = cold.rows(&m);
+    let late = Budget { deadline: Some(std::time::Instant::now()), ..Budget::default() };
+    let cancelled = Budget { cancel: Some(Arc::new(true.into())), ..Budget::default() };
+    for (budget, kind) in [(late, Kind::Timeout), (cancelled, Kind::Cancelled)] {
+        let archives: Vec<_> = cold.archived.index.chosen(&Selector::default());
+        let e = cold.archived.with_newest(Vec::new(), archives, &budget).unwrap_err();
+        assert_eq!(e.kind(), kind);
+        assert_eq!(cold.archived.latest_within(&Selector::default(), &budget).unwrap_err().kind(), kind);
+        for range in [TimeRange::ALL, TimeRange { start: START + HOUR, end: START + 2 * HOUR }] {
+            let e = cold.archived.delete_within(&Selector::of(&m), range, &budget).unwrap_err();
+            assert_eq!(e.kind(), kind);
+        }
+        assert_eq!(cold.rows(&m), all, "nothing was deleted");
+        assert!(cold.index()[0].cuts.is_empty());
+    }
+    assert_eq!(cold.engine().latest(&Selector::default()).unwrap().len(), 1, "and nothing of it is kept");
+}
+
+/// Whole files go by what the index says of them, also where nobody can read them; rows beside them are counted.
+#[test]
+fn deletions_count_rows_by_the_index_where_it_knows() {
+    let (dir, cold) = desk();
+    let (tick, engine) = (key("tick.A"), cold.engine());
+    put(engine.as_ref(), &tick, "price", &hours());
+    cold.archive(&tick, START + 6 * DAY).unwrap();
+    std::fs::remove_dir_all(dir.path().join(STORE).join("objects")).unwrap();
+    let day = |n: i64| TimeRange { start: START + n * DAY, end: START + (n + 1) * DAY };
+    let delete = |range| engine.delete(&Selector::of(&tick), range).unwrap().rows;
+    assert_eq!(delete(day(0)), Some(24));
+    assert_eq!(delete(TimeRange { start: START + DAY, end: START + 7 * DAY }), Some(144), "no file was read");
+    assert_eq!(cold.rows(&tick).len(), 72);
 }
 
 #[test]

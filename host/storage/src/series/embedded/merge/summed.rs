@@ -4,7 +4,8 @@ use super::{Merge, Origin, Source};
 use crate::error::Result;
 use crate::series::embedded::chunk::Chunk;
 use crate::series::embedded::core::Core;
-use crate::series::embedded::days::{DAY_ROWS_MIN, Days, day_of, span_of};
+use crate::series::embedded::days::{DAY_ROWS_MIN, Days, TOTALS_BYTES, day_of, span_of};
+use crate::series::embedded::memory::Held;
 use crate::series::embedded::statistics::{self, Totals};
 use crate::series::pieces::Within;
 use crate::series::{Budget, FieldType};
@@ -35,8 +36,12 @@ impl Merge {
         if self.stands_alone(&source, next, within) {
             self.summed.extend(self.whole(core, &source)?);
         } else if self.has_days_within(&source, next, within) {
-            if let Some(days) = self.days(core, &source)? {
+            if let Some((days, room)) = self.days(core, &source, budget)? {
                 let Some(rest) = self.take_days(&source, &days, within) else { return Ok(Some(source)) };
+                drop(days);
+                if !self.keep_days(room) {
+                    return Ok(Some(source));
+                }
                 if rest > source.min {
                     return Ok(Some(Source { max: rest.saturating_sub(1), ..source }));
                 }
@@ -99,11 +104,30 @@ impl Merge {
             && within(first, last)
     }
 
-    fn days(&mut self, core: &Core, source: &Source) -> Result<Option<Days>> {
+    /// With the room that they are decoded in, and again as much for what is taken of them.
+    fn days(&mut self, core: &Core, source: &Source, budget: &Budget) -> Result<Option<(Days, Held)>> {
         let Origin::Chunk(chunk) = &source.origin else { return Ok(None) };
+        let fields = self.fields.as_ref().map_or(self.types.len(), Vec::len);
+        let room = core.memory.decode(2 * days_bytes(chunk, fields), budget)?;
         let days = core.sound_days(chunk, &self.types, self.fields.as_deref())?;
         self.no_days = days.is_none();
-        Ok(days)
+        Ok(days.map(|days| (days, room)))
+    }
+
+    /// Keeps what was taken of days until it is given; `false`: there is no room for that, and the rows tell.
+    fn keep_days(&mut self, mut room: Held) -> bool {
+        let totals: usize = self.summed.iter().map(|s| s.totals.len()).sum();
+        let kept = room.keep((totals * TOTALS_BYTES) as u64);
+        self.summed_room = kept.then_some(room);
+        if !kept {
+            self.summed.clear();
+        }
+        kept
+    }
+
+    pub(super) fn forget_summed(&mut self) {
+        self.summed.clear();
+        self.summed_room = None;
     }
 
     /// Sums up the last days of those that are wanted, as many as can be; gives the first time of which no rows are needed
@@ -131,6 +155,14 @@ impl Merge {
         self.summed = summed;
         rest
     }
+}
+
+/// What a chunk says of its days takes in memory, at most.
+fn days_bytes(chunk: &Chunk, fields: usize) -> u64 {
+    let days = day_of(chunk.max).abs_diff(day_of(chunk.min)).saturating_add(1);
+    // A chunk with fewer rows a day says nothing of them.
+    let days = days.min(u64::from(chunk.rows()) / DAY_ROWS_MIN as u64 + 1);
+    days.saturating_mul((fields * TOTALS_BYTES) as u64)
 }
 
 impl Core {

@@ -285,6 +285,40 @@ fn days_within_a_window_are_not_read() {
 }
 
 /// What is looked for and not there costs no chunk that is read ahead; what is there is not decoded.
+/// What is known of the days of a chunk counts until all of it was given, and where there is no room for it the rows tell.
+#[test]
+fn days_that_wait_to_be_given_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = quick(dir.path(), 1_024);
+    engine.write(every_ten_minutes(0..144 * 5)).unwrap();
+    engine.seal().unwrap();
+    let counted = || engine.stats().unwrap().decoded_bytes;
+    assert_eq!(counted(), 0);
+    // The first day is not whole.
+    let range = TimeRange::new(TEN_MINUTES_NS, 5 * DAY_NS).unwrap();
+    let day = |first: i64, last: i64| first.div_euclid(DAY_NS) == last.div_euclid(DAY_NS);
+    let asked = || engine.scan_pieces(&key("m"), range, None, wanted(Arc::new(day)), &Budget::default());
+    let mut pieces = asked().unwrap();
+    let mut summed = 0;
+    for piece in &mut pieces {
+        if matches!(piece.unwrap(), Piece::Summary(_)) {
+            summed += 1;
+            assert_eq!(counted() > 0, summed < 4, "{summed} of 4 days were given");
+        }
+    }
+    assert_eq!(summed, 4);
+    let mut pieces = asked().unwrap();
+    assert!(pieces.next().is_some() && pieces.next().is_some());
+    drop(pieces);
+    assert_eq!(counted(), 0, "and no longer than somebody wants it");
+    // Others keep all that may be kept.
+    let quarter = engine.stats().unwrap().memory_max / 8;
+    let held = engine.core.memory.try_keep(quarter).unwrap();
+    let given = asked().unwrap().map(|p| matches!(p.unwrap(), Piece::Summary(_))).filter(|s| *s).count();
+    assert_eq!(given, 0);
+    drop(held);
+}
+
 #[test]
 fn days_of_many_chunks_are_not_read() {
     let dir = tempfile::tempdir().unwrap();

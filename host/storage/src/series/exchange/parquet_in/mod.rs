@@ -88,6 +88,17 @@ impl<P: Deref<Target = Plan> + Clone, F: Deref<Target = Footer> + Clone> Parquet
         Ok(Self { plan, footer, file, used, group: 0, left: 0, open: Vec::new(), at: 0, block_rows })
     }
 
+    /// Decodes cells of so many bytes at once, at most.
+    pub(super) fn in_blocks_of(mut self, bytes: usize) -> Self {
+        self.block_rows = self.block_rows.min((bytes / (self.used.len() * CELL_BYTES)).max(1) as u64);
+        self
+    }
+
+    /// Bytes of the pages and dictionaries that are in memory.
+    pub(super) fn open_bytes(&self) -> usize {
+        self.open.iter().map(Column::bytes).sum()
+    }
+
     /// Opens the next group that has rows; `false` after the last.
     fn open(&mut self) -> Result<bool> {
         let footer = self.footer.clone();

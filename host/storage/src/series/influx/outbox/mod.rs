@@ -144,6 +144,10 @@ impl SeriesEngine for Outbox {
         self.core.write(batch)
     }
 
+    fn admit(&self, batch: &WriteBatch) -> Result<()> {
+        super::check(batch)
+    }
+
     /// What the server is known to hold decides: in an outage that is what it said before.
     fn takes(&self, batch: &WriteBatch) -> Result<()> {
         super::check(batch)?;
@@ -201,10 +205,11 @@ impl SeriesEngine for Outbox {
         Ok(Box::new(self.scan(key, range, None, budget)?.map(|frame| frame.map(|f| f.times))))
     }
 
-    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
+    fn delete_within(&self, selector: &Selector, range: TimeRange, budget: &Budget) -> Result<DeleteReport> {
+        budget.check()?;
         let _deleting = self.core.still.deleting()?;
         self.core.flush(deliver::FLUSH_MAX)?;
-        let report = self.core.target.engine().delete(selector, range)?;
+        let report = self.core.target.engine().delete_within(selector, range, budget)?;
         self.core.types.forget_all();
         if lock(&self.core.refused).0 > 0 {
             let totals = self.core.db.write_always(|tx| {
@@ -216,10 +221,10 @@ impl SeriesEngine for Outbox {
         Ok(report)
     }
 
-    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
         let waiting = read(&self.core.head).of_selector(selector);
         let waiting = self.fetch(waiting)?;
-        Ok(overlay::latest(self.core.target.engine().latest(selector)?, &waiting))
+        Ok(overlay::latest(self.core.target.engine().latest_within(selector, budget)?, &waiting))
     }
 
     /// Waits for what was acknowledged before, so that no row is counted twice; what is not delivered in time is laid over.

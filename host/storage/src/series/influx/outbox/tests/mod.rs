@@ -62,11 +62,11 @@ impl SeriesEngine for Server {
     fn scan(&self, k: &SeriesKey, r: TimeRange, f: Option<&[String]>, b: &Budget) -> Result<FrameStream> {
         self.reach()?.scan(k, r, f, b)
     }
-    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
-        self.reach()?.delete(selector, range)
+    fn delete_within(&self, selector: &Selector, range: TimeRange, budget: &Budget) -> Result<DeleteReport> {
+        self.reach()?.delete_within(selector, range, budget)
     }
-    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
-        self.reach()?.latest(selector)
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
+        self.reach()?.latest_within(selector, budget)
     }
     fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {
         self.reach()?.list(selector)

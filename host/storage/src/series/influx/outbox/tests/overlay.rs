@@ -26,11 +26,11 @@ impl SeriesEngine for Restless {
     fn scan(&self, k: &SeriesKey, r: TimeRange, f: Option<&[String]>, b: &Budget) -> Result<FrameStream> {
         self.outbox.scan(k, r, f, b)
     }
-    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
-        self.outbox.delete(selector, range)
+    fn delete_within(&self, selector: &Selector, range: TimeRange, budget: &Budget) -> Result<DeleteReport> {
+        self.outbox.delete_within(selector, range, budget)
     }
-    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
-        self.outbox.latest(selector)
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
+        self.outbox.latest_within(selector, budget)
     }
     fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {
         self.outbox.list(selector)

@@ -103,11 +103,11 @@ impl SeriesEngine for Stopping {
     fn scan(&self, k: &SeriesKey, r: TimeRange, f: Option<&[String]>, b: &Budget) -> Result<FrameStream> {
         self.0.scan(k, r, f, b)
     }
-    fn delete(&self, selector: &Selector, range: TimeRange) -> Result<DeleteReport> {
-        self.0.delete(selector, range)
+    fn delete_within(&self, selector: &Selector, range: TimeRange, budget: &Budget) -> Result<DeleteReport> {
+        self.0.delete_within(selector, range, budget)
     }
-    fn latest(&self, selector: &Selector) -> Result<Vec<Latest>> {
-        self.0.latest(selector)
+    fn latest_within(&self, selector: &Selector, budget: &Budget) -> Result<Vec<Latest>> {
+        self.0.latest_within(selector, budget)
     }
     fn list(&self, selector: &Selector) -> Result<Vec<SeriesInfo>> {
         self.0.list(selector)
