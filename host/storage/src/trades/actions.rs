@@ -85,11 +85,14 @@ impl Trades {
         let (action, stale) = self.db.write(|tx| {
             let instrument = instruments::named(tx, &new.instrument)?;
             let all = actions(tx, instrument.id, AsOf::default())?;
-            let there = all.len();
             if let Some(there) = all.into_iter().find(|a| (a.time, a.action) == (new.time, new.action)) {
                 return Ok((there, false));
             }
-            instruments::bounded("split or dividend of an instrument", there)?;
+            // Each can be taken back once.
+            let recorded = tx
+                .prepare_cached("SELECT count(*) FROM trade_actions WHERE instrument = ?1 AND voids IS NULL")?
+                .query_row([instrument.id], |r| r.get(0))?;
+            instruments::bounded("split or dividend of an instrument", recorded)?;
             let mut writing = Writing::begin(tx)?;
             let seq = writing.row("actions", new)?;
             let (kind, pieces, amount) = match new.action {
@@ -162,7 +165,15 @@ impl Trades {
             let all = rolls(tx, &new.chain, AsOf::default())?;
             let there = all.iter().find(|r| r.time == new.time).map(|r| &r.instrument);
             if there != instrument.as_ref().map(|i| &i.name) {
-                instruments::bounded("roll of a chain", all.len())?;
+                // There is at most one that takes it away for each of them.
+                if instrument.is_some() {
+                    let recorded = tx
+                        .prepare_cached(
+                            "SELECT count(*) FROM trade_rolls WHERE chain = ?1 AND instrument IS NOT NULL",
+                        )?
+                        .query_row([&new.chain], |r| r.get(0))?;
+                    instruments::bounded("roll of a chain", recorded)?;
+                }
                 let mut writing = Writing::begin(tx)?;
                 let seq = writing.row("rolls", new)?;
                 tx.prepare_cached(

@@ -105,7 +105,7 @@ impl Recorder<'_> {
                 false => Err(another("a movement of cash", &new.client_id)),
             };
         }
-        let before = before.map(|b| newest(tx, b)).transpose()?;
+        let before = before.map(|b| newest(tx, self.account, &b)).transpose()?;
         let seq = self.writing.row("cash", &json!({ "account": self.account, "cash": new }))?;
         tx.prepare_cached(
             "INSERT INTO trade_cash(account, currency, time, entry, seq, client_id, supersedes, void, kind, amount, instrument, reason)
@@ -129,8 +129,10 @@ impl Recorder<'_> {
     }
 }
 
-/// The version of a movement that counts, which may be corrected once more.
-fn newest(c: &Connection, mut entry: Stored) -> Result<Stored> {
+/// The version of a movement that counts, which may be corrected once more; all before it are counted.
+fn newest(c: &Connection, account: i64, of: &Stored) -> Result<Stored> {
+    let first = format!("SELECT {COLUMNS} FROM trade_cash m WHERE m.account = ?1 AND m.seq = ?2");
+    let mut entry = c.prepare_cached(&first)?.query_row((account, of.entry), Text::read)?.stored()?;
     let sql = format!("SELECT {COLUMNS} FROM trade_cash m WHERE m.supersedes = ?1");
     let mut statement = c.prepare_cached(&sql)?;
     for _ in 0..CORRECTIONS_MAX {
@@ -140,7 +142,7 @@ fn newest(c: &Connection, mut entry: Stored) -> Result<Stored> {
         }
     }
     Err(Error::limit(
-        format!("one more correction of movement of cash `{}`", entry.client_id),
+        format!("one more correction of movement of cash `{}`", of.client_id),
         CORRECTIONS_MAX,
         "look at what corrects it again and again",
     ))
@@ -154,11 +156,14 @@ pub(super) fn moved(c: &Connection, account: i64, at: i64, known: i64) -> Result
            AND NOT EXISTS (SELECT 1 FROM trade_cash s WHERE s.supersedes = m.seq AND s.seq <= ?3)",
     )?;
     let mut rows = statement.query((account, at, known))?;
-    let mut all = BTreeMap::new();
+    let mut all: BTreeMap<String, Number> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let amount: Number = row.get::<_, String>(1)?.parse()?;
-        let sum = all.entry(row.get(0)?).or_insert(Number::ZERO);
-        *sum = sum.plus(amount)?;
+        let text = |column: usize| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+        let (currency, amount) = (text(0)?, text(1)?.parse()?);
+        match all.get_mut(currency) {
+            Some(sum) => *sum = sum.plus(amount)?,
+            None => drop(all.insert(currency.into(), amount)),
+        }
     }
     Ok(all)
 }

@@ -90,17 +90,24 @@ pub(super) fn first_id(c: &Connection, account: i64, fill: i64) -> Result<String
         .query_row((account, fill), |r| r.get(0))?)
 }
 
-/// The version of a fill that counts, and how many came before it.
-pub(super) fn newest(c: &Connection, mut fill: Stored) -> Result<(Stored, usize)> {
+/// The version that counts of a fill, which may be corrected once more. Every version before it is counted, whichever of them the
+/// correction names.
+fn newest(c: &Connection, account: i64, of: &Stored) -> Result<Stored> {
+    let first = format!("SELECT {COLUMNS} FROM trade_fills f WHERE f.account = ?1 AND f.seq = ?2");
+    let mut fill = c.prepare_cached(&first)?.query_row((account, of.fill), Text::read)?.stored()?;
     let sql = format!("SELECT {COLUMNS} FROM trade_fills f WHERE f.supersedes = ?1");
     let mut statement = c.prepare_cached(&sql)?;
-    for before in 0..=CORRECTIONS_MAX {
+    for _ in 0..CORRECTIONS_MAX {
         match statement.query_row([fill.seq], Text::read).optional()? {
             Some(next) => fill = next.stored()?,
-            None => return Ok((fill, before)),
+            None => return Ok(fill),
         }
     }
-    Err(Error::corrupt(format!("fill `{}` has more than {CORRECTIONS_MAX} corrections", fill.client_id)))
+    Err(Error::limit(
+        format!("one more correction of fill `{}`", of.client_id),
+        CORRECTIONS_MAX,
+        "look at what corrects it again and again",
+    ))
 }
 
 impl Recorder<'_> {
@@ -117,7 +124,8 @@ impl Recorder<'_> {
             };
         }
         let (_, lot) = instrument.steps(new.time);
-        check::quantity(new.quantity, lot)?;
+        // That it did not happen can be said of any quantity, whatever the lot is by now.
+        check::quantity(new.quantity, if new.void { Number::ZERO } else { lot })?;
         check::price(new.price, instrument.terms.kind)?;
         check::value("a fill", instrument.terms.value(new.quantity, new.price)?)?;
         let before = match &new.corrects {
@@ -185,15 +193,7 @@ impl Recorder<'_> {
             Error::not_found(format!("there is no fill `{client_id}` to correct"))
                 .hint("record it first; `shiphold trades fills ACCOUNT` lists them")
         })?;
-        let (there, versions) = newest(self.writing.tx, there)?;
-        if versions >= CORRECTIONS_MAX {
-            return Err(Error::limit(
-                format!("one more correction of fill `{client_id}`"),
-                CORRECTIONS_MAX,
-                "look at what corrects it again and again",
-            ));
-        }
-        Ok(there)
+        newest(self.writing.tx, self.account, &there)
     }
 }
 

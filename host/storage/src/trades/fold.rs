@@ -1,8 +1,9 @@
 //! What fills add up to: quantity, cost, profit and cash of one instrument in one account. Pure arithmetic; everything that is derived
 //! goes through it.
 //!
-//! Cost is kept at its average: a part that is sold takes that part of the cost with it, rounded towards zero at the last digit, and the
-//! last part takes all that is left. So, to the last digit, always
+//! What a quantity is worth at a price is rounded, half to even, where it has more digits than a number: after a split any quantity may
+//! be held, and must be closed. Cost is kept at its average: a part that is sold takes that part of the cost with it, rounded towards
+//! zero at the last digit, and the last part takes all that is left. No sum is rounded. So, to the last digit, always
 //!
 //! - `cash = realised − cost − fees` where the whole price is paid, and
 //! - `cash = realised − fees` of futures, of which only the profit is.
@@ -23,16 +24,9 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// What so much at a price is worth, exactly.
+    /// What so much is worth at a price: exact, or rounded once, half to even, at the last digit.
     pub fn value(self, quantity: Number, price: Number) -> Result<Number> {
-        let value = quantity.times(price)?;
-        if self.multiplier == Number::ONE { Ok(value) } else { value.times(self.multiplier) }
-    }
-
-    /// [`Terms::value`] rounded towards zero at the last digit: of what is held, which may have any digits after a split.
-    pub fn worth(self, quantity: Number, price: Number) -> Result<Number> {
-        let worth = quantity.times_rounded(price)?;
-        if self.multiplier == Number::ONE { Ok(worth) } else { worth.times_rounded(self.multiplier) }
+        quantity.times_both(price, self.multiplier)
     }
 
     /// Is only the profit paid, and not the price?
@@ -87,7 +81,7 @@ impl State {
                 };
                 self.fill(terms, signed, price, fee)
             }
-            Event::Split { new, old } => self.split(new, old),
+            Event::Split { new, old } => self.split(terms, new, old),
         }
     }
 
@@ -101,7 +95,7 @@ impl State {
         } else {
             let (size, held) = (quantity.abs(), self.quantity.abs());
             let removed = if size < held { self.cost.share(size, held)? } else { self.cost };
-            let closing = if size <= held { value } else { terms.worth(-self.quantity, price)? };
+            let closing = if size <= held { value } else { terms.value(-self.quantity, price)? };
             profit = Number::ZERO.minus(closing)?.minus(removed)?;
             // What is beyond the held quantity is held the other way round.
             next.cost = if size <= held { self.cost.minus(removed)? } else { value.minus(closing)? };
@@ -113,39 +107,40 @@ impl State {
         next.cash = self.cash.plus(paid)?.minus(fee)?;
         next.last_price = price;
         // What could not be valued could not be shown.
-        terms.worth(next.quantity, price)?;
+        terms.value(next.quantity, price)?;
         next.fills = self.fills.saturating_add(1);
         *self = next;
         Ok(profit)
     }
 
-    fn split(&mut self, new: i64, old: i64) -> Result<Number> {
+    fn split(&mut self, terms: Terms, new: i64, old: i64) -> Result<Number> {
         let (new, old) = (Number::whole(new), Number::whole(old));
         let quantity = self.quantity.share(new, old)?;
+        let mut next = Self { quantity, last_price: self.last_price.share(old, new)?, ..*self };
         let mut profit = Number::ZERO;
         if quantity.is_zero() && !self.cost.is_zero() {
             // Nothing is left of it: what it cost is lost.
             profit = -self.cost;
-            self.realised = self.realised.plus(profit)?;
-            self.cost = Number::ZERO;
+            next.realised = self.realised.plus(profit)?;
+            next.cost = Number::ZERO;
+            if terms.is_margined() {
+                next.cash = self.cash.plus(profit)?;
+            }
         }
-        self.quantity = quantity;
-        self.last_price = self.last_price.share(old, new)?;
+        *self = next;
         Ok(profit)
     }
 
     /// What the open quantity would bring at a price beyond its cost.
     pub fn unrealised(&self, terms: Terms, price: Number) -> Result<Number> {
-        terms.worth(self.quantity, price)?.minus(self.cost)
+        terms.value(self.quantity, price)?.minus(self.cost)
     }
 
-    /// Cost of one piece, rounded towards zero at the last digit; `None` of nothing.
-    pub fn average(&self, terms: Terms) -> Result<Option<Number>> {
-        if self.quantity.is_zero() {
-            return Ok(None);
-        }
-        let pieces = self.quantity.times_rounded(terms.multiplier)?;
-        self.cost.share(Number::ONE, pieces).map(Some)
+    /// Cost of one piece, rounded towards zero at the last digit; `None` of nothing, and where it is too large to be held, as after
+    /// splits of a million into one: that must not keep anybody from reading the rest.
+    pub fn average(&self, terms: Terms) -> Option<Number> {
+        let pieces = self.quantity.times(terms.multiplier).ok().filter(|pieces| !pieces.is_zero())?;
+        self.cost.share(Number::ONE, pieces).ok()
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -211,7 +206,7 @@ mod tests {
         let mut events = vec![fill(Side::Buy, "10", "100"), fill(Side::Buy, "20", "130")];
         let bought = sum(SHARES, &events);
         assert_eq!((bought.quantity, bought.cost, bought.cash), (n("30"), n("3600"), n("-3602")));
-        assert_eq!(bought.average(SHARES).unwrap(), Some(n("120")));
+        assert_eq!(bought.average(SHARES), Some(n("120")));
         assert_eq!(bought.unrealised(SHARES, n("125")).unwrap(), n("150"));
         events.push(fill(Side::Sell, "15", "140"));
         let sold = sum(SHARES, &events);
@@ -224,14 +219,14 @@ mod tests {
         let flat = sum(SHARES, &events);
         assert_eq!((flat.quantity, flat.cost, flat.realised), (n("0"), n("0"), n("350")));
         assert_eq!((flat.fees, flat.cash, flat.fills), (n("5"), n("345"), 5));
-        assert_eq!(flat.average(SHARES).unwrap(), None);
+        assert_eq!(flat.average(SHARES), None);
     }
 
     #[test]
     fn of_futures_the_profit_is_paid() {
         let open = sum(FUTURE, &[fill(Side::Buy, "2", "5000.25")]);
         assert_eq!((open.cost, open.cash), (n("500025"), n("-1")));
-        assert_eq!(open.average(FUTURE).unwrap(), Some(n("5000.25")));
+        assert_eq!(open.average(FUTURE), Some(n("5000.25")));
         let closed = sum(FUTURE, &[fill(Side::Buy, "2", "5000.25"), fill(Side::Sell, "2", "5001.25")]);
         assert_eq!((closed.realised, closed.cash), (n("100"), n("98")));
     }
@@ -246,6 +241,41 @@ mod tests {
         let gone =
             sum(SHARES, &[fill(Side::Buy, "0.000000000000000001", "100"), Event::Split { new: 1, old: 10 }]);
         assert_eq!((gone.quantity, gone.cost, gone.realised), (n("0"), n("0"), n("-0.0000000000000001")));
+        let tiny = fill(Side::Sell, "0.000000000000000001", "100");
+        let gone = sum(FUTURE, &[tiny, Event::Split { new: 1, old: 10 }]);
+        assert_eq!((gone.realised, gone.cash), (n("0.000000000000005"), n("-0.999999999999995")));
+    }
+
+    #[test]
+    fn what_a_split_leaves_can_be_closed() {
+        // One of three, and 3.333333333333333333 × 101.25 has twenty digits.
+        let split = Event::Split { new: 1, old: 3 };
+        let held = sum(SHARES, &[fill(Side::Buy, "10", "33.75"), split]);
+        assert_eq!((held.quantity, held.cost), (n("3.333333333333333333"), n("337.5")));
+        let closed = sum(
+            SHARES,
+            &[fill(Side::Buy, "10", "33.75"), split, fill(Side::Sell, "3.333333333333333333", "101.25")],
+        );
+        assert_eq!((closed.quantity, closed.cost), (n("0"), n("0")));
+        assert_eq!((closed.realised, closed.cash), (n("-0.000000000000000034"), n("-2.000000000000000034")));
+        // Turned over, what is beyond it is held with the rest of what was paid.
+        let turned = sum(SHARES, &[fill(Side::Buy, "10", "33.75"), split, fill(Side::Sell, "4", "101.25")]);
+        assert_eq!((turned.quantity, turned.cost), (n("-0.666666666666666667"), n("-67.500000000000000034")));
+        let future = sum(
+            FUTURE,
+            &[fill(Side::Sell, "10", "1"), split, fill(Side::Buy, "3.333333333333333333", "0.7")],
+        );
+        assert_eq!((future.quantity, future.cost), (n("0"), n("0")));
+        assert_eq!(future.cash, n("383.333333333333333345").minus(n("2")).unwrap());
+    }
+
+    #[test]
+    fn an_average_that_cannot_be_held_is_none() {
+        let twice = [Event::Split { new: 1, old: 1_000_000 }; 2];
+        let free = fill(Side::Buy, "0.000000000000000001", "0");
+        let held = sum(SHARES, &[&[fill(Side::Buy, "1", "1000000000000"), free][..], &twice].concat());
+        assert_eq!((held.quantity, held.average(SHARES)), (n("0.000000000001"), None));
+        assert_eq!(held.cost, n("1000000000000"));
     }
 
     #[test]
@@ -254,8 +284,14 @@ mod tests {
             State { quantity: Number::from_units(i128::MAX), cost: Number::ONE, ..State::default() };
         let before = state;
         assert!(state.add(SHARES, fill(Side::Buy, "1", "1")).is_err());
-        assert!(state.add(SHARES, fill(Side::Buy, "0.0000000001", "0.0000000001")).is_err());
+        assert!(state.add(SHARES, Event::Split { new: 2, old: 1 }).is_err());
         assert_eq!(state, before);
+        // What is held could be counted, and its price could not.
+        let mut dear =
+            State { quantity: Number::ONE, last_price: Number::from_units(i128::MAX), ..State::default() };
+        let before = dear;
+        assert!(dear.add(SHARES, Event::Split { new: 1, old: 2 }).is_err());
+        assert_eq!(dear, before);
     }
 
     #[test]
@@ -268,38 +304,66 @@ mod tests {
         }
     }
 
-    fn event() -> impl Strategy<Value = Event> {
+    /// What happens, or that all that is held is closed.
+    #[derive(Debug, Clone, Copy)]
+    enum Next {
+        Happens(Event),
+        Closes { price: Number, fee: Number },
+    }
+
+    fn next() -> impl Strategy<Value = Next> {
         let number = |most: i64| {
             (1..most).prop_map(|n| Number::whole(n).share(Number::ONE, Number::whole(1_000)).unwrap())
         };
         let fill = (any::<bool>(), number(10_000), number(1_000_000), number(5_000)).prop_map(
-            |(buys, quantity, price, fee)| Event::Fill {
-                side: if buys { Side::Buy } else { Side::Sell },
-                quantity,
-                price,
-                fee,
+            |(buys, quantity, price, fee)| {
+                let side = if buys { Side::Buy } else { Side::Sell };
+                Next::Happens(Event::Fill { side, quantity, price, fee })
             },
         );
-        prop_oneof![20 => fill, 1 => (1_i64..20, 1_i64..20).prop_map(|(new, old)| Event::Split { new, old })]
+        let split = (1_i64..20, 1_i64..20).prop_map(|(new, old)| Next::Happens(Event::Split { new, old }));
+        let close = (number(1_000_000), number(5_000)).prop_map(|(price, fee)| Next::Closes { price, fee });
+        prop_oneof![20 => fill, 2 => split, 2 => close]
+    }
+
+    impl Next {
+        fn of(self, held: Number) -> Option<Event> {
+            match self {
+                Self::Happens(event) => Some(event),
+                Self::Closes { .. } if held.is_zero() => None,
+                Self::Closes { price, fee } => {
+                    let side = if held.is_negative() { Side::Buy } else { Side::Sell };
+                    Some(Event::Fill { side, quantity: held.abs(), price, fee })
+                }
+            }
+        }
     }
 
     proptest! {
         #[test]
-        fn cash_always_balances(events in proptest::collection::vec(event(), 0..60), future in any::<bool>()) {
+        fn cash_always_balances(all in proptest::collection::vec(next(), 0..60), future in any::<bool>()) {
             let terms = if future { FUTURE } else { SHARES };
             let (mut state, mut profit, mut bought) = (State::default(), Number::ZERO, Number::ZERO);
-            for event in events {
+            let (mut paid, mut fees) = (Number::ZERO, Number::ZERO);
+            for next in all {
+                let Some(event) = next.of(state.quantity) else { continue };
                 profit = profit.plus(state.add(terms, event).unwrap()).unwrap();
                 match event {
-                    Event::Fill { side, quantity, .. } => {
+                    Event::Fill { side, quantity, price, fee } => {
                         let signed = if side == Side::Buy { quantity } else { -quantity };
                         bought = bought.plus(signed).unwrap();
+                        paid = paid.plus(terms.value(signed, price).unwrap()).unwrap();
+                        fees = fees.plus(fee).unwrap();
                     }
                     Event::Split { new, old } => bought = bought.share(Number::whole(new), Number::whole(old)).unwrap(),
                 }
-                let paid = if future { Number::ZERO } else { state.cost };
-                prop_assert_eq!(state.cash, state.realised.minus(paid).unwrap().minus(state.fees).unwrap());
-                prop_assert_eq!((state.quantity, state.realised), (bought, profit));
+                let open = if future { Number::ZERO } else { state.cost };
+                prop_assert_eq!(state.cash, state.realised.minus(open).unwrap().minus(state.fees).unwrap());
+                // Of what is paid in full every fill has its own part of the cash, and nothing else has.
+                prop_assert!(future || state.cash == Number::ZERO.minus(paid).unwrap().minus(fees).unwrap());
+                prop_assert_eq!((state.quantity, state.realised, state.fees), (bought, profit, fees));
+                let closes = matches!(next, Next::Closes { .. });
+                prop_assert!(!closes || state.quantity.is_zero());
                 prop_assert!(!state.quantity.is_zero() || state.cost.is_zero());
                 prop_assert!(state.cost.is_zero() || state.cost.is_negative() == state.quantity.is_negative());
                 prop_assert_eq!(State::decode(&state.encode()).unwrap(), state);

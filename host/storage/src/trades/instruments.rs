@@ -193,7 +193,7 @@ impl Trades {
                         .hint("let it begin when the other one ends"));
                 }
                 None => {
-                    bounded("name of an instrument", aliases(tx, there.id)?.len())?;
+                    bounded("name of an instrument", u32::try_from(aliases(tx, there.id)?.len()).unwrap_or(u32::MAX))?;
                     let mut writing = Writing::begin(tx)?;
                     let seq = writing.row("aliases", &json!({ "instrument": name, "alias": new }))?;
                     tx.prepare_cached(
@@ -260,7 +260,7 @@ fn insert_terms(writing: &mut Writing<'_>, id: i64, name: &str, terms: &NewTerms
         .tx
         .prepare_cached("SELECT count(*) FROM trade_terms WHERE instrument = ?1")?
         .query_row([id], |r| r.get(0))?;
-    bounded("terms of an instrument", usize::try_from(there).unwrap_or(usize::MAX))?;
+    bounded("terms of an instrument", there)?;
     let seq = writing.row("terms", &json!({ "instrument": name, "terms": terms }))?;
     writing
         .tx
@@ -280,15 +280,11 @@ fn insert_terms(writing: &mut Writing<'_>, id: i64, name: &str, terms: &NewTerms
 }
 
 /// May there be one more?
-pub(super) fn bounded(what: &str, there: usize) -> Result<()> {
-    if there >= CHANGES_MAX {
-        return Err(Error::limit(
-            format!("one more {what}"),
-            CHANGES_MAX,
-            "look at what records them again and again",
-        ));
+pub(super) fn bounded(what: &str, there: u32) -> Result<()> {
+    if usize::try_from(there).is_ok_and(|there| there < CHANGES_MAX) {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::limit(format!("one more {what}"), CHANGES_MAX, "look at what records them again and again"))
 }
 
 /// The terms that were recorded last for a time.
@@ -334,6 +330,12 @@ pub(super) fn find(c: &Connection, name: &str) -> Result<Option<Known>> {
     row.map(|row| known(c, row)).transpose()
 }
 
+/// The name of an instrument, for lists.
+pub(super) fn name_of(c: &Connection, instrument: i64) -> Result<String> {
+    Ok(c.prepare_cached("SELECT name FROM trade_instruments WHERE id = ?1")?
+        .query_row([instrument], |r| r.get(0))?)
+}
+
 pub(super) fn by_id(c: &Connection, id: i64) -> Result<Known> {
     let row = c
         .prepare_cached("SELECT id, name, kind, currency, multiplier FROM trade_instruments WHERE id = ?1")?
@@ -375,26 +377,38 @@ pub(super) fn named(c: &Connection, name: &str) -> Result<Known> {
 
 /// The instrument of a name, or of an alias that meant it at a time.
 pub(super) fn resolve(c: &Connection, name: &str, time: i64) -> Result<Known> {
-    if let Some(found) = find(c, name)? {
-        return Ok(found);
+    match find(c, name)? {
+        Some(found) => Ok(found),
+        None => by_id(c, meant(c, name, time)?),
     }
+}
+
+/// The name of the instrument of a name, or of an alias that meant it at a time; its terms are not read.
+pub(super) fn name_at(c: &Connection, name: &str, time: i64) -> Result<String> {
+    let named = c.prepare_cached("SELECT 1 FROM trade_instruments WHERE name = ?1")?.exists([name])?;
+    if named { Ok(name.to_string()) } else { name_of(c, meant(c, name, time)?) }
+}
+
+/// The number of the instrument that an alias meant at a time.
+pub(super) fn meant(c: &Connection, alias: &str, time: i64) -> Result<i64> {
     // The last moment that there is has no moment after it.
     let (since, until) = (time.min(i64::MAX - 1), time.saturating_add(1));
-    match alias_at(c, name, since, until)? {
-        Some((id, ..)) => by_id(c, id),
-        None => Err(unknown(name)),
-    }
+    alias_at(c, alias, since, until)?.map(|(id, ..)| id).ok_or_else(|| unknown(alias))
 }
 
 /// An instrument with the terms that hold at a time.
 fn show(c: &Connection, name: &str, at: i64) -> Result<Instrument> {
-    let known = named(c, name)?;
-    let terms = newest_terms(c, known.id, at)?.unwrap_or_default();
+    let (id, name, kind, currency, multiplier) = c
+        .prepare_cached("SELECT id, name, kind, currency, multiplier FROM trade_instruments WHERE name = ?1")?
+        .query_row([name], columns)
+        .optional()?
+        .ok_or_else(|| unknown(name))?;
+    let terms = newest_terms(c, id, at)?.unwrap_or_default();
     Ok(Instrument {
-        name: known.name,
-        kind: known.terms.kind,
-        currency: known.currency,
-        multiplier: known.terms.multiplier,
+        name,
+        kind: InstrumentKind::read(&kind)?,
+        currency,
+        multiplier: multiplier.parse()?,
         tick: terms.tick,
         lot: terms.lot,
         bucket: terms.bucket,

@@ -1,7 +1,8 @@
 //! Lists of orders, fills and movements of cash, in the order in which they were recorded, a page at a time.
 
+use super::instruments::name_of;
 use super::number::Number;
-use super::orders::{self, Order, name_of};
+use super::orders::{self, Order};
 use super::types::{AsOf, CashKind, NewFill, PAGE_MAX};
 use super::writing::{known_seq, origin};
 use super::{Trades, accounts, cash, fills, instruments};
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 /// Rows of a page when none are asked for.
 const PAGE_DEFAULT: u64 = 1_000;
+/// Events of all orders of one page.
+pub const PAGE_EVENTS_MAX: usize = 100_000;
 
 /// Which rows of an account.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -180,11 +183,21 @@ impl Trades {
             );
             let rows = statement.query_map(values, |r| Ok((r.get(0)?, orders::Text::read(r)?)))?;
             let as_of = AsOf { at: None, known_at: filter.known_at };
-            rows.map(|row| {
+            let (mut all, mut events) = (Vec::new(), 0);
+            for row in rows {
                 let (seq, text) = row?;
-                orders::whole(c, account, seq, text.order()?, as_of)
-            })
-            .collect()
+                let order = orders::whole(c, account, seq, text.order()?, as_of)?;
+                events += order.events.len();
+                if events > PAGE_EVENTS_MAX {
+                    return Err(Error::limit(
+                        "what happened to the orders of a page",
+                        format!("{PAGE_EVENTS_MAX} events"),
+                        "ask for fewer orders with `limit`, and page with `after`",
+                    ));
+                }
+                all.push(order);
+            }
+            Ok(all)
         })
     }
 }

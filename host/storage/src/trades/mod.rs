@@ -9,6 +9,7 @@
 mod accounts;
 mod actions;
 mod adjust;
+mod bars;
 mod cash;
 mod check;
 mod fills;
@@ -31,9 +32,10 @@ mod tests;
 
 pub use actions::{Action, ActionKind, NewAction, NewRoll, Roll};
 pub use adjust::{Adjust, BarsQuery, RollBy};
+pub use bars::BARS_MAX;
 pub use fold::{State as PositionState, Terms};
 pub use instruments::{Alias, Instrument, NewInstrument, NewTerms};
-pub use lists::{CashRow, Fill, ListFilter};
+pub use lists::{CashRow, Fill, ListFilter, PAGE_EVENTS_MAX};
 pub use machine::OrderState;
 pub use number::{DIGITS, Number, WHOLE_DIGITS_MAX};
 pub use orders::{Order, OrderEvent};
@@ -41,7 +43,7 @@ pub use performance::{DAYS_MAX, FILLS_MAX, PerformanceQuery, SkillPerformance};
 pub use positions::{Balance, Position, Positions, PositionsQuery};
 pub use statements::{
     DIFFERENCES_MAX, Difference, DifferenceKind, LINES_MAX, Mapping, NewStatement, Resolution, Resolve,
-    SKIP_LINES_MAX, STATEMENT_BYTES_MAX, Statement, Theirs,
+    SKIP_LINES_MAX, STATEMENT_BYTES_MAX, Statement, Theirs, WORDS_MAX,
 };
 pub use states::{STATE_EVERY, STEP_FILLS_MAX};
 pub use types::{

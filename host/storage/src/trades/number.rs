@@ -1,5 +1,5 @@
-//! Exact decimals of the trading record: a whole number of units of ten to the minus [`DIGITS`]. A sum or a product either is
-//! exact or is refused; the one division, a share of a cost, says how it rounds.
+//! Decimals of the trading record: a whole number of units of ten to the minus [`DIGITS`]. What is read and what is added up is exact
+//! or refused. What is multiplied is rounded once, half to even, where it has more digits; a share is rounded towards zero.
 
 use crate::error::{Error, Result};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
@@ -60,27 +60,32 @@ impl Number {
         self.0.checked_sub(other.0).map(Self).ok_or_else(too_large)
     }
 
-    /// The exact product: refused where it has more than [`DIGITS`] digits behind the point.
+    /// The product; where it has more than [`DIGITS`] digits behind the point rounded there, half to even.
     pub fn times(self, other: Self) -> Result<Self> {
-        match self.product(other)? {
-            (product, true) => Ok(product),
-            (_, false) => Err(Error::invalid(format!(
-                "{self} times {other} has more than {DIGITS} digits behind the point"
-            ))
-            .hint("write quantity and price with fewer digits")),
+        let (size, rest) = self.product(other)?;
+        signed(half_even(size, rest, ONE.unsigned_abs())?, self.is_negative() != other.is_negative())
+    }
+
+    /// The product of three, rounded once, as [`Number::times`] is.
+    pub fn times_both(self, second: Self, third: Self) -> Result<Self> {
+        if third == Self::ONE {
+            return self.times(second);
         }
+        let one = ONE.unsigned_abs();
+        // What the first two make is size × one + rest, in units of one squared; the third goes with both parts.
+        let (size, rest) = self.product(second)?;
+        let by = third.0.unsigned_abs();
+        let (most, left) = div_limb(mul_wide(size, by), ONE_LIMB).ok_or_else(too_large)?;
+        let (parts, low) =
+            div_limb(add_wide(mul_wide(rest, by), left * one), ONE_LIMB).ok_or_else(too_large)?;
+        let size = most.checked_add(parts / one).ok_or_else(too_large)?;
+        let negative = self.is_negative() ^ second.is_negative() ^ third.is_negative();
+        signed(half_even(size, parts % one * one + low, one * one)?, negative)
     }
 
-    /// The product, rounded towards zero at the last digit.
-    pub fn times_rounded(self, other: Self) -> Result<Self> {
-        self.product(other).map(|(product, _)| product)
-    }
-
-    /// The product towards zero, and whether that is all of it.
-    fn product(self, other: Self) -> Result<(Self, bool)> {
-        let wide = mul_wide(self.0.unsigned_abs(), other.0.unsigned_abs());
-        let (quotient, rest) = div_limb(wide, ONE_LIMB).ok_or_else(too_large)?;
-        Ok((signed(quotient, self.is_negative() != other.is_negative())?, rest == 0))
+    /// The size of the product towards zero, and what is left of a unit, of [`ONE`] parts.
+    fn product(self, other: Self) -> Result<(u128, u128)> {
+        div_limb(mul_wide(self.0.unsigned_abs(), other.0.unsigned_abs()), ONE_LIMB).ok_or_else(too_large)
     }
 
     /// `self` times `part` over `whole`, rounded towards zero at the last digit. Nothing of nothing.
@@ -114,10 +119,15 @@ impl Number {
         (self.0 / ONE) as f64 + (self.0 % ONE) as f64 / ONE as f64
     }
 
-    /// The shortest decimal text of a float, as prices of series have it. `None` where that is no number of this kind.
+    /// The shortest decimal text of a float, as prices of series have it, rounded where it has more than [`DIGITS`] digits behind the
+    /// point. `None` where that is no number of this kind, or nothing is left of it.
     pub fn of_float(value: f64) -> Option<Self> {
+        if !value.is_finite() {
+            return None;
+        }
         // `{}` writes no exponent.
-        value.is_finite().then(|| format!("{value}").parse().ok()).flatten()
+        let rounded = || format!("{value:.DIGITS$}").parse().ok().filter(|n: &Self| !n.is_zero());
+        format!("{value}").parse().ok().or_else(rounded)
     }
 }
 
@@ -139,6 +149,18 @@ fn too_large() -> Error {
 fn signed(units: u128, negative: bool) -> Result<Number> {
     let units = i128::try_from(units).map_err(|_| too_large())?;
     Ok(Number(if negative { -units } else { units }))
+}
+
+/// One more unit where what is left of it is more than half of `whole`, or half of it and the size is odd.
+fn half_even(size: u128, rest: u128, whole: u128) -> Result<u128> {
+    let up = rest * 2 > whole || (rest * 2 == whole && size % 2 == 1);
+    size.checked_add(u128::from(up)).ok_or_else(too_large)
+}
+
+/// A wide number and one that is not: the sum fits, for what is added is below ten to the 36th and the product below 2 to the 188th.
+fn add_wide((high, low): (u128, u128), more: u128) -> (u128, u128) {
+    let (low, carried) = low.overflowing_add(more);
+    (high + u128::from(carried), low)
 }
 
 /// High and low half of a product.
@@ -325,18 +347,41 @@ mod tests {
     }
 
     #[test]
-    fn products_are_exact_or_refused() {
+    fn products_round_half_to_even_where_they_do_not_fit() {
         assert_eq!(n("100").times(n("101.25")).unwrap(), n("10125"));
         assert_eq!(n("-0.000000001").times(n("0.000000001")).unwrap(), n("-0.000000000000000001"));
-        assert!(n("0.0000000001").times(n("0.0000000001")).is_err(), "twenty digits");
-        assert_eq!(
-            n("-0.0000000019").times_rounded(n("0.0000000019")).unwrap().to_string(),
-            "-0.000000000000000003"
-        );
+        for (a, b, units) in [
+            ("0.0000000001", "0.0000000001", 0),
+            ("0.0000000005", "0.000000001", 0),
+            ("0.0000000015", "0.000000001", 2),
+            ("0.0000000025", "0.000000001", 2),
+            ("-0.0000000015", "0.000000001", -2),
+            ("0.0000000025", "0.00000000100000001", 3),
+            ("-0.0000000019", "0.0000000019", -4),
+        ] {
+            assert_eq!(n(a).times(n(b)).unwrap(), Number(units), "{a} {b}");
+        }
         let most = n("999999999999999");
         assert_eq!(most.times(n("100000")).unwrap().to_string(), "99999999999999900000");
         assert!(most.times(most).is_err() && most.times(n("1000000")).is_err());
         assert!(Number(i128::MAX).plus(Number(1)).is_err() && Number(i128::MIN).minus(Number(1)).is_err());
+    }
+
+    #[test]
+    fn three_are_rounded_once() {
+        // The first: half of a unit, which alone is rounded to none, times five.
+        for (a, b, c, units) in [
+            ("0.0000000005", "0.000000001", "5", 2),
+            ("0.0000000007", "0.000000001", "5", 4),
+            ("0.0000000007", "-0.000000001", "5", -4),
+            ("0.0000000001", "0.0000000001", "50", 0),
+            ("0.0000000001", "0.0000000001", "51", 1),
+            ("3.333333333333333333", "101.25", "1", 337_499_999_999_999_999_966),
+        ] {
+            assert_eq!(n(a).times_both(n(b), n(c)).unwrap(), Number(units), "{a} {b} {c}");
+        }
+        let most = n("999999999999999");
+        assert!(most.times_both(n("1"), n("1000000")).is_err() && most.times_both(most, n("0")).is_err());
     }
 
     #[test]
@@ -355,6 +400,9 @@ mod tests {
             (Number::of_float(f64::NAN), Number::of_float(1e30), Number::of_float(1e-30)),
             (None, None, None)
         );
+        // More digits than there are: the last ones go.
+        assert_eq!(Number::of_float(0.005 / 3.0), Some(n("0.001666666666666667")));
+        assert_eq!(Number::of_float(-1.6e-18).map(Number::units), Some(-2));
         assert!((n("-101.25").to_f64() + 101.25).abs() < 1e-12);
     }
 
@@ -384,6 +432,19 @@ mod tests {
         fn products_agree_with_small_ones(a in -1_000_000_i64..1_000_000, b in -1_000_000_i64..1_000_000) {
             let cents = |n: i64| Number(i128::from(n) * (ONE / 100));
             prop_assert_eq!(cents(a).times(cents(b)).unwrap(), Number(i128::from(a) * i128::from(b) * (ONE / 10_000)));
+        }
+
+        /// Seven digits each are twenty-one: three too many.
+        #[test]
+        fn products_of_three_agree_with_small_ones(a in -1_000_000_i64..1_000_000, b in -1_000_000_i64..1_000_000, c in -1_000_000_i64..1_000_000) {
+            let small = |n: i64| Number(i128::from(n) * (ONE / 10_000_000));
+            let exact = i128::from(a) * i128::from(b) * i128::from(c);
+            let (size, rest) = (exact.abs() / 1_000, exact.abs() % 1_000);
+            let size = size + i128::from(rest > 500 || (rest == 500 && size % 2 == 1));
+            prop_assert_eq!(small(a).times_both(small(b), small(c)).unwrap(), Number(size * exact.signum()));
+            // The order does not matter, and nothing is lost where it fits.
+            prop_assert_eq!(small(c).times_both(small(a), small(b)).unwrap(), Number(size * exact.signum()));
+            prop_assert_eq!(small(a).times_both(Number::whole(b), Number::ONE).unwrap(), small(a).times(Number::whole(b)).unwrap());
         }
 
         #[test]

@@ -5,7 +5,7 @@ use super::number::Number;
 use super::record::Recorder;
 use super::types::{EVENTS_MAX, EventState, NewEvent, NewOrder, OrderType, Recorded, Side, TimeInForce};
 use super::writing::{known_seq, origin};
-use super::{AsOf, Trades, accounts, check, instruments};
+use super::{AsOf, Trades, accounts, check};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Result};
 use rusqlite::{Connection, OptionalExtension as _};
@@ -400,9 +400,4 @@ impl Trades {
             whole(c, account, seq, order, as_of)
         })
     }
-}
-
-/// The names of instruments by their numbers, for lists.
-pub(super) fn name_of(c: &Connection, instrument: i64) -> Result<String> {
-    instruments::by_id(c, instrument).map(|i| i.name)
 }

@@ -10,10 +10,11 @@
 //! - **Exposure**: mean over the days of what is held, each position without its sign, over the equity.
 //! - **Win rate**: of the fills that closed something, the share that made a profit before fees.
 
+use super::bars::Room;
 use super::fold::{Event, Key, State};
 use super::instruments::{self, Known};
 use super::number::Number;
-use super::states::{self, Until};
+use super::states::{self, Split, Until};
 use super::types::Side;
 use super::writing::known_seq;
 use super::{ActionKind, AsOf, PositionsQuery, accounts, fills};
@@ -79,7 +80,9 @@ pub struct SkillPerformance {
 /// A position of the skill.
 struct Book {
     known: Known,
+    /// Fills and splits, in their order.
     events: Vec<(Key, Event)>,
+    splits: Vec<Split>,
     state: State,
     begun: State,
     next: usize,
@@ -107,11 +110,9 @@ impl Book {
 
     /// The last close before a time, of pieces as they are then, or the price of the last fill.
     fn price(&self, until: i64) -> Number {
-        let splits = self.events.iter().filter_map(|((time, _), event)| match event {
-            Event::Split { new, old } => Some((*time, *new, *old)),
-            Event::Fill { .. } => None,
-        });
-        last_close(&self.closes, splits, until).unwrap_or(self.state.last_price)
+        let at = self.closes.partition_point(|(time, _)| *time < until);
+        let last = at.checked_sub(1).and_then(|at| self.closes.get(at));
+        last.and_then(|last| price(*last, &self.splits, until)).unwrap_or(self.state.last_price)
     }
 
     /// Profit of all of it at a time, and what is held.
@@ -119,20 +120,14 @@ impl Book {
         let price = self.price(until);
         let open = self.state.unrealised(self.known.terms, price)?;
         let profit = self.state.realised.plus(open)?.minus(self.state.fees)?;
-        Ok((profit, self.known.terms.worth(self.state.quantity, price)?.abs()))
+        Ok((profit, self.known.terms.value(self.state.quantity, price)?.abs()))
     }
 }
 
-/// The last close before a time. The bar has the time of its start, and a split that of the first bar after it.
-fn last_close(
-    closes: &[(i64, f64)],
-    splits: impl Iterator<Item = (i64, i64, i64)>,
-    until: i64,
-) -> Option<Number> {
-    let at = closes.partition_point(|(time, _)| *time < until);
-    let (time, close) = closes.get(at.checked_sub(1)?)?;
-    let since = splits.filter(|(split, ..)| (time + 1..until).contains(split));
-    Number::of_float(since.fold(*close, |close, (_, new, old)| close * old as f64 / new as f64))
+/// What a close says of a later time. The bar has the time of its start, and a split that of the first bar after it.
+fn price((time, close): (i64, f64), splits: &[Split], until: i64) -> Option<Number> {
+    let since = splits.iter().filter(|(split, ..)| (time + 1..until).contains(split));
+    Number::of_float(since.fold(close, |close, (_, new, old)| close * *old as f64 / *new as f64))
 }
 
 impl DataLayer {
@@ -163,9 +158,10 @@ impl DataLayer {
             ))
             .hint("give the skill an account of its own in each currency"));
         }
+        let mut room = self.room(budget);
         let capital = match query.capital {
             Some(capital) => capital,
-            None => self.capital(caller, query, &currency, budget)?,
+            None => self.capital(caller, query, &currency, &room)?,
         };
         if capital <= Number::ZERO {
             return Err(Error::invalid(format!("the capital of {capital} is not above zero"))
@@ -175,7 +171,7 @@ impl DataLayer {
         for book in &mut books {
             // From some days before, so that what was held over a weekend has a price.
             let from = query.start.saturating_sub(PRICED_NS);
-            book.closes = self.closes(caller, &book.known.name, (from, query.end), budget)?;
+            book.closes = self.closes(caller, &book.known.name, (from, query.end), &mut room)?;
             book.advance(query.start)?;
             book.begun = book.state;
             let fills = book
@@ -188,7 +184,7 @@ impl DataLayer {
                 times.filter(|t| (query.start..query.end).contains(t)).map(|t| t - t.rem_euclid(DAY_NS)),
             );
         }
-        run(query, currency, capital, &mut books, &days)
+        run(query, currency, capital, &mut books, &days, room.budget())
     }
 
     /// [`DataLayer::skill_performance`], recorded as what this version of the skill achieved. Audited.
@@ -213,7 +209,7 @@ impl DataLayer {
         caller: &Caller,
         query: &PerformanceQuery,
         currency: &str,
-        budget: &Budget,
+        room: &Room,
     ) -> Result<Number> {
         let mut of = PositionsQuery {
             account: query.account.clone(),
@@ -221,17 +217,18 @@ impl DataLayer {
             known_at: query.known_at,
             ..PositionsQuery::default()
         };
-        let as_of = AsOf { at: Some(query.start - 1), known_at: query.known_at };
+        let as_of = AsOf { at: of.at, known_at: query.known_at };
         for held in self.trades().positions(caller, &of)?.positions {
-            let from = query.start.saturating_sub(PRICED_NS);
-            let closes = self.closes(caller, &held.instrument, (from, query.start), budget)?;
+            let Some(series) = self.series_of(&held.instrument, None)? else { continue };
+            let range = (query.start.saturating_sub(PRICED_NS), query.start);
+            let Some(last) = self.last_close(caller, &series, range, room.budget())? else { continue };
             let actions = self.trades().actions(caller, &held.instrument, as_of)?;
             let splits = actions.iter().filter_map(|a| match a.action {
                 ActionKind::Split { new, old } => Some((a.time, new, old)),
                 ActionKind::Dividend { .. } => None,
             });
-            if let Some(close) = last_close(&closes, splits, query.start) {
-                of.prices.insert(held.instrument, close);
+            if let Some(price) = price(last, &splits.collect::<Vec<_>>(), query.start) {
+                of.prices.insert(held.instrument, price);
             }
         }
         let all = self.trades().positions(caller, &of)?.balances;
@@ -245,6 +242,7 @@ fn run(
     capital: Number,
     books: &mut [Book],
     days: &BTreeSet<i64>,
+    budget: &Budget,
 ) -> Result<SkillPerformance> {
     let mut begun = Number::ZERO;
     for book in books.iter() {
@@ -254,6 +252,7 @@ fn run(
     let (mut returns, mut exposure) = (Vec::new(), 0.0);
     let (mut equity, mut highest, mut drawdown) = (capital, capital, 0.0_f64);
     for day in days {
+        budget.check()?;
         let until = day.saturating_add(DAY_NS).min(query.end);
         let (mut profit, mut held) = (Number::ZERO.minus(begun)?, Number::ZERO);
         for book in books.iter_mut() {
@@ -281,7 +280,9 @@ fn run(
         .hint("orders name the skill and its version, fills the order; `shiphold trades orders ACCOUNT` lists them"));
     }
     let (mut realised, mut unrealised, mut fees, mut fills) = (Number::ZERO, Number::ZERO, Number::ZERO, 0);
-    for book in books.iter() {
+    for book in books.iter_mut() {
+        // Splits after the last of the days.
+        book.advance(query.end)?;
         let price = book.price(query.end);
         realised = realised.plus(book.state.realised)?.minus(book.begun.realised)?;
         fees = fees.plus(book.state.fees)?.minus(book.begun.fees)?;
@@ -360,13 +361,14 @@ fn books(c: &Connection, query: &PerformanceQuery, version: &Version) -> Result<
     let mut books = Vec::new();
     for (instrument, mut events) in events {
         let until = Until { at: query.end - 1, known };
-        for (time, new, old) in states::splits(c, instrument, until)? {
-            events.push(((time, i64::MIN), Event::Split { new, old }));
-        }
+        let splits = states::splits(c, instrument, until)?;
+        events.extend(
+            splits.iter().map(|(time, new, old)| ((*time, i64::MIN), Event::Split { new: *new, old: *old })),
+        );
         events.sort_by_key(|(key, _)| *key);
         let known = instruments::by_id(c, instrument)?;
         let (state, begun) = (State::default(), State::default());
-        books.push(Book { known, events, state, begun, next: 0, closes: Vec::new() });
+        books.push(Book { known, events, splits, state, begun, next: 0, closes: Vec::new() });
     }
     Ok((of.currency, books))
 }

@@ -3,7 +3,7 @@
 use super::fold::{State, Terms};
 use super::instruments;
 use super::number::Number;
-use super::states::{self, Split, Until};
+use super::states::{self, Split, Sums, Until};
 use super::types::{AsOf, InstrumentKind};
 use super::writing::known_seq;
 use super::{Trades, accounts, cash};
@@ -50,7 +50,7 @@ pub struct Position {
     pub currency: String,
     /// Below zero: it was sold short.
     pub quantity: Number,
-    /// Cost of a piece, rounded towards zero at the last digit.
+    /// Cost of a piece, rounded towards zero at the last digit; none of nothing, and where it is too large to be held.
     pub average: Option<Number>,
     pub cost: Number,
     pub realised: Number,
@@ -95,16 +95,20 @@ pub(super) fn held(c: &Connection, account: i64) -> Result<Vec<Held>> {
                 EXISTS (SELECT 1 FROM trade_actions a WHERE a.instrument = p.instrument)
          FROM trade_positions p JOIN trade_instruments i ON i.id = p.instrument WHERE p.account = ?1",
     )?;
-    let rows = statement.query_map([account], |r| {
-        let text = (r.get::<_, String>(3)?, r.get::<_, String>(4)?);
-        Ok((r.get(0)?, r.get(1)?, r.get(2)?, text, r.get(5)?))
-    })?;
-    rows.map(|row| {
-        let (instrument, name, currency, (kind, multiplier), split) = row?;
-        let terms = Terms { kind: InstrumentKind::read(&kind)?, multiplier: multiplier.parse()? };
-        Ok(Held { instrument, name, currency, terms, split })
-    })
-    .collect()
+    let mut rows = statement.query([account])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let text = |column: usize| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+        let terms = Terms { kind: InstrumentKind::read(text(3)?)?, multiplier: text(4)?.parse()? };
+        all.push(Held {
+            instrument: row.get(0)?,
+            name: row.get(1)?,
+            currency: row.get(2)?,
+            terms,
+            split: row.get(5)?,
+        });
+    }
+    Ok(all)
 }
 
 impl Held {
@@ -112,18 +116,19 @@ impl Held {
         if self.split { states::splits(c, self.instrument, until) } else { Ok(Vec::new()) }
     }
 
-    pub fn state(&self, c: &Connection, account: i64, until: Until) -> Result<State> {
+    fn state(&self, c: &Connection, sums: &mut Sums<'_>, account: i64, until: Until) -> Result<State> {
         let splits = self.splits(c, until)?;
-        states::state_at(c, (account, self.instrument), self.terms, until, &splits)
+        sums.state_at((account, self.instrument), self.terms, until, &splits)
+            .map_err(|e| e.context(format!("the position in `{}`", self.name)))
     }
 }
 
 /// Positions, and what moved of each currency.
-type Sums = (Vec<(Held, State)>, BTreeMap<String, Number>);
+type Added = (Vec<(Held, State)>, BTreeMap<String, Number>);
 
 /// All positions of an account, and what moved of each currency. As far as everything is known it is one snapshot; what was known at a
 /// time does not change any more, and is read in pieces.
-fn sums(db: &Database, account: &str, as_of: AsOf) -> Result<Sums> {
+fn add_up(db: &Database, account: &str, as_of: AsOf) -> Result<Added> {
     let at = as_of.at.unwrap_or(i64::MAX);
     let (id, until, all, moved) = {
         let whole = db.read(|c| {
@@ -133,8 +138,9 @@ fn sums(db: &Database, account: &str, as_of: AsOf) -> Result<Sums> {
             if until.known != i64::MAX {
                 return Ok(Err((id, until, all, moved)));
             }
+            let mut sums = Sums::new(c)?;
             let add = |held: Held| {
-                let state = held.state(c, id, until)?;
+                let state = held.state(c, &mut sums, id, until)?;
                 Ok((held, state))
             };
             Ok(Ok((all.into_iter().map(add).collect::<Result<Vec<_>>>()?, moved)))
@@ -144,14 +150,17 @@ fn sums(db: &Database, account: &str, as_of: AsOf) -> Result<Sums> {
             Err(past) => past,
         }
     };
-    let mut sums = Vec::with_capacity(all.len());
+    let mut added = Vec::with_capacity(all.len());
     let mut all = all.into_iter().peekable();
     while all.peek().is_some() {
         let some: Vec<Held> = all.by_ref().take(PAST_AT_ONCE).collect();
-        let states = db.read(|c| some.iter().map(|h| h.state(c, id, until)).collect::<Result<Vec<_>>>())?;
-        sums.extend(some.into_iter().zip(states));
+        let states = db.read(|c| {
+            let mut sums = Sums::new(c)?;
+            some.iter().map(|h| h.state(c, &mut sums, id, until)).collect::<Result<Vec<_>>>()
+        })?;
+        added.extend(some.into_iter().zip(states));
     }
-    Ok((sums, moved))
+    Ok((added, moved))
 }
 
 impl Trades {
@@ -159,19 +168,19 @@ impl Trades {
     pub fn positions(&self, caller: &Caller, query: &PositionsQuery) -> Result<Positions> {
         caller.require(Scope::Read, "read positions")?;
         let as_of = AsOf { at: query.at, known_at: query.known_at };
-        let (sums, moved) = sums(&self.db, &query.account, as_of)?;
+        let (added, moved) = add_up(&self.db, &query.account, as_of)?;
         let mut balances: BTreeMap<String, Balance> = BTreeMap::new();
         for (currency, moved) in moved {
             let balance = balance(&mut balances, &currency);
             (balance.cash, balance.moved, balance.equity) = (moved, moved, moved);
         }
         let mut positions = Vec::new();
-        for (held, state) in sums {
+        for (held, state) in added {
             if state.fills == 0 {
                 continue;
             }
             let price = query.prices.get(&held.name).copied().unwrap_or(state.last_price);
-            let value = held.terms.worth(state.quantity, price)?;
+            let value = held.terms.value(state.quantity, price)?;
             let unrealised = value.minus(state.cost)?;
             let balance = balance(&mut balances, &held.currency);
             balance.cash = balance.cash.plus(state.cash)?;
@@ -181,7 +190,7 @@ impl Trades {
             balance.equity = balance.equity.plus(state.realised)?.plus(unrealised)?.minus(state.fees)?;
             if query.flat || !state.quantity.is_zero() {
                 positions.push(Position {
-                    average: state.average(held.terms)?,
+                    average: state.average(held.terms),
                     instrument: held.name,
                     currency: held.currency,
                     quantity: state.quantity,
@@ -219,7 +228,7 @@ impl Trades {
             let known = instruments::resolve(c, instrument, as_of.at.unwrap_or(i64::MAX))?;
             let until = Until { at: as_of.at.unwrap_or(i64::MAX), known: known_seq(c, as_of.known_at)? };
             let splits = states::splits(c, known.id, until)?;
-            Ok((states::state_at(c, (account, known.id), known.terms, until, &splits)?, known.terms))
+            Ok((Sums::new(c)?.state_at((account, known.id), known.terms, until, &splits)?, known.terms))
         })
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Recorder<'a> {
     pub writing: Writing<'a>,
     pub account: i64,
     known: HashMap<String, Rc<Known>>,
+    /// Those that an alias meant, by their numbers.
+    meant: HashMap<i64, Rc<Known>>,
     orders: HashMap<String, Option<Standing>>,
     /// From where on the sums of an instrument have changed.
     touched: BTreeMap<i64, Key>,
@@ -87,7 +89,8 @@ impl<'a> Recorder<'a> {
     fn begin(tx: &'a Tx<'a>, account: &str) -> Result<Self> {
         let (account, _) = accounts::account(tx, account)?;
         let writing = Writing::begin(tx)?;
-        Ok(Self { writing, account, known: HashMap::new(), orders: HashMap::new(), touched: BTreeMap::new() })
+        let (known, meant, orders) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(Self { writing, account, known, meant, orders, touched: BTreeMap::new() })
     }
 
     fn all(&mut self, batch: &Batch) -> Result<BatchAnswer> {
@@ -113,11 +116,18 @@ impl<'a> Recorder<'a> {
         if let Some(known) = self.known.get(name) {
             return Ok(known.clone());
         }
-        let found = Rc::new(instruments::resolve(self.writing.tx, name, time)?);
-        // What an alias means depends on the time.
-        if found.name == name {
+        if let Some(found) = instruments::find(self.writing.tx, name)? {
+            let found = Rc::new(found);
             self.known.insert(name.into(), found.clone());
+            return Ok(found);
         }
+        // What an alias means depends on the time; what that is does not, and all its terms are read once.
+        let number = instruments::meant(self.writing.tx, name, time)?;
+        if let Some(known) = self.meant.get(&number) {
+            return Ok(known.clone());
+        }
+        let found = Rc::new(instruments::by_id(self.writing.tx, number)?);
+        self.meant.insert(number, found.clone());
         Ok(found)
     }
 

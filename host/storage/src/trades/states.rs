@@ -4,13 +4,14 @@
 
 use super::Trades;
 use super::fold::{Event, Key, State, Terms};
+use super::instruments::name_of;
 use super::number::Number;
 use super::types::{InstrumentKind, Side};
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::sqlite::Tx;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{CachedStatement, Connection};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -18,7 +19,7 @@ use std::sync::atomic::Ordering;
 
 /// Fills from one state that is kept to the next.
 pub const STATE_EVERY: u64 = 2;
-/// Fills that are added up anew in one transaction, at most.
+/// Fills that are added up anew in one transaction, at most, whatever positions they are of.
 pub const STEP_FILLS_MAX: u64 = 20_000;
 /// Positions that are looked at in one step.
 const STEP_POSITIONS_MAX: i64 = 100;
@@ -56,76 +57,85 @@ pub(super) fn splits(c: &Connection, instrument: i64, until: Until) -> Result<Ve
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The last state that is kept of a position up to a time.
-fn kept(c: &Connection, account: i64, instrument: i64, at: i64) -> Result<Option<(Key, State)>> {
-    let row = c
-        .prepare_cached(
+/// Adds up positions: the statements for it, prepared once for however many there are.
+pub(super) struct Sums<'c> {
+    kept: CachedStatement<'c>,
+    fills: CachedStatement<'c>,
+}
+
+impl<'c> Sums<'c> {
+    pub fn new(c: &'c Connection) -> Result<Self> {
+        let kept = c.prepare_cached(
             "SELECT time, fill, state FROM trade_states WHERE account = ?1 AND instrument = ?2 AND time <= ?3
              ORDER BY time DESC, fill DESC LIMIT 1",
-        )?
-        .query_row((account, instrument, at), |r| {
-            let bytes = r.get_ref(2)?.as_blob().map(State::decode);
-            Ok(((r.get(0)?, r.get(1)?), bytes))
-        })
-        .optional()?;
-    row.map(|(key, state)| Ok((key, state.map_err(rusqlite::Error::from)??))).transpose()
-}
+        )?;
+        let fills = c.prepare_cached(
+            "SELECT time, fill, side, quantity, price, fee FROM trade_fills f
+             WHERE account = ?1 AND instrument = ?2 AND (time, fill) > (?3, ?4) AND time <= ?5 AND seq <= ?6 AND void = 0
+               AND NOT EXISTS (SELECT 1 FROM trade_fills s WHERE s.supersedes = f.seq AND s.seq <= ?6)
+             ORDER BY time, fill",
+        )?;
+        Ok(Self { kept, fills })
+    }
 
-/// Adds up from a state on; `each` sees the state after every fill and may end it.
-pub(super) fn walk(
-    c: &Connection,
-    (account, instrument): (i64, i64),
-    terms: Terms,
-    until: Until,
-    splits: &[Split],
-    (from, mut state): (Key, State),
-    mut each: impl FnMut(Key, &State) -> Result<ControlFlow<()>>,
-) -> Result<State> {
-    // Those of the time of a state are in it.
-    let mut splits = splits.iter().filter(|(time, ..)| *time > from.0 && *time <= until.at).peekable();
-    let mut statement = c.prepare_cached(
-        "SELECT time, fill, side, quantity, price, fee FROM trade_fills f
-         WHERE account = ?1 AND instrument = ?2 AND (time, fill) > (?3, ?4) AND time <= ?5 AND seq <= ?6 AND void = 0
-           AND NOT EXISTS (SELECT 1 FROM trade_fills s WHERE s.supersedes = f.seq AND s.seq <= ?6)
-         ORDER BY time, fill",
-    )?;
-    let mut rows = statement.query((account, instrument, from.0, from.1, until.at, until.known))?;
-    while let Some(row) = rows.next()? {
-        let key: Key = (row.get(0)?, row.get(1)?);
-        while let Some((_, new, old)) = splits.next_if(|(time, ..)| *time <= key.0) {
+    /// The last state that is kept of a position up to a time, or the beginning.
+    fn kept(&mut self, (account, instrument): (i64, i64), at: i64) -> Result<(Key, State)> {
+        let mut rows = self.kept.query((account, instrument, at))?;
+        let Some(row) = rows.next()? else { return Ok((FIRST, State::default())) };
+        let state = State::decode(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        Ok(((row.get(0)?, row.get(1)?), state))
+    }
+
+    /// Adds up from a state on; `each` sees the state after every fill and may end it.
+    fn walk(
+        &mut self,
+        (account, instrument): (i64, i64),
+        terms: Terms,
+        until: Until,
+        splits: &[Split],
+        (from, mut state): (Key, State),
+        mut each: impl FnMut(Key, &State) -> Result<ControlFlow<()>>,
+    ) -> Result<State> {
+        // Those of the time of a state are in it.
+        let mut splits = splits.iter().filter(|(time, ..)| *time > from.0 && *time <= until.at).peekable();
+        let mut rows = self.fills.query((account, instrument, from.0, from.1, until.at, until.known))?;
+        while let Some(row) = rows.next()? {
+            let key: Key = (row.get(0)?, row.get(1)?);
+            while let Some((_, new, old)) = splits.next_if(|(time, ..)| *time <= key.0) {
+                state.add(terms, Event::Split { new: *new, old: *old })?;
+            }
+            let number = |column: usize| -> Result<Number> {
+                let text = row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?;
+                text.parse()
+            };
+            let side = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from).map(Side::read)??;
+            let fill = Event::Fill { side, quantity: number(3)?, price: number(4)?, fee: number(5)? };
+            state.add(terms, fill)?;
+            if each(key, &state)?.is_break() {
+                return Ok(state);
+            }
+        }
+        for (_, new, old) in splits {
             state.add(terms, Event::Split { new: *new, old: *old })?;
         }
-        let number = |column: usize| -> Result<Number> {
-            let text = row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?;
-            text.parse()
-        };
-        let side = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from).map(Side::read)??;
-        let fill = Event::Fill { side, quantity: number(3)?, price: number(4)?, fee: number(5)? };
-        state.add(terms, fill)?;
-        if each(key, &state)?.is_break() {
-            return Ok(state);
-        }
+        Ok(state)
     }
-    for (_, new, old) in splits {
-        state.add(terms, Event::Split { new: *new, old: *old })?;
-    }
-    Ok(state)
-}
 
-/// What a position is as of a moment.
-pub(super) fn state_at(
-    c: &Connection,
-    of: (i64, i64),
-    terms: Terms,
-    until: Until,
-    splits: &[Split],
-) -> Result<State> {
-    // What is kept is made of everything that is known.
-    let from = match until.known {
-        i64::MAX => kept(c, of.0, of.1, until.at)?.unwrap_or((FIRST, State::default())),
-        _ => (FIRST, State::default()),
-    };
-    walk(c, of, terms, until, splits, from, |_, _| Ok(ControlFlow::Continue(())))
+    /// What a position is as of a moment.
+    pub fn state_at(
+        &mut self,
+        of: (i64, i64),
+        terms: Terms,
+        until: Until,
+        splits: &[Split],
+    ) -> Result<State> {
+        // What is kept is made of everything that is known.
+        let from = match until.known {
+            i64::MAX => self.kept(of, until.at)?,
+            _ => (FIRST, State::default()),
+        };
+        self.walk(of, terms, until, splits, from, |_, _| Ok(ControlFlow::Continue(())))
+    }
 }
 
 fn terms(c: &Connection, instrument: i64) -> Result<Terms> {
@@ -137,26 +147,33 @@ fn terms(c: &Connection, instrument: i64) -> Result<Terms> {
 
 /// Makes the states after the last one that is kept, of at most so many fills. Are all made?
 fn extend(tx: &Tx<'_>, of: (i64, i64), fills_left: &mut u64) -> Result<bool> {
-    let from = kept(tx, of.0, of.1, i64::MAX)?.unwrap_or((FIRST, State::default()));
+    if *fills_left == 0 {
+        return Ok(false);
+    }
+    let mut sums = Sums::new(tx)?;
+    let from = sums.kept(of, i64::MAX)?;
     let splits = splits(tx, of.1, Until::ALL)?;
     let mut insert = tx.prepare_cached(
         "INSERT INTO trade_states(account, instrument, time, fill, state) VALUES (?1,?2,?3,?4,?5)",
     )?;
     let (mut since, mut all) = (0, true);
-    walk(tx, of, terms(tx, of.1)?, Until::ALL, &splits, from, |key, state| {
+    let made = sums.walk(of, terms(tx, of.1)?, Until::ALL, &splits, from, |key, state| {
         since += 1;
+        *fills_left = fills_left.saturating_sub(1);
         if since == STATE_EVERY {
             since = 0;
             insert.execute((of.0, of.1, key.0, key.1, state.encode()))?;
-            if *fills_left < STATE_EVERY {
+            if *fills_left == 0 {
                 all = false;
                 return Ok(ControlFlow::Break(()));
             }
-            *fills_left -= STATE_EVERY;
         }
         Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(all)
+    });
+    match made {
+        Ok(_) => Ok(all),
+        Err(e) => Err(e.context(format!("the position in `{}`", name_of(tx, of.1)?))),
+    }
 }
 
 /// After fills of an account were recorded: takes away the states that are not true any more, and makes those that are. Must more be
@@ -164,28 +181,32 @@ fn extend(tx: &Tx<'_>, of: (i64, i64), fills_left: &mut u64) -> Result<bool> {
 pub(super) fn follow(tx: &Tx<'_>, account: i64, touched: &BTreeMap<i64, Key>) -> Result<bool> {
     let (mut fills_left, mut stale) = (STEP_FILLS_MAX, false);
     for (instrument, key) in touched {
-        let of = (account, *instrument);
-        tx.prepare_cached(
-            "INSERT INTO trade_positions(account, instrument) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-        )?
-        .execute(of)?;
-        forget(tx, of, *key)?;
-        if !extend(tx, of, &mut fills_left)? {
-            mark(tx, of, true)?;
-            stale = true;
-        }
+        stale |= follow_one(tx, (account, *instrument), *key, &mut fills_left)?;
     }
     Ok(stale)
 }
 
-/// After splits of an instrument were recorded, from a time on.
+/// After splits of an instrument were recorded, from a time on. What may be made at once is shared by all accounts.
 pub(super) fn follow_splits(tx: &Tx<'_>, instrument: i64, time: i64) -> Result<bool> {
     let mut statement = tx.prepare_cached("SELECT account FROM trade_positions WHERE instrument = ?1")?;
     let accounts =
         statement.query_map([instrument], |r| r.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
-    let mut stale = false;
+    let (mut fills_left, mut stale) = (STEP_FILLS_MAX, false);
     for account in accounts {
-        stale |= follow(tx, account, &BTreeMap::from([(instrument, (time, i64::MIN))]))?;
+        stale |= follow_one(tx, (account, instrument), (time, i64::MIN), &mut fills_left)?;
+    }
+    Ok(stale)
+}
+
+fn follow_one(tx: &Tx<'_>, of: (i64, i64), from: Key, fills_left: &mut u64) -> Result<bool> {
+    tx.prepare_cached(
+        "INSERT INTO trade_positions(account, instrument) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+    )?
+    .execute(of)?;
+    forget(tx, of, from)?;
+    let stale = !extend(tx, of, fills_left)?;
+    if stale {
+        mark(tx, of, true)?;
     }
     Ok(stale)
 }
@@ -237,8 +258,13 @@ impl Trades {
         self.db.write(|tx| {
             let mut fills_left = STEP_FILLS_MAX;
             for of in waiting(tx)? {
-                if !extend(tx, of, &mut fills_left)? {
-                    return Ok(false);
+                match extend(tx, of, &mut fills_left) {
+                    Ok(false) => return Ok(false),
+                    Ok(true) => {}
+                    // It cannot be added up: whoever asks for it is told so, and what corrects it begins anew before it. Nobody else
+                    // waits for that.
+                    Err(e) if e.kind() == Kind::Limit => {}
+                    Err(e) => return Err(e),
                 }
                 mark(tx, of, false)?;
             }

@@ -28,7 +28,8 @@ pub const BATCH_ROWS_MAX: usize = 50_000;
 pub const CORRECTIONS_MAX: usize = 100;
 /// What may be said of one order.
 pub const EVENTS_MAX: usize = 1_000;
-/// Changes of the terms of one instrument, its other names, its splits and dividends, and the contracts of one chain: of each so many.
+/// Changes of the terms of one instrument, its other names, its splits and dividends, and the contracts of one chain: of each so many,
+/// with those that were taken back.
 pub const CHANGES_MAX: usize = 1_000;
 /// Rows of a page.
 pub const PAGE_MAX: u64 = 10_000;

@@ -8,7 +8,7 @@ mod read;
 mod tests;
 
 pub use compare::DifferenceKind;
-pub use read::{LINES_MAX, Mapping, SKIP_LINES_MAX, STATEMENT_BYTES_MAX, Theirs};
+pub use read::{LINES_MAX, Mapping, SKIP_LINES_MAX, STATEMENT_BYTES_MAX, Theirs, WORDS_MAX};
 
 use super::types::{Batch, NewFill, PAGE_MAX};
 use super::writing::{Writing, origin};
@@ -107,24 +107,31 @@ impl Trades {
         let mut theirs = read::read(&new.csv, &new.mapping)?;
         let tolerance = new.mapping.tolerance_ns();
         let times = || theirs.iter().map(|t| t.time);
-        let (Some(since), Some(until)) = (
-            new.since.or_else(|| times().min().map(|t| t.saturating_sub(tolerance))),
-            new.until.or_else(|| times().max().map(|t| t.saturating_add(tolerance).saturating_add(1))),
-        ) else {
+        let first = times().min().map(|t| t.saturating_sub(tolerance));
+        let last = times().max().map(|t| t.saturating_add(tolerance).saturating_add(1));
+        let (Some(since), Some(until)) = (new.since.or(first), new.until.or(last)) else {
             return Err(Error::invalid("the statement has no trades")
                 .hint("give `since` and `until`: is there none in them?"));
         };
+        if since > until {
+            return Err(Error::invalid("`since` is after `until`").hint("the end is not in the time"));
+        }
         let digest =
             blake3::hash(format!("{}\n{}", json!(new.mapping), new.csv).as_bytes()).to_hex().to_string();
         self.db.write(|tx| {
             let (account, _) = accounts::account(tx, &new.account)?;
             for one in &mut theirs {
-                let known = instruments::resolve(tx, &one.instrument, one.time)
+                one.instrument = instruments::name_at(tx, &one.instrument, one.time)
                     .map_err(|e| e.context(format!("line {}", one.line)))?;
-                one.instrument = known.name;
             }
-            let ours = effective(tx, account, since, until)?;
-            let (differences, matched) = compare::compare(ours, std::mem::take(&mut theirs), tolerance);
+            // A trade of the statement may be the same as one of ours beyond the time that it is of; what is missing there is not.
+            let reach = (first.map_or(since, |t| t.min(since)), last.map_or(until, |t| t.max(until)));
+            let ours = effective(tx, account, reach.0, reach.1)?;
+            let (mut differences, matched) = compare::compare(ours, std::mem::take(&mut theirs), tolerance);
+            differences.retain(|(_, ours, theirs)| match (ours, theirs) {
+                (Some(ours), None) => (since..until).contains(&ours.fill.time),
+                _ => true,
+            });
             if differences.len() > DIFFERENCES_MAX {
                 return Err(Error::limit(
                     format!("the {} differences of a statement", differences.len()),

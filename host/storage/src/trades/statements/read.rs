@@ -15,6 +15,10 @@ pub const LINES_MAX: usize = 100_000;
 pub const STATEMENT_BYTES_MAX: usize = 32 << 20;
 /// Lines above the one with the names of the columns.
 pub const SKIP_LINES_MAX: usize = 100;
+/// Words for buying, and for selling, that a mapping may add.
+pub const WORDS_MAX: usize = 100;
+/// Characters of a cell that are shown where it is wrong.
+const SHOWN_MAX: usize = 64;
 
 /// Which column of a statement is what; names as they stand in its first line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +80,19 @@ struct Columns {
     fee: Option<usize>,
 }
 
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_MAX).collect::<String>().escape_debug().to_string()
+}
+
+/// Are the digits in groups as people write them, `1,234,567` or `12,34,567`?
+fn is_grouped(whole: &str, group: char) -> bool {
+    let Some((first, rest)) = whole.trim_start_matches(['-', '+']).split_once(group) else { return true };
+    let last = rest.rsplit(group).next().map_or(0, str::len);
+    (1..=3).contains(&first.len())
+        && last == 3
+        && rest.split(group).all(|digits| matches!(digits.len(), 2 | 3))
+}
+
 impl Mapping {
     pub(super) fn tolerance_ns(&self) -> i64 {
         self.tolerance.unwrap_or(Span::from_secs(1)).as_nanos_i64()
@@ -99,24 +116,34 @@ impl Mapping {
             Err(_) => chrono::DateTime::parse_from_str(text, format).ok().map(|t| t.to_utc()),
         };
         instant.and_then(|t| t.timestamp_nanos_opt()).ok_or_else(|| {
-            Error::invalid(format!(
-                "`{}` is not a time of the form `{}`",
-                text.escape_debug(),
-                format.escape_debug()
-            ))
-            .hint("`time_format` of the mapping is as strftime has it: `%Y-%m-%d %H:%M:%S`")
+            Error::invalid(format!("`{}` is not a time of the form `{}`", shown(text), shown(format)))
+                .hint("`time_format` of the mapping is as strftime has it: `%Y-%m-%d %H:%M:%S`")
         })
     }
 
     fn number(&self, text: &str) -> Result<Number> {
         let (group, point) = if self.decimal_comma { ('.', ',') } else { (',', '.') };
-        let bare: String = text.chars().filter(|c| *c != group && !c.is_whitespace() && *c != '\'').collect();
+        let bare: String = text.chars().filter(|c| !c.is_whitespace() && *c != '\'').collect();
         // Accountants write what is below zero in brackets.
         let (inner, negative) = match bare.strip_prefix('(').and_then(|b| b.strip_suffix(')')) {
             Some(inner) => (inner, true),
             None => (bare.as_str(), false),
         };
-        let number: Number = inner.replace(point, ".").parse()?;
+        let (whole, part) = inner.split_once(point).unwrap_or((inner, ""));
+        if !is_grouped(whole, group) || part.contains(group) {
+            // It would be another number: `1,5` is no 15.
+            return Err(Error::invalid(format!(
+                "`{}` has a `{group}` where no thousands begin",
+                shown(text)
+            ))
+            .hint("`decimal_comma` of the mapping says which sign is the point"));
+        }
+        let mut bare = whole.replace(group, "");
+        if !part.is_empty() {
+            bare.push('.');
+            bare.push_str(part);
+        }
+        let number: Number = bare.parse()?;
         Ok(if negative { -number } else { number })
     }
 
@@ -128,7 +155,7 @@ impl Mapping {
         match (is(&["buy", "b", "bot", "bought"], &self.buy), is(&["sell", "s", "sld", "sold"], &self.sell)) {
             (true, false) => Ok(Side::Buy),
             (false, true) => Ok(Side::Sell),
-            _ => Err(Error::invalid(format!("`{}` is neither buying nor selling", text.escape_debug()))
+            _ => Err(Error::invalid(format!("`{}` is neither buying nor selling", shown(text)))
                 .hint("name the word in `buy` or `sell` of the mapping")),
         }
     }
@@ -192,6 +219,15 @@ pub(super) fn read(text: &str, mapping: &Mapping) -> Result<Vec<Theirs>> {
     }
     if mapping.skip_lines > SKIP_LINES_MAX {
         return Err(Error::limit("`skip_lines`", SKIP_LINES_MAX, "take away what is above the table"));
+    }
+    for words in [&mapping.buy, &mapping.sell] {
+        if words.len() > WORDS_MAX {
+            return Err(Error::limit(
+                "the words for one side",
+                WORDS_MAX,
+                "name those that the statement has",
+            ));
+        }
     }
     let zone = mapping.zone()?;
     let delimiter = mapping.delimiter.unwrap_or(',');
@@ -275,6 +311,36 @@ mod tests {
     }
 
     #[test]
+    fn a_comma_is_no_point_and_a_point_no_comma() {
+        let read = |text: &str, decimal_comma| Mapping { decimal_comma, ..mapping() }.number(text);
+        for (text, comma, want) in [
+            ("1,234,567.5", false, "1234567.5"),
+            ("-12,34,567", false, "-1234567"),
+            ("(1,000)", false, "-1000"),
+            ("1'234.5", false, "1234.5"),
+            ("1 234,5", true, "1234.5"),
+            ("1.234.567,25", true, "1234567.25"),
+            (".5", false, "0.5"),
+            ("7", true, "7"),
+        ] {
+            assert_eq!(read(text, comma).unwrap().to_string(), want, "{text}");
+        }
+        for (text, comma) in [
+            ("1,5", false),
+            ("189,70", false),
+            ("1.5", true),
+            ("189.7", true),
+            ("1,2345", false),
+            ("1.5,000", false),
+            (",500", false),
+            ("1,,000", false),
+        ] {
+            let e = read(text, comma).unwrap_err();
+            assert!(e.hint_text().unwrap().contains("decimal_comma"), "{text}: {e:?}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let head = "Exec ID,When,Symbol,Qty,Price,Commission\n";
         for (text, map, says) in [
@@ -285,6 +351,8 @@ mod tests {
             (&format!("{head}x,2026-06-26,A,many,1,0\n"), mapping(), "line 2: `many`"),
             (&format!("{head}x,2026-06-26,A\n"), mapping(), "line 2: ``"),
             (head, Mapping { skip_lines: SKIP_LINES_MAX + 1, ..mapping() }, "skip_lines"),
+            (head, Mapping { buy: vec!["b".into(); WORDS_MAX + 1], ..mapping() }, "words for one side"),
+            (head, Mapping { sell: vec!["s".into(); WORDS_MAX + 1], ..mapping() }, "words for one side"),
             (
                 "When,Symbol,Qty,Price,Side\n2026-06-26,A,1,1,short\n",
                 Mapping { id: None, fee: None, side: Some("Side".into()), ..mapping() },
@@ -294,7 +362,11 @@ mod tests {
             let e = read(text, &map).unwrap_err();
             assert!(e.message().contains(says), "{text}: {e:?}");
         }
-        assert_eq!(read(head, &mapping()).unwrap(), []);
+        let words = vec!["kauf".into(); WORDS_MAX];
+        assert_eq!(read(head, &Mapping { buy: words.clone(), sell: words, ..mapping() }).unwrap(), []);
+        let long = format!("When,Symbol,Qty,Price,Side\n2026-06-26,A,1,1,{}\n", "x".repeat(100_000));
+        let sided = Mapping { id: None, fee: None, side: Some("Side".into()), ..mapping() };
+        assert!(read(&long, &sided).unwrap_err().message().len() < 200, "what is shown of a cell is short");
         let line = "x,2026-06-26,A,1,1,0\n";
         assert_eq!(read(&format!("{head}{}", line.repeat(LINES_MAX)), &mapping()).unwrap().len(), LINES_MAX);
         assert_eq!(

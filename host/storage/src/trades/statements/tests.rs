@@ -166,3 +166,31 @@ fn a_trade_that_was_missing_is_recorded_once() {
     again(resolve(&third, 1).unwrap_err());
     assert_eq!(desk.quantity("B"), n("12"));
 }
+
+/// What the statement has from outside of its time is not missing because nobody looked there.
+#[test]
+fn a_trade_beyond_the_time_of_the_statement_is_found() {
+    let desk = desk();
+    let lines = [
+        ("", 0, "A", "buy", "10", "100", ""),
+        ("", 10, "A", "buy", "5", "101", ""),
+        ("", 40, "B", "buy", "1", "50", ""),
+    ];
+    let new = NewStatement {
+        account: "main".into(),
+        csv: csv(&lines),
+        mapping: mapping(),
+        since: Some(T + 10 * SECOND),
+        until: Some(T + 30 * SECOND),
+    };
+    let made = desk.trades.compare_statement(&OP, &new).unwrap();
+    let open = desk.trades.differences(&OP, "main", made.seq, true).unwrap();
+    // Of ours between them one is not there; the one that ends the time is not in it.
+    assert_eq!((made.lines, made.matched, open.len()), (3, 3, 1), "{open:?}");
+    assert_eq!(
+        (open[0].kind, &open[0].ours.as_ref().unwrap()["client_id"]),
+        (DifferenceKind::MissingThere, &"3".into())
+    );
+    let wrong = NewStatement { since: Some(T + 1), until: Some(T), ..new };
+    assert_eq!(desk.trades.compare_statement(&OP, &wrong).unwrap_err().kind(), Kind::Invalid);
+}

@@ -22,7 +22,8 @@ fn quantities_prices_and_values() {
         (true, buy("n", "F", "1", "-37.63", 0)),
         (true, buy("v", "A", "100", &PRICE_MAX.to_string(), 0)),
         (false, buy("x", "A", "100.01", &PRICE_MAX.to_string(), 0)),
-        (false, buy("x", "A", "0.0000000001", "0.0000000001", 0)),
+        // Worth less than the last digit.
+        (true, buy("t", "A", "0.0000000001", "0.0000000001", 0)),
         (false, NewFill { fee: n("100000000000000.01"), ..buy("x", "A", "1", "1", 0) }),
         (true, NewFill { fee: n("-0.25"), ..buy("r", "A", "1", "1", 0) }),
         (false, buy("x", "NOWHERE", "1", "1", 0)),
@@ -201,4 +202,74 @@ fn what_may_be_said_of_one_thing() {
         dividend(i).unwrap();
     }
     assert_eq!(dividend(CHANGES_MAX).unwrap_err().kind(), Kind::Limit);
+    // What was taken back was recorded, too.
+    let last = desk.trades.actions(&OP, "A", AsOf::default()).unwrap().pop().unwrap();
+    desk.trades.void_action(&OP, "A", last.seq, "it was not").unwrap();
+    assert_eq!(dividend(CHANGES_MAX).unwrap_err().kind(), Kind::Limit);
+}
+
+#[test]
+fn corrections_are_counted_whichever_version_they_name() {
+    let desk = Desk::new();
+    let id = |i: usize| format!("f{i}");
+    let fix = |i: usize| corrects(&id(i - 1), buy(&id(i), "A", "1", &i.to_string(), 0));
+    let fills = [buy(&id(0), "A", "1", "1", 0)].into_iter().chain((1..=CORRECTIONS_MAX).map(fix)).collect();
+    desk.record(Batch { fills, ..Batch::default() }).unwrap();
+    for named in [id(0), id(CORRECTIONS_MAX / 2), id(CORRECTIONS_MAX)] {
+        let e = desk.fill(corrects(&named, buy("more", "A", "1", "7", 0))).unwrap_err();
+        assert_eq!(e.kind(), Kind::Limit, "{named}: {e:?}");
+    }
+    let fix = |i: usize| NewCash {
+        corrects: Some(id(i - 1)),
+        reason: Some("again".into()),
+        ..deposit(&id(i), &(i + 1).to_string(), 0)
+    };
+    let cash = [deposit(&id(0), "1", 0)].into_iter().chain((1..=CORRECTIONS_MAX).map(fix)).collect();
+    desk.record(Batch { cash, ..Batch::default() }).unwrap();
+    for named in [0, CORRECTIONS_MAX / 2, CORRECTIONS_MAX] {
+        let more = NewCash { client_id: "more".into(), ..fix(named + 1) };
+        let e = desk.record(Batch { cash: vec![more], ..Batch::default() }).unwrap_err();
+        assert_eq!(e.kind(), Kind::Limit, "{named}: {e:?}");
+    }
+    assert_eq!(desk.positions(None, None).balances[0].moved, Number::whole(CORRECTIONS_MAX as i64 + 1));
+}
+
+#[test]
+fn rolls_of_a_chain_are_counted_with_those_that_were_replaced() {
+    let desk = Desk::new();
+    let roll = |i: usize, instrument: Option<&str>| {
+        let new = NewRoll { chain: "ES".into(), time: T, instrument: instrument.map(Into::into) };
+        desk.trades.add_roll(&OP, &new).map(|all| assert!(all.len() <= 1, "{i}"))
+    };
+    let name = |i: usize| Some(if i.is_multiple_of(2) { "A" } else { "B" });
+    for i in 0..CHANGES_MAX {
+        roll(i, name(i)).unwrap();
+    }
+    assert_eq!(roll(CHANGES_MAX, name(CHANGES_MAX)).unwrap_err().kind(), Kind::Limit);
+    // The last one may be taken away, and does not come back.
+    roll(CHANGES_MAX, None).unwrap();
+    assert_eq!(roll(CHANGES_MAX, name(0)).unwrap_err().kind(), Kind::Limit);
+    assert_eq!(desk.trades.rolls(&OP, "ES", AsOf::default()).unwrap(), []);
+}
+
+#[test]
+fn a_page_of_orders_has_so_many_events() {
+    let desk = Desk::new();
+    let count = PAGE_EVENTS_MAX / EVENTS_MAX + 1;
+    let orders = (0..count).map(|i| limit(&format!("o{i}"), Side::Buy, "1", 0)).collect();
+    desk.record(Batch { orders, ..Batch::default() }).unwrap();
+    // All orders but the last one have as many as one may have.
+    let sql = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1)
+               INSERT INTO trade_order_events(seq, order_id, time, state)
+               SELECT 1000000 + o.seq * 1000 + i, o.seq, i, CASE i % 2 WHEN 0 THEN 'accepted' ELSE 'cancel-requested' END
+               FROM n, trade_orders o WHERE o.client_id <> ?2";
+    let last = format!("o{}", count - 1);
+    desk.db.write(|tx| Ok(tx.execute(sql, (EVENTS_MAX as i64, &last))?)).unwrap();
+    let page = |limit: usize| desk.trades.orders(&OP, &ListFilter { limit: Some(limit as u64), ..filter() });
+    assert_eq!(page(count).unwrap().len(), count);
+    let event = NewEvent { order: last, state: EventState::Accepted, time: T, reason: None };
+    desk.record(Batch { events: vec![event], ..Batch::default() }).unwrap();
+    let e = page(count).unwrap_err();
+    assert!(e.kind() == Kind::Limit && e.hint_text().unwrap().contains("`limit`"), "{e:?}");
+    assert_eq!(page(count - 1).unwrap().len(), count - 1);
 }

@@ -11,7 +11,11 @@ const DAY: i64 = 86_400 * SECOND;
 const D0: i64 = T - T.rem_euclid(DAY);
 
 fn layer(dir: &std::path::Path) -> Arc<DataLayer> {
-    let layer = layer_over(&manifest(dir, ""), None).0;
+    layer_with(dir, "")
+}
+
+fn layer_with(dir: &std::path::Path, more: &str) -> Arc<DataLayer> {
+    let layer = layer_over(&manifest(dir, more), None).0;
     set_up(layer.trades()).unwrap();
     for name in ["A", "B"] {
         let terms = NewTerms { measurement: Some(format!("bar.1d.{name}")), ..NewTerms::default() };
@@ -89,6 +93,56 @@ fn bars_are_adjusted_for_splits_and_dividends() {
     assert_eq!(layer.adjusted_bars(&OP, &nowhere, &Budget::default()).unwrap_err().kind(), Kind::NotFound);
 }
 
+/// The dividend is of pieces as they are after the split, and the last close is of those before it.
+#[test]
+fn a_dividend_on_the_day_of_a_split_is_of_its_pieces() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = layer(dir.path());
+    bars(&layer, "A", 0, &[100.0, 100.0, 48.0]);
+    action(&layer, 2, ActionKind::Dividend { amount: n("2.5") });
+    action(&layer, 2, ActionKind::Split { new: 2, old: 1 });
+    let query = BarsQuery { instrument: Some("A".into()), adjust: Adjust::All, ..BarsQuery::default() };
+    // 1 − 2.5 / 50 = 0.95
+    for (got, want) in column(&layer, &query, "close").iter().zip([47.5, 47.5, 48.0]) {
+        assert!((got - want).abs() < 1e-9, "{got} {want}");
+    }
+}
+
+/// Rows are counted over all contracts, before they are kept.
+#[test]
+fn the_parts_of_a_chain_have_one_budget() {
+    for (rows, enough) in [(4, true), (3, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let layer = layer_with(dir.path(), &format!("[limits]\nquery_rows = {rows}\n"));
+        bars(&layer, "A", 0, &[100.0, 102.0]);
+        bars(&layer, "B", 0, &[110.0, 112.2, 115.0, 116.0]);
+        for (day, name) in [(0, "A"), (2, "B")] {
+            let new = NewRoll { chain: "C".into(), time: D0 + day * DAY, instrument: Some(name.into()) };
+            layer.trades().add_roll(&OP, &new).unwrap();
+        }
+        let of = BarsQuery { chain: Some("C".into()), ..BarsQuery::default() };
+        let resampled = BarsQuery { resample: Some("1w".into()), ..of.clone() };
+        for query in [&of, &resampled] {
+            let got = layer.adjusted_bars(&OP, query, &Budget::default());
+            assert_eq!(got.is_ok(), enough, "{rows}: {got:?}");
+            if let Err(e) = got {
+                assert!(
+                    e.kind() == Kind::Limit && e.hint_text().unwrap().contains("`start` and `end`"),
+                    "{e:?}"
+                );
+            }
+        }
+        let fewer = BarsQuery { start: Some(D0 + DAY), ..of };
+        assert_eq!(column(&layer, &fewer, "close").len(), 3);
+        // What is full takes a part without rows.
+        let new = NewRoll { chain: "C".into(), time: D0 + 4 * DAY, instrument: Some("A".into()) };
+        layer.trades().add_roll(&OP, &new).unwrap();
+        assert_eq!(column(&layer, &fewer, "close").len(), 3);
+        let one = BarsQuery { instrument: Some("B".into()), ..BarsQuery::default() };
+        assert_eq!(layer.adjusted_bars(&OP, &one, &Budget::default()).is_ok(), enough);
+    }
+}
+
 #[test]
 fn a_chain_is_one_series() {
     let dir = tempfile::tempdir().unwrap();
@@ -120,6 +174,8 @@ fn a_chain_is_one_series() {
     layer.trades().add_roll(&OP, &new).unwrap();
     let e = layer.adjusted_bars(&OP, &of(RollBy::Ratio), &Budget::default()).unwrap_err();
     assert!(e.kind() == Kind::NotFound && e.hint_text().unwrap().contains("roll=none"), "{e:?}");
+    // Nobody asks for it who asks for bars from the roll on.
+    assert_eq!(column(&layer, &BarsQuery { start: Some(D0), ..of(RollBy::Ratio) }, "close").len(), 4);
 }
 
 /// What is held over a split is worth the same before its next bar, and capital is at closes as profit is.
@@ -166,9 +222,70 @@ fn a_split_and_a_position_from_before_make_no_returns() {
     let still = of_days(0, 3);
     assert_eq!((still.capital, still.equity), (n("11000"), n("11000")));
     assert_eq!((still.performance.returns.to_bits(), still.performance.max_drawdown.to_bits()), (0, 0));
-    // From between the split and the next bar.
+    // Between the split and the next bar.
+    let until = of_days(0, 2);
+    assert_eq!((until.equity, until.unrealised), (n("11000"), n("1000")));
     let later = of_days(2, 4);
     assert_eq!((later.capital, later.equity), (n("11000"), n("11400")));
+}
+
+/// No bar comes after the split: what is open is of its pieces all the same.
+#[test]
+fn a_split_after_the_last_bar_makes_no_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = layer(dir.path());
+    bars(&layer, "A", 0, &[400.0, 400.0]);
+    let batch = Batch {
+        account: "main".into(),
+        orders: vec![NewOrder { limit_price: Some(n("300")), time: D0, ..limit("o", Side::Buy, "10", 0) }],
+        fills: vec![NewFill { time: D0, ..free(of("o", buy("1", "A", "10", "300", 0))) }],
+        ..Batch::default()
+    };
+    layer.trades().record(&OP, &batch).unwrap();
+    action(&layer, 3, ActionKind::Split { new: 4, old: 1 });
+    let query = PerformanceQuery {
+        account: "main".into(),
+        skill: "pullback".into(),
+        version: "1.0.0".into(),
+        start: D0,
+        end: D0 + 5 * DAY,
+        capital: Some(n("10000")),
+        known_at: None,
+    };
+    let found = layer.skill_performance(&OP, &query, &Budget::default()).unwrap();
+    assert_eq!((found.equity, found.unrealised), (n("11000"), n("1000")));
+}
+
+#[test]
+fn all_instruments_of_a_skill_have_one_budget() {
+    for (rows, enough) in [(6, true), (5, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let layer = layer_with(dir.path(), &format!("[limits]\nquery_rows = {rows}\n"));
+        let order =
+            |id: &str, name: &str| NewOrder { instrument: name.into(), ..limit(id, Side::Buy, "1", 0) };
+        for name in ["A", "B"] {
+            bars(&layer, name, 0, &[10.0, 11.0, 12.0]);
+        }
+        let batch = Batch {
+            account: "main".into(),
+            orders: vec![order("a", "A"), order("b", "B")],
+            fills: vec![of("a", buy("1", "A", "1", "10", 0)), of("b", buy("2", "B", "1", "10", 0))],
+            ..Batch::default()
+        };
+        layer.trades().record(&OP, &batch).unwrap();
+        let query = PerformanceQuery {
+            account: "main".into(),
+            skill: "pullback".into(),
+            version: "1.0.0".into(),
+            start: D0,
+            end: D0 + 3 * DAY,
+            capital: Some(n("100")),
+            known_at: None,
+        };
+        let found = layer.skill_performance(&OP, &query, &Budget::default());
+        assert_eq!(found.is_ok(), enough, "{rows}: {found:?}");
+        assert!(enough || found.unwrap_err().kind() == Kind::Limit);
+    }
 }
 
 fn free(fill: NewFill) -> NewFill {

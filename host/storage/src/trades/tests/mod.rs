@@ -315,6 +315,19 @@ fn corrections_take_the_place_of_what_was_wrong() {
 }
 
 #[test]
+fn that_a_fill_did_not_happen_can_be_said_whatever_the_lot_is_by_now() {
+    let desk = Desk::new();
+    desk.fill(buy("f", "A", "3", "100", 0)).unwrap();
+    desk.trades.set_terms(&OP, "A", &NewTerms { since: 0, lot: n("10"), ..NewTerms::default() }).unwrap();
+    let other = corrects("f", buy("f-2", "A", "4", "100", 0));
+    assert_eq!(desk.fill(other).unwrap_err().kind(), Kind::Invalid, "no whole lots");
+    desk.fill(NewFill { void: true, ..corrects("f", buy("f-2", "A", "3", "100", 0)) }).unwrap();
+    assert_eq!(desk.quantity("A"), n("0"));
+    let nothing = NewFill { void: true, ..corrects("f", buy("f-3", "A", "0", "100", 0)) };
+    assert_eq!(desk.fill(nothing).unwrap_err().kind(), Kind::Invalid);
+}
+
+#[test]
 fn nothing_is_changed_or_deleted_in_place() {
     let desk = Desk::new();
     desk.record(Batch {

@@ -156,6 +156,14 @@ fn run(seed: u64, batches: usize) {
                 continue;
             }
             let mut fill = random_fill(&mut random, &id);
+            if random.one_in(8) {
+                // All that is held by now, which after splits has any digits.
+                let held = desk.quantity(&fill.instrument);
+                if !held.is_zero() {
+                    let side = if held.is_negative() { Side::Buy } else { Side::Sell };
+                    fill = NewFill { side, quantity: held.abs(), time: T + 400 * SECOND, ..fill };
+                }
+            }
             let mut first = model.fills.len();
             if first > 0 && random.one_in(4) {
                 let of = random.pick(&model.fills).unwrap().clone();

@@ -78,6 +78,31 @@ fn splits_change_what_is_held_from_their_time_on() {
     assert_eq!(dividend("-1").unwrap_err().kind(), Kind::Invalid);
 }
 
+/// What is left of an odd number of pieces has eighteen digits, and the price has two more.
+#[test]
+fn what_a_reverse_split_leaves_can_be_sold() {
+    let desk = Desk::new();
+    desk.record(Batch {
+        fills: vec![buy("1", "A", "10", "100", 0), buy("2", "A", "10", "0.07", 1)],
+        cash: vec![deposit("d", "10000", 0)],
+        ..Batch::default()
+    })
+    .unwrap();
+    let action = ActionKind::Split { new: 1, old: 3 };
+    desk.trades.add_action(&OP, &NewAction { instrument: "A".into(), time: T + 5 * SECOND, action }).unwrap();
+    let held = quantity_at(&desk, None, None);
+    assert_eq!(held, n("6.666666666666666666"));
+    // In the time of the split, and so after it.
+    desk.fill(sell("3", "A", &held.to_string(), "301.25", 5)).unwrap();
+    let all = desk.positions(None, None);
+    let (a, usd) = (&all.positions[0], &all.balances[0]);
+    assert_eq!((a.quantity, a.cost, a.value, a.fills), (n("0"), n("0"), n("0"), 3));
+    // 6.666666666666666666 × 301.25 = 2008.3333333333333331325
+    assert_eq!(a.realised, n("2008.333333333333333132").minus(n("1000.7")).unwrap());
+    assert_eq!(usd.cash, n("10000").plus(a.realised).unwrap().minus(n("1.5")).unwrap());
+    assert_eq!((usd.cash, usd.unrealised), (usd.equity, n("0")));
+}
+
 #[test]
 fn a_chain_rolls_from_contract_to_contract() {
     let desk = Desk::new();
@@ -149,4 +174,67 @@ fn a_change_of_the_far_past_is_followed_in_the_background() {
     desk.trades.rebuild(&OP, "main").unwrap();
     assert!(Trades::new(desk.db.clone()).maintain().unwrap());
     assert_eq!((stale(), desk.quantity("A")), (0, whole));
+}
+
+fn stale(desk: &Desk) -> i64 {
+    let sql = "SELECT count(*) FROM trade_positions WHERE stale = 1";
+    desk.db.read(|c| Ok(c.query_row(sql, [], |r| r.get(0))?)).unwrap()
+}
+
+/// What may be made anew at once is for all accounts together.
+#[test]
+fn a_split_in_many_accounts_is_followed_in_the_background() {
+    let desk = Desk::new();
+    let each = STEP_FILLS_MAX as i64 / 2 + 10;
+    let account = |name: &str| Account { name: name.into(), currency: "USD".into(), broker: None };
+    for name in ["main", "second", "third"] {
+        desk.trades.open_account(&OP, &account(name)).unwrap();
+        let fills = (0..each).map(|i| buy(&format!("{i}"), "A", "1", "99", 10 + i)).collect();
+        let batch = Batch { account: name.into(), fills, ..Batch::default() };
+        desk.trades.record(&OP, &batch).unwrap();
+    }
+    assert_eq!(stale(&desk), 0);
+    let action = ActionKind::Split { new: 2, old: 1 };
+    desk.trades.add_action(&OP, &NewAction { instrument: "A".into(), time: T, action }).unwrap();
+    assert_eq!(stale(&desk), 2, "of the second some, of the third all");
+    let held = |name: &str| {
+        let query = PositionsQuery { account: name.into(), ..PositionsQuery::default() };
+        desk.trades.positions(&OP, &query).unwrap().positions[0].clone()
+    };
+    let before = ["main", "second", "third"].map(held);
+    assert!(before.iter().all(|p| p.quantity == Number::whole(each)), "{before:?}");
+    assert!(desk.trades.maintain().unwrap());
+    assert_eq!((stale(&desk), ["main", "second", "third"].map(held)), (0, before));
+}
+
+/// A sum that cannot be held is known only when it is added up, which may be in the background: then it is said of whoever asks for it, and
+/// holds up nobody else.
+#[test]
+fn what_cannot_be_added_up_holds_up_nobody() {
+    let desk = Desk::new();
+    let most = "100000000000000";
+    let fills = (0..STEP_FILLS_MAX as i64 + 10).map(|i| buy(&format!("{i}"), "B", "0.001", "1", 10 + i));
+    let all: Vec<_> = [buy("much", "B", most, "0", 9)].into_iter().chain(fills).collect();
+    desk.record(Batch { fills: all, ..Batch::default() }).unwrap();
+    desk.trades.maintain().unwrap();
+    let action = ActionKind::Split { new: SPLIT_MAX, old: 1 };
+    let late = T + 1_000_000 * SECOND;
+    desk.trades.add_action(&OP, &NewAction { instrument: "B".into(), time: late, action }).unwrap();
+    desk.fill(buy("a", "A", "1", "1", 0)).unwrap();
+    // Twice as much times a million is more than there are numbers for.
+    desk.fill(buy("more", "B", most, "0", 0)).unwrap();
+    let query = PositionsQuery { account: "main".into(), ..PositionsQuery::default() };
+    let e = desk.trades.positions(&OP, &query).unwrap_err();
+    assert!(e.kind() == Kind::Limit && e.message().contains("the position in `B`"), "{e:?}");
+    desk.trades.rebuild(&OP, "main").unwrap();
+    assert!(desk.trades.maintain().unwrap());
+    let sql = "SELECT count(*) FROM trade_states s JOIN trade_instruments i ON i.id = s.instrument WHERE i.name = 'B'";
+    let states: i64 = desk.db.read(|c| Ok(c.query_row(sql, [], |r| r.get(0))?)).unwrap();
+    assert_eq!((stale(&desk), states), (0, (STEP_FILLS_MAX as i64 + 12) / STATE_EVERY as i64));
+    let e = desk.fill(buy("next", "B", "1", "0", 2_000_000)).unwrap_err();
+    assert!(e.kind() == Kind::Limit && e.message().contains("the position in `B`"), "{e:?}");
+    // Corrected, it can.
+    desk.fill(NewFill { void: true, ..corrects("more", buy("more-2", "B", most, "0", 0)) }).unwrap();
+    assert!(desk.trades.maintain().unwrap());
+    assert!(desk.quantity("B") > n(most) && desk.quantity("A") == n("1"));
 }
