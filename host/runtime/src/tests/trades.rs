@@ -145,7 +145,8 @@ async fn a_batch_is_recorded_once_and_read_back_to_the_last_digit() {
             assert_eq!(now.balances[0].equity, "2.499999999999999996", "{now:?}");
             assert!(held(s, "paper-1", Some(2), None).await.unwrap().positions.is_empty(), "as it was");
             let next = held(s, "paper-1", None, Some("A")).await.unwrap();
-            assert!(next.positions.is_empty() && next.balances == now.balances, "{next:?}");
+            assert!(next.positions.is_empty(), "{next:?}");
+            assert_eq!(next.balances[0].equity, now.balances[0].equity, "of all of it, whichever page");
         })
     })
     .await
