@@ -1,6 +1,6 @@
 // Where JavaScript meets the host: configuration in, words out.
 
-import { get } from 'shiphold:host/config@0.1.1';
+import { get } from 'shiphold:host/config@0.1.2';
 import { entry, expansion } from './rules.js';
 
 const rules = () => JSON.parse(get()).rules;

@@ -1,7 +1,7 @@
 //! The WIT package itself, so that a project stands on its own.
 
 /// Name and text of each file of the package `shiphold:host`.
-pub const FILES: [(&str, &str); 19] = [
+pub const FILES: [(&str, &str); 21] = [
     ("backup.wit", include_str!("../../../wit/backup.wit")),
     ("clock.wit", include_str!("../../../wit/clock.wit")),
     ("commits.wit", include_str!("../../../wit/commits.wit")),
@@ -10,6 +10,7 @@ pub const FILES: [(&str, &str); 19] = [
     ("http.wit", include_str!("../../../wit/http.wit")),
     ("indexer.wit", include_str!("../../../wit/indexer.wit")),
     ("log.wit", include_str!("../../../wit/log.wit")),
+    ("logs.wit", include_str!("../../../wit/logs.wit")),
     ("metrics.wit", include_str!("../../../wit/metrics.wit")),
     ("query.wit", include_str!("../../../wit/query.wit")),
     ("random.wit", include_str!("../../../wit/random.wit")),
@@ -19,6 +20,7 @@ pub const FILES: [(&str, &str); 19] = [
     ("settings.wit", include_str!("../../../wit/settings.wit")),
     ("skills.wit", include_str!("../../../wit/skills.wit")),
     ("state.wit", include_str!("../../../wit/state.wit")),
+    ("trades.wit", include_str!("../../../wit/trades.wit")),
     ("types.wit", include_str!("../../../wit/types.wit")),
     ("world.wit", include_str!("../../../wit/world.wit")),
 ];

@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_world_has_what_is_asked_for_and_nothing_else() {
         let bare = world("world = \"query-builder\"").unwrap();
-        assert!(bare.starts_with("package shiphold:host@0.1.1;"), "{bare}");
+        assert!(bare.starts_with("package shiphold:host@0.1.2;"), "{bare}");
         assert!(bare.contains("import config;") && bare.contains("export query-builder;"), "{bare}");
         assert!(!bare.contains("series") && !bare.contains("clock"), "{bare}");
         let text = "world = \"query-builder\"\n[grants]\nclock = true\nrandom = true\nsettings = { read = [] }\n[grants.series]\nread = [\"*/*\"]";
@@ -112,6 +112,9 @@ mod tests {
         let writes = world(text).unwrap();
         assert!(writes.contains("import commits;") && writes.contains("import state;"), "{writes}");
         assert!(!writes.contains("import settings;"), "{writes}");
+        let text = "world = \"query-builder\"\n[grants]\ntrades = { read = [\"paper-*\"] }\nfiles = { read = [\"models/*\"] }";
+        let reads = world(text).unwrap();
+        assert!(reads.contains("import trades;") && reads.contains("import files;"), "{reads}");
         let text = "world = \"skill-indexer\"\n[grants]\nskills = { read = true }";
         assert!(world(text).unwrap().contains("import skills;"));
         assert!(!world(&text.replace("true", "false")).unwrap().contains("import skills;"));

@@ -153,6 +153,8 @@ fn not_granted(imports: &[String], grants: &Grants, asked: &Grants) -> Vec<Strin
                     let any = |g: &Grants| !g.state_read.is_empty() || !g.state_write.is_empty();
                     missing("state", any(grants), any(asked))
                 }
+                "logs" => missing("logs", !grants.logs_read.is_empty(), !asked.logs_read.is_empty()),
+                "trades" => missing("trades", grants.trades(), asked.trades()),
                 "commits" => missing("commits", grants.commits, asked.commits),
                 "http" => missing("http", !grants.http.is_empty(), !asked.http.is_empty()),
                 "secrets" => missing("secrets", !grants.secrets.is_empty(), !asked.secrets.is_empty()),
@@ -189,6 +191,7 @@ mod tests {
             "shiphold:host/state-types@0.1.1",
             "shiphold:host/state@0.1.1",
             "shiphold:host/commits@0.1.1",
+            "shiphold:host/trades@0.1.2",
             "wasi:io/poll@0.2.0",
             "other:x/y",
         ]
@@ -196,15 +199,23 @@ mod tests {
         .into();
         let asked = Grants { clock: true, commits: true, ..Grants::default() };
         let said = not_granted(&names, &Grants::default(), &asked);
-        assert_eq!(said.len(), 8, "{said:#?}");
+        assert_eq!(said.len(), 9, "{said:#?}");
         assert!(said[4].contains("`state`") && said[4].contains("without asking"), "{said:#?}");
         assert!(said[5].contains("`commits`") && said[5].contains("manifest does not grant"), "{said:#?}");
+        assert!(said[6].contains("`trades`") && said[6].contains("without asking"), "{said:#?}");
         assert!(said[0].contains("clock") && said[0].contains("manifest does not grant"));
         assert!(said[1].contains("random") && said[1].contains("without asking"));
         let all = Grants { clock: true, random: true, series_read: vec!["*".into()], ..Grants::default() };
-        assert_eq!(not_granted(&names, &all, &all).len(), 5);
+        assert_eq!(not_granted(&names, &all, &all).len(), 6);
         let all = Grants { commits: true, state_read: vec!["*".into()], ..all };
-        assert_eq!(not_granted(&names, &all, &all).len(), 3);
+        assert_eq!(not_granted(&names, &all, &all).len(), 4);
+        // One of the two is enough; each call is held against its own.
+        for some in [
+            Grants { trades_read: vec!["a".into()], ..all.clone() },
+            Grants { trades_write: vec!["a".into()], ..all },
+        ] {
+            assert_eq!(not_granted(&names, &some, &some).len(), 3);
+        }
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct Asked {
     pub settings: AskedNames,
     pub skills: AskedSkills,
     pub state: AskedNames,
+    pub trades: AskedNames,
+    pub logs: AskedReads,
     pub commits: bool,
     pub files: AskedFiles,
     pub http: Vec<String>,
@@ -72,13 +74,20 @@ pub struct AskedSeries {
     pub drop: Vec<String>,
 }
 
-/// Patterns of names: namespaces, strategies.
+/// Patterns of names: namespaces, strategies, accounts.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AskedNames {
     pub read: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub write: Vec<String>,
+}
+
+/// Patterns of names of what is only read: streams.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AskedReads {
+    pub read: Vec<String>,
 }
 
 /// `skills = true`, or a table.
@@ -154,6 +163,9 @@ impl Descriptor {
             skills_write: skills.write,
             state_read: g.state.read,
             state_write: g.state.write,
+            trades_read: g.trades.read,
+            trades_write: g.trades.write,
+            logs_read: g.logs.read,
             commits: g.commits,
             files_read: g.files.read,
             files_write: g.files.write,
@@ -216,10 +228,22 @@ mod tests {
         assert!(asked("skills = { read = true }").skills_read);
         let state = asked("state = { read = ['*'], write = ['a'] }");
         assert_eq!((state.state_read, state.state_write), (vec!["*".to_string()], vec!["a".to_string()]));
+        let trades = asked("trades = { read = ['paper-*'], write = ['paper-1'] }");
+        assert_eq!(
+            (trades.trades_read, trades.trades_write),
+            (vec!["paper-*".to_string()], vec!["paper-1".to_string()])
+        );
+        assert_eq!(asked("logs = { read = ['trader'] }").logs_read, ["trader"]);
+        assert!(of("logs = { write = ['trader'] }").is_err());
         assert_eq!(asked(""), Grants::default());
-        for bad in
-            ["skills = 1", "skills = { wite = ['a'] }", "skills = ['a']", "state = true", "commits = ['a']"]
-        {
+        for bad in [
+            "skills = 1",
+            "skills = { wite = ['a'] }",
+            "skills = ['a']",
+            "state = true",
+            "trades = ['a']",
+            "commits = ['a']",
+        ] {
             assert!(of(bad).is_err(), "{bad}");
         }
         assert!(of("skills = 1").unwrap_err().message().contains("or a table"), "{:?}", of("skills = 1"));

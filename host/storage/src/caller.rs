@@ -133,6 +133,46 @@ impl Caller {
         self.named(Scope::Write, |g| &g.state_write, "state.write", "strategy", strategy)
     }
 
+    /// May this caller do `what`, which reads the trading record of `account`?
+    pub fn may_read_trades(&self, account: &str, what: &str) -> Result<()> {
+        match self {
+            Self::Plugin { .. } => {
+                self.named(Scope::Read, |g| &g.trades_read, "trades.read", "account", account)
+            }
+            other => other.require(Scope::Read, what),
+        }
+    }
+
+    /// May this caller do `what`, which adds to the trading record of `account`?
+    pub fn may_write_trades(&self, account: &str, what: &str) -> Result<()> {
+        match self {
+            Self::Plugin { .. } => {
+                self.named(Scope::Write, |g| &g.trades_write, "trades.write", "account", account)
+            }
+            other => other.require(Scope::Write, what),
+        }
+    }
+
+    /// May this caller do `what`, which reads instruments? They are of no account: who may see or add to one must know what is traded.
+    pub fn may_read_instruments(&self, what: &str) -> Result<()> {
+        match self {
+            Self::Plugin { grants, .. } if grants.trades() => Ok(()),
+            Self::Plugin { name, .. } => Err(Error::denied(format!(
+                "plugin `{name}` has no `trades.read` or `trades.write` grant to {what}"
+            ))
+            .hint("add a pattern to `grants.trades.read` of the plugin in shiphold.toml")),
+            other => other.require(Scope::Read, what),
+        }
+    }
+
+    /// May this caller do `what`, which reads the lines of the log `stream`?
+    pub fn may_read_logs(&self, stream: &str, what: &str) -> Result<()> {
+        match self {
+            Self::Plugin { .. } => self.named(Scope::Read, |g| &g.logs_read, "logs.read", "stream", stream),
+            other => other.require(Scope::Read, what),
+        }
+    }
+
     /// A grant whose patterns match the name of one `what`.
     fn named(
         &self,
@@ -173,6 +213,11 @@ pub struct Grants {
     /// Patterns of strategies whose checkpoints may be read, and saved.
     pub state_read: Vec<String>,
     pub state_write: Vec<String>,
+    /// Patterns of accounts whose trading record may be read, and added to.
+    pub trades_read: Vec<String>,
+    pub trades_write: Vec<String>,
+    /// Patterns of streams of logs whose lines may be read.
+    pub logs_read: Vec<String>,
     /// `store/prefix` patterns.
     pub files_read: Vec<String>,
     pub files_write: Vec<String>,
@@ -190,6 +235,11 @@ pub struct Grants {
 }
 
 impl Grants {
+    /// Is there an account whose trading record may be read, or added to?
+    pub fn trades(&self) -> bool {
+        !(self.trades_read.is_empty() && self.trades_write.is_empty())
+    }
+
     /// What is both asked for and given. A pattern that is asked survives where a given pattern covers it;
     /// a given pattern survives where an asked one covers it.
     #[must_use]
@@ -205,6 +255,9 @@ impl Grants {
             commits: asked.commits && given.commits,
             state_read: meet(&asked.state_read, &given.state_read),
             state_write: meet(&asked.state_write, &given.state_write),
+            trades_read: meet(&asked.trades_read, &given.trades_read),
+            trades_write: meet(&asked.trades_write, &given.trades_write),
+            logs_read: meet(&asked.logs_read, &given.logs_read),
             files_read: meet(&asked.files_read, &given.files_read),
             files_write: meet(&asked.files_write, &given.files_write),
             files_delete: meet(&asked.files_delete, &given.files_delete),
@@ -290,6 +343,10 @@ mod tests {
         assert!(caller.may_read_state("momentum").is_err());
         assert!(caller.may_write_state("momentum").is_err());
         assert!(caller.may_commit().is_err());
+        assert!(caller.may_read_trades("main", "list fills").is_err());
+        assert!(caller.may_write_trades("main", "record trades").is_err());
+        assert!(caller.may_read_instruments("list instruments").is_err());
+        assert!(caller.may_read_logs("trader", "search logs").is_err());
         assert!(caller.may_write_settings("live").is_err());
         assert!(caller.may_write_skill("pullback").is_err());
         assert!(caller.require(Scope::Read, "read").is_err());
@@ -310,6 +367,36 @@ mod tests {
         let given = http("GET *.example.com");
         assert_eq!(Grants::intersect(&http("GET a.example.com"), &given).http, ["GET a.example.com"]);
         assert!(Grants::intersect(&http("GET http://a.example.com"), &given).http.is_empty(), "no TLS");
+    }
+
+    #[test]
+    fn accounts_are_granted_apart_for_reading_and_writing() {
+        let of = |read: &[&str], write: &[&str]| {
+            let all = |names: &[&str]| names.iter().map(|n| (*n).into()).collect();
+            Grants { trades_read: all(read), trades_write: all(write), ..Grants::default() }
+        };
+        let both = Grants::intersect(&of(&["*"], &["*"]), &of(&["paper-*"], &["paper-1"]));
+        assert_eq!(both, of(&["paper-*"], &["paper-1"]));
+        assert!(
+            !Grants::intersect(&of(&["a"], &["b"]), &of(&["b"], &["a"])).trades(),
+            "neither stands for the other"
+        );
+        let caller = Caller::Plugin { name: "p".into(), grants: both.into() };
+        for (account, read, write) in [
+            ("paper-1", true, true),
+            ("paper-2", true, false),
+            ("paper", false, false),
+            ("main", false, false),
+            ("", false, false),
+            ("paper-1\0", true, false),
+        ] {
+            assert_eq!(caller.may_read_trades(account, "list fills").is_ok(), read, "{account:?}");
+            assert_eq!(caller.may_write_trades(account, "record trades").is_ok(), write, "{account:?}");
+        }
+        let e = caller.may_write_trades("main\u{1b}[2J", "record trades").unwrap_err();
+        assert!(e.message().contains("`trades.write`") && !e.message().contains('\u{1b}'), "{e:?}");
+        assert!(e.hint_text().unwrap().contains("grants.trades.write"), "{e:?}");
+        assert!(caller.may_read_instruments("list instruments").is_ok());
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! `files`
 
 use super::error::{Guest, to_guest};
-use crate::bindings::shiphold::host::files::{FileInfo, Host, HostReader, HostWriter};
+use super::state::expect_from_guest;
+use crate::bindings::shiphold::host::files::{
+    Description, FileInfo, FromData, Host, HostReader, HostWriter, Label, Provenance,
+};
+use crate::bindings::shiphold::host::state_types::Expect;
 use crate::state::State;
-use shiphold_storage::files::{FileVersion, PutOptions, as_error};
+use shiphold_storage::files::{self, FileVersion, PutOptions, as_error};
 use shiphold_storage::{Error, Kind, Result};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use wasmtime::component::Resource;
 
-/// Files of one list.
+/// Files, or labels, of one list.
 const LIST_MAX: u32 = 10_000;
 /// Bytes of one read or write.
 const STEP_BYTES_MAX: usize = 1 << 20;
@@ -76,6 +80,49 @@ fn info(v: FileVersion) -> FileInfo {
     }
 }
 
+fn description(v: FileVersion, made_of: files::Provenance) -> Description {
+    let data = made_of.data.into_iter().map(|d| FromData {
+        measurement: d.measurement,
+        start: d.from_ns,
+        end: d.to_ns,
+    });
+    Description {
+        media_type: v.media_type.clone(),
+        metadata: v.metadata.to_string(),
+        created_by: v.created_by.clone(),
+        provenance: Provenance { skill: made_of.skill.map(|s| (s.name, s.version)), data: data.collect() },
+        info: info(v),
+    }
+}
+
+/// Bytes of what is known of a version.
+fn size_of_description(d: &Description) -> usize {
+    let data = |d: &FromData| size_of_val(d) + d.measurement.len();
+    let skill = d.provenance.skill.as_ref().map_or(0, |(name, version)| name.len() + version.len());
+    let texts = [&d.info.store, &d.info.path, &d.info.blake3, &d.media_type, &d.metadata, &d.created_by];
+    size_of_val(d)
+        + texts.map(String::len).iter().sum::<usize>()
+        + skill
+        + d.provenance.data.iter().map(data).sum::<usize>()
+}
+
+/// A label that stands for something.
+fn label(l: files::Label) -> Label {
+    Label {
+        store: l.store,
+        label: l.label,
+        revision: l.revision,
+        path: l.path.unwrap_or_default(),
+        version: l.version.unwrap_or_default(),
+        set_at: l.set_at,
+        set_by: l.set_by,
+    }
+}
+
+fn size_of_label(l: &Label) -> usize {
+    size_of_val(l) + [&l.store, &l.label, &l.path, &l.set_by].map(String::len).iter().sum::<usize>()
+}
+
 fn too_much(what: &str) -> Error {
     Error::limit(what, format!("{STEP_BYTES_MAX} bytes a call"), "do it in several calls")
 }
@@ -138,6 +185,9 @@ impl Host for State {
     }
 
     async fn create(&mut self, store: String, path: String, media_type: String) -> Said<Resource<Writer>> {
+        if let Err(e) = self.may_write() {
+            return Ok(Err(to_guest(&e)));
+        }
         // The call itself holds one.
         if Arc::strong_count(&self.writers) > WRITERS_MAX {
             let e =
@@ -162,7 +212,80 @@ impl Host for State {
         Ok(Ok(self.hold(Writer { steps: Some(steps), stored: Some(stored), _one: self.writers.clone() })?))
     }
 
+    async fn describe(&mut self, store: String, path: String, version: Option<u64>) -> Said<Description> {
+        self.takes(store.len() + path.len())?;
+        let found = self
+            .blocking(move |layer, caller, _| {
+                let found = layer.files().stat(caller, &store, &path, version)?;
+                let made_of = layer.files().provenance(caller, &found)?;
+                Ok(description(found, made_of))
+            })
+            .await?;
+        self.gives(found.as_ref().map_or(0, size_of_description))?;
+        Ok(found.map_err(|e| to_guest(&e)))
+    }
+
+    async fn find_label(&mut self, store: String, name: String) -> Said<Label> {
+        self.takes(store.len() + name.len())?;
+        let found = self
+            .blocking(move |layer, caller, _| layer.files().label(caller, &store, &name).map(label))
+            .await?;
+        self.gives(found.as_ref().map_or(0, size_of_label))?;
+        Ok(found.map_err(|e| to_guest(&e)))
+    }
+
+    async fn labels(&mut self, store: String, after: Option<String>, limit: u32) -> Said<Vec<Label>> {
+        self.takes(store.len() + after.as_ref().map_or(0, String::len))?;
+        let found = self
+            .blocking(move |layer, caller, _| {
+                let limit = limit.min(LIST_MAX).into();
+                let found = layer.files().labels(caller, &store, after.as_deref(), limit)?;
+                Ok(found.into_iter().map(label).collect::<Vec<_>>())
+            })
+            .await?;
+        self.gives(found.as_ref().map_or(0, |all| all.iter().map(size_of_label).sum()))?;
+        Ok(found.map_err(|e| to_guest(&e)))
+    }
+
+    async fn set_label(
+        &mut self,
+        store: String,
+        name: String,
+        path: String,
+        version: Option<u64>,
+        expect: Expect,
+    ) -> Said<Label> {
+        self.takes(store.len() + name.len() + path.len())?;
+        if let Err(e) = self.may_write() {
+            return Ok(Err(to_guest(&e)));
+        }
+        let set = self
+            .blocking(move |layer, caller, _| {
+                let expect = expect_from_guest(expect);
+                layer.files().set_label(caller, &store, &name, (&path, version), expect).map(label)
+            })
+            .await?;
+        self.gives(set.as_ref().map_or(0, size_of_label))?;
+        Ok(set.map_err(|e| to_guest(&e)))
+    }
+
+    async fn remove_label(&mut self, store: String, name: String, expect: Expect) -> Said<()> {
+        self.takes(store.len() + name.len())?;
+        if let Err(e) = self.may_write() {
+            return Ok(Err(to_guest(&e)));
+        }
+        let removed = self
+            .blocking(move |layer, caller, _| {
+                layer.files().remove_label(caller, &store, &name, expect_from_guest(expect)).map(drop)
+            })
+            .await?;
+        Ok(removed.map_err(|e| to_guest(&e)))
+    }
+
     async fn remove(&mut self, store: String, path: String) -> Said<()> {
+        if let Err(e) = self.may_write() {
+            return Ok(Err(to_guest(&e)));
+        }
         let removed =
             self.blocking(move |layer, caller, _| layer.files().remove(caller, &store, &path)).await?;
         Ok(removed.map_err(|e| to_guest(&e)))

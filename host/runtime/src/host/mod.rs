@@ -8,6 +8,7 @@ pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod http;
 mod log;
+mod logs;
 mod metrics;
 mod random;
 pub(crate) mod retention;
@@ -16,6 +17,7 @@ pub(crate) mod series;
 mod settings;
 pub(crate) mod skills;
 mod state;
+mod trades;
 mod units;
 pub(crate) mod wasi;
 
@@ -59,6 +61,12 @@ pub(crate) fn link(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Res
     }
     if !grants.state_read.is_empty() || !grants.state_write.is_empty() {
         wit::state::add_to_linker::<_, Own>(linker, |s| s)?;
+    }
+    if !grants.logs_read.is_empty() {
+        wit::logs::add_to_linker::<_, Own>(linker, |s| s)?;
+    }
+    if grants.trades() {
+        wit::trades::add_to_linker::<_, Own>(linker, |s| s)?;
     }
     if grants.commits {
         wit::commits::add_to_linker::<_, Own>(linker, |s| s)?;

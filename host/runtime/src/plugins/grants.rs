@@ -35,7 +35,7 @@ pub struct GrantsReport {
 /// A grant's key, what it names (empty: nothing), whether it is there, and its verb.
 type Line<'a> = (&'static str, &'a [String], bool, &'static str);
 
-fn lines(g: &Grants) -> [Line<'_>; 18] {
+fn lines(g: &Grants) -> [Line<'_>; 21] {
     [
         ("series.read", &g.series_read, !g.series_read.is_empty(), "read the series"),
         ("series.write", &g.series_write, !g.series_write.is_empty(), "write to the series"),
@@ -61,6 +61,19 @@ fn lines(g: &Grants) -> [Line<'_>; 18] {
         ),
         ("state.read", &g.state_read, !g.state_read.is_empty(), "load the checkpoints of the strategies"),
         ("state.write", &g.state_write, !g.state_write.is_empty(), "save checkpoints of the strategies"),
+        (
+            "trades.read",
+            &g.trades_read,
+            !g.trades_read.is_empty(),
+            "see the orders, fills and positions of the accounts",
+        ),
+        (
+            "trades.write",
+            &g.trades_write,
+            !g.trades_write.is_empty(),
+            "record orders and fills of the accounts",
+        ),
+        ("logs.read", &g.logs_read, !g.logs_read.is_empty(), "read the lines of the logs"),
         ("commits", &[], g.commits, "make commits: what it may write, in several stores at once"),
         ("files.read", &g.files_read, !g.files_read.is_empty(), "read the files"),
         ("files.write", &g.files_write, !g.files_write.is_empty(), "write the files"),
@@ -147,6 +160,9 @@ pub(super) fn words(plugin: &Plugin, descriptor: &Descriptor) -> GrantsReport {
         (both.commits && !both.skills_write.is_empty(), "It cannot store a skill."),
         (!both.state_read.is_empty(), "It cannot load a checkpoint of a strategy."),
         (!both.state_write.is_empty(), "It cannot save a checkpoint of a strategy."),
+        (!both.logs_read.is_empty(), "It cannot read a line of a log."),
+        (!both.trades_read.is_empty(), "It cannot see what an account traded or holds."),
+        (!both.trades_write.is_empty(), "It cannot record an order or a fill."),
         (false, "It cannot start a program, make a token, or call another plugin."),
     ] {
         if !allowed {
@@ -190,19 +206,23 @@ mod tests {
 
     #[test]
     fn grants_are_told_in_words_with_their_reasons() {
-        let toml = "[plugins.p]\ncomponent='p.wasm'\nworld='retention-policy'\n[plugins.p.grants]\nrandom=true\n[plugins.p.grants.series]\nread=['market/bar.*']\nwrite=['market/*']";
+        let toml = "[plugins.p]\ncomponent='p.wasm'\nworld='retention-policy'\n[plugins.p.grants]\nrandom=true\ntrades={read=['paper-*']}\n[plugins.p.grants.series]\nread=['market/bar.*']\nwrite=['market/*']";
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("p.wasm"), "").unwrap();
         let manifest = Manifest::parse(toml, &dir.path().join("shiphold.toml")).unwrap();
         let descriptor = Descriptor::parse(
-            b"name='p'\nversion='1.2.3'\nworld='retention-policy'\n[grants]\nclock=true\n[grants.series]\nread=['market/*']\nwrite=['market/bar.1d.*']\n[reasons]\n'series.read'='to see how old they are'\nclock='to know today'",
+            b"name='p'\nversion='1.2.3'\nworld='retention-policy'\n[grants]\nclock=true\ntrades={read=['paper-1'],write=['paper-1']}\n[grants.series]\nread=['market/*']\nwrite=['market/bar.1d.*']\n[reasons]\n'series.read'='to see how old they are'\nclock='to know today'",
         )
         .unwrap();
         let r = words(&manifest.plugins["p"], &descriptor);
         let of = |lines: &[GrantLine]| lines.iter().map(|l| l.sentence.clone()).collect::<Vec<_>>();
         assert_eq!(
             of(&r.may),
-            ["It may read the series `market/bar.*`.", "It may write to the series `market/bar.1d.*`."]
+            [
+                "It may read the series `market/bar.*`.",
+                "It may write to the series `market/bar.1d.*`.",
+                "It may see the orders, fills and positions of the accounts `paper-1`.",
+            ]
         );
         assert_eq!(r.may[0].reason.as_deref(), Some("to see how old they are"));
         assert!(
@@ -210,9 +230,17 @@ mod tests {
         );
         assert!(r.not_given.iter().any(|l| l.sentence.contains("`market/*`")), "{r:#?}");
         assert!(r.not_asked.iter().any(|l| l.grant == "random"));
+        assert!(r.may.iter().any(|l| l.grant == "trades.read"));
+        assert!(
+            r.not_given
+                .iter()
+                .any(|l| l.grant == "trades.write" && l.sentence.contains("record orders and fills")),
+            "{r:#?}"
+        );
         for sentence in [
             "It cannot change a setting.",
             "It cannot save a checkpoint",
+            "It cannot record an order or a fill.",
             "It cannot reach the network.",
             "It cannot have rows dropped.",
             "it only adds",

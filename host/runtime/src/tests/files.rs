@@ -2,11 +2,13 @@
 
 use super::guest::{EMPTY, Guest};
 use super::{Host, OP};
-use crate::bindings::shiphold::host::files::{Host as _, HostReader as _, HostWriter as _};
+use crate::bindings::shiphold::host::files::{Host as _, HostReader as _, HostWriter as _, Label};
+use crate::bindings::shiphold::host::state_types::Expect;
 use crate::call::Session;
 use crate::host::error::Guest as Said;
 use crate::state::State;
 use shiphold_storage::Result;
+use shiphold_storage::files::{FromData, FromSkill, Provenance, PutOptions};
 use std::pin::Pin;
 use wasmtime::component::Resource;
 
@@ -18,10 +20,10 @@ async fn host() -> Host {
     Host::new(&Guest::new(EMPTY).about(ABOUT), "", TABLES).await
 }
 
-type Work = for<'a> fn(&'a mut State) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+pub(super) type Work = for<'a> fn(&'a mut State) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// One call, in which the host functions are called as a guest calls them.
-async fn within(host: &Host, work: Work) -> Result<()> {
+pub(super) async fn within(host: &Host, work: Work) -> Result<()> {
     let mut session = Session::open(&host.plugins.loaded("p"), &host.layer).await?;
     let call = session.call(
         |()| 0,
@@ -35,7 +37,7 @@ async fn within(host: &Host, work: Work) -> Result<()> {
     call.await
 }
 
-type Outcome<T> = std::result::Result<T, Said>;
+pub(super) type Outcome<T> = std::result::Result<T, Said>;
 
 async fn put(s: &mut State, store: &str, path: &str, parts: &[Vec<u8>]) -> Outcome<u64> {
     let writer = s.create(store.into(), path.into(), "text/plain".into()).await.unwrap()?;
@@ -77,7 +79,7 @@ async fn get(s: &mut State, path: &str, offset: u64, step: u32) -> Outcome<Vec<u
     }
 }
 
-fn kind<T: std::fmt::Debug>(said: Outcome<T>) -> &'static str {
+pub(super) fn kind<T: std::fmt::Debug>(said: Outcome<T>) -> &'static str {
     match said.unwrap_err() {
         Said::Invalid(_) => "invalid",
         Said::NotFound(_) => "not-found",
@@ -179,4 +181,111 @@ async fn bounds_hold_and_what_is_not_finished_leaves_nothing() {
         host.layer.files().list(&OP, "box", "", None, 100).unwrap().into_iter().map(|f| f.path).collect();
     assert_eq!(there, ["in/0"]);
     host.layer.verify(&OP, &mut |_| ()).unwrap();
+}
+
+async fn set_label(s: &mut State, name: &str, path: &str, expect: Expect) -> Outcome<Label> {
+    s.set_label("box".into(), name.into(), path.into(), None, expect).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_is_followed_and_set_within_the_grants() {
+    let host = host().await;
+    let files = host.layer.files();
+    files.put(&OP, "box", "out/b", &mut &b"x"[..], PutOptions::default()).unwrap();
+    files.set_label(&OP, "box", "theirs", ("out/b", None), shiphold_storage::settings::Expect::Any).unwrap();
+    within(&host, |s| {
+        Box::pin(async move {
+            assert_eq!(put(s, "box", "in/a", &[b"one".to_vec()]).await.unwrap(), 1);
+            assert_eq!(kind(s.find_label("box".into(), "mine".into()).await.unwrap()), "not-found");
+            let set = set_label(s, "mine", "in/a", Expect::Absent).await.unwrap();
+            assert_eq!((set.revision, set.version, set.set_by.as_str()), (1, 1, "plugin:p"));
+            put(s, "box", "in/a", &[b"two".to_vec()]).await.unwrap();
+            let found = s.find_label("box".into(), "mine".into()).await.unwrap().unwrap();
+            assert_eq!((found.path.as_str(), found.version), ("in/a", 1), "it stays where it was put");
+            assert_eq!(kind(set_label(s, "mine", "in/a", Expect::Absent).await), "conflict");
+            assert_eq!(set_label(s, "mine", "in/a", Expect::Revision(1)).await.unwrap().version, 2);
+            // What it may read it may follow, and not change.
+            let theirs = s.find_label("box".into(), "theirs".into()).await.unwrap().unwrap();
+            assert_eq!((theirs.path.as_str(), theirs.set_by.as_str()), ("out/b", "operator"));
+            assert_eq!(kind(set_label(s, "theirs", "in/a", Expect::Any).await), "denied");
+            assert_eq!(kind(set_label(s, "mine", "out/b", Expect::Any).await), "denied");
+            assert_eq!(
+                kind(s.remove_label("box".into(), "theirs".into(), Expect::Any).await.unwrap()),
+                "denied"
+            );
+            for name in ["", "Mine", "a/b", "../x", "a\0", "\u{202e}"] {
+                assert_eq!(kind(set_label(s, name, "in/a", Expect::Any).await), "invalid", "{name:?}");
+                assert_eq!(kind(s.find_label("box".into(), name.into()).await.unwrap()), "invalid");
+            }
+            for store in ["shut", "none", "", "box/in"] {
+                assert_eq!(kind(s.find_label(store.into(), "mine".into()).await.unwrap()), "denied");
+                assert_eq!(kind(s.labels(store.into(), None, 9).await.unwrap()), "denied");
+            }
+            let names = |all: Vec<Label>| all.into_iter().map(|l| l.label).collect::<Vec<_>>();
+            let all = s.labels("box".into(), None, u32::MAX).await.unwrap().unwrap();
+            assert_eq!(names(all), ["mine", "theirs"]);
+            assert_eq!(names(s.labels("box".into(), None, 1).await.unwrap().unwrap()), ["mine"]);
+            let next = s.labels("box".into(), Some("mine".into()), 1).await.unwrap().unwrap();
+            assert_eq!(names(next), ["theirs"]);
+            // A dry run changes nothing.
+            s.errand.dry_run = true;
+            assert_eq!(kind(set_label(s, "mine", "in/a", Expect::Any).await), "denied");
+            assert_eq!(
+                kind(s.remove_label("box".into(), "mine".into(), Expect::Any).await.unwrap()),
+                "denied"
+            );
+            assert_eq!(kind(put(s, "box", "in/a", &[b"three".to_vec()]).await), "denied");
+            assert_eq!(kind(s.remove("box".into(), "in/a".into()).await.unwrap()), "denied");
+            s.errand.dry_run = false;
+            assert_eq!(
+                kind(s.remove("box".into(), "in/a".into()).await.unwrap()),
+                "conflict",
+                "it has a label"
+            );
+            s.remove_label("box".into(), "mine".into(), Expect::Revision(2)).await.unwrap().unwrap();
+            s.remove("box".into(), "in/a".into()).await.unwrap().unwrap();
+        })
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_says_what_it_was_made_of() {
+    let host = host().await;
+    let provenance = Provenance {
+        skill: Some(FromSkill { name: "momentum".into(), version: "1.4.0".into() }),
+        data: vec![FromData { measurement: "bar.1m.A".into(), from_ns: 1, to_ns: 9 }],
+    };
+    let options = PutOptions {
+        media_type: Some("text/plain".into()),
+        metadata: serde_json::json!({ "loss": "0.1" }),
+        provenance,
+    };
+    host.layer.files().put(&OP, "box", "out/b", &mut &b"x"[..], options).unwrap();
+    host.layer.files().put(&OP, "box", "out/b", &mut &b"yy"[..], PutOptions::default()).unwrap();
+    within(&host, |s| {
+        Box::pin(async move {
+            let first = s.describe("box".into(), "out/b".into(), Some(1)).await.unwrap().unwrap();
+            assert_eq!(
+                (first.info.version, first.info.size, first.media_type.as_str()),
+                (1, 1, "text/plain")
+            );
+            assert_eq!(
+                (first.metadata.as_str(), first.created_by.as_str()),
+                ("{\"loss\":\"0.1\"}", "operator")
+            );
+            assert_eq!(first.provenance.skill, Some(("momentum".into(), "1.4.0".into())));
+            let data = &first.provenance.data[0];
+            assert_eq!((data.measurement.as_str(), data.start, data.end), ("bar.1m.A", 1, 9));
+            let newest = s.describe("box".into(), "out/b".into(), None).await.unwrap().unwrap();
+            assert!(newest.info.version == 2 && newest.provenance.skill.is_none(), "{newest:?}");
+            assert!(newest.provenance.data.is_empty() && newest.metadata == "{}", "{newest:?}");
+            assert_eq!(kind(s.describe("box".into(), "out/b".into(), Some(3)).await.unwrap()), "not-found");
+            assert_eq!(kind(s.describe("shut".into(), "out/b".into(), None).await.unwrap()), "denied");
+            assert_eq!(kind(s.describe("box".into(), "out/../b".into(), None).await.unwrap()), "invalid");
+        })
+    })
+    .await
+    .unwrap();
 }

@@ -15,7 +15,7 @@ fn package() -> &'static (Resolve, wit_parser::PackageId) {
 }
 
 /// The version that the imports and exports below name.
-const VERSION: &str = "0.1.1";
+const VERSION: &str = "0.1.2";
 
 /// A version as it was published.
 fn published(version: &str) -> (Resolve, wit_parser::PackageId) {
@@ -38,17 +38,17 @@ pub(super) fn dummy_of(version: &str, world: &str) -> Vec<u8> {
 pub(super) const EMPTY: &str = "(i32.const 16)";
 
 /// What a component imports beside nothing, by the name that bodies call it by.
-pub(super) const LOG: &str = r#"(import "shiphold:host/log@0.1.1" "write" (func $log (param i32 i32 i32)))"#;
-pub(super) const CONFIG: &str = r#"(import "shiphold:host/config@0.1.1" "get" (func $config (param i32)))"#;
+pub(super) const LOG: &str = r#"(import "shiphold:host/log@0.1.2" "write" (func $log (param i32 i32 i32)))"#;
+pub(super) const CONFIG: &str = r#"(import "shiphold:host/config@0.1.2" "get" (func $config (param i32)))"#;
 pub(super) const GAUGE: &str =
-    r#"(import "shiphold:host/metrics@0.1.1" "gauge" (func $gauge (param i32 i32 f64 i32)))"#;
-pub(super) const CLOCK: &str = r#"(import "shiphold:host/clock@0.1.1" "now" (func $now (result i64)))"#;
+    r#"(import "shiphold:host/metrics@0.1.2" "gauge" (func $gauge (param i32 i32 f64 i32)))"#;
+pub(super) const CLOCK: &str = r#"(import "shiphold:host/clock@0.1.2" "now" (func $now (result i64)))"#;
 pub(super) const RANDOM: &str =
-    r#"(import "shiphold:host/random@0.1.1" "bytes" (func $random (param i32 i32)))"#;
-pub(super) const NEXT: &str = r#"(import "shiphold:host/retention-types@0.1.1" "[method]cursor.next" (func $next (param i32 i32 i32)))"#;
+    r#"(import "shiphold:host/random@0.1.2" "bytes" (func $random (param i32 i32)))"#;
+pub(super) const NEXT: &str = r#"(import "shiphold:host/retention-types@0.1.2" "[method]cursor.next" (func $next (param i32 i32 i32)))"#;
 pub(super) const DROP_CURSOR: &str =
-    r#"(import "shiphold:host/retention-types@0.1.1" "[resource-drop]cursor" (func $drop (param i32)))"#;
-pub(super) const LIST: &str = r#"(import "shiphold:host/series@0.1.1" "list"
+    r#"(import "shiphold:host/retention-types@0.1.2" "[resource-drop]cursor" (func $drop (param i32)))"#;
+pub(super) const LIST: &str = r#"(import "shiphold:host/series@0.1.2" "list"
     (func $list (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#;
 
 /// A retention policy.
@@ -94,7 +94,7 @@ impl Guest {
                     (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
                     (global.set $free (i32.add (local.get $at) (local.get 3)))
                     (local.get $at))
-                (func $plan (export "shiphold:host/retention-policy@0.1.1#plan") (param $cursor i32) (param $now i64) (result i32)
+                (func $plan (export "shiphold:host/retention-policy@0.1.2#plan") (param $cursor i32) (param $now i64) (result i32)
                     {body}))"#,
             imports = self.imports.join("\n"),
             fields = self.fields,
@@ -197,7 +197,7 @@ impl Wat {
     pub(super) fn function(mut self, name: &str, params: &str, body: &str) -> Self {
         let world = self.world;
         self.functions.push_str(&format!(
-            "(func ${name} (export \"shiphold:host/{world}@0.1.1#{name}\") {params} (result i32) {body})\n"
+            "(func ${name} (export \"shiphold:host/{world}@0.1.2#{name}\") {params} (result i32) {body})\n"
         ));
         self
     }
@@ -206,7 +206,7 @@ impl Wat {
     pub(super) fn post_return(mut self, name: &str, body: &str) -> Self {
         let world = self.world;
         self.functions.push_str(&format!(
-            "(func (export \"cabi_post_shiphold:host/{world}@0.1.1#{name}\") (param i32) {body})\n"
+            "(func (export \"cabi_post_shiphold:host/{world}@0.1.2#{name}\") (param i32) {body})\n"
         ));
         self
     }

@@ -72,10 +72,10 @@ async fn a_guest_that_grows_its_tables_without_end_is_ended() {
 }
 
 const SERIES: &str = "[plugins.p.grants.series]\nread = [\"market/*\"]";
-const OPEN: &str = r#"(import "shiphold:host/series@0.1.1" "open-scan"
+const OPEN: &str = r#"(import "shiphold:host/series@0.1.2" "open-scan"
     (func $open (param i32 i32 i32 i32 i32 i32 i64 i64 i32 i32 i32)))"#;
 const SCAN: &str =
-    r#"(import "shiphold:host/series@0.1.1" "[method]scan.next" (func $scan (param i32 i32 i32)))"#;
+    r#"(import "shiphold:host/series@0.1.2" "[method]scan.next" (func $scan (param i32 i32 i32)))"#;
 const NAMES: &str =
     "(memory (export \"memory\") 2) (data (i32.const 64) \"market\") (data (i32.const 80) \"bar.1d.A\")";
 
@@ -158,7 +158,7 @@ async fn a_guest_that_reads_without_end_is_ended() {
             (call $drop (i32.load (i32.const 36)))
             (br $again)) unreachable"
     );
-    let drop = r#"(import "shiphold:host/series@0.1.1" "[resource-drop]scan" (func $drop (param i32)))"#;
+    let drop = r#"(import "shiphold:host/series@0.1.2" "[resource-drop]scan" (func $drop (param i32)))"#;
     let guest = Guest::new(text(body))
         .imports(&[OPEN, SCAN, drop])
         .fields(NAMES)

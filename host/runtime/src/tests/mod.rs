@@ -8,11 +8,13 @@ mod fuzz;
 mod guest;
 mod life;
 mod limits;
+mod logs;
 mod properties;
 mod published;
 mod refusals;
 mod reload;
 mod signatures;
+mod trades;
 mod zoo;
 
 use crate::compile::Compiler;

@@ -20,7 +20,7 @@ fn versions() -> Vec<String> {
         .map(|e| e.unwrap().path().file_stem().unwrap().to_str().unwrap().to_string())
         .collect();
     names.sort();
-    assert!(names.len() >= 2 && names[0] == "0.1.0", "{names:?}");
+    assert!(names.len() >= 3 && names[..2] == ["0.1.0", "0.1.1"], "{names:?}");
     names
 }
 
@@ -29,11 +29,13 @@ fn grants(world: World) -> &'static str {
     match world {
         World::RetentionPolicy => {
             "clock = true\nrandom = true\ncommits = true\nseries = { read = [\"*/*\"], write = [\"*/*\"] }\n\
-             settings = { read = [\"*\"] }\nstate = { read = [\"*\"] }\n"
+             settings = { read = [\"*\"] }\nstate = { read = [\"*\"] }\ntrades = { read = [\"*\"], write = [\"*\"] }\n\
+             logs = { read = [\"*\"] }\n"
         }
         World::SkillIndexer => "random = true\nskills = true\nsettings = { read = [\"*\"] }\n",
         World::QueryBuilder => {
-            "clock = true\nseries = { read = [\"*/*\"] }\nsettings = { read = [\"*\"] }\nstate = { read = [\"*\"] }\n"
+            "clock = true\nseries = { read = [\"*/*\"] }\nsettings = { read = [\"*\"] }\nstate = { read = [\"*\"] }\n\
+             trades = { read = [\"*\"] }\nlogs = { read = [\"*\"] }\nfiles = { read = [\"box/*\"] }\n"
         }
         World::BackupTarget => {
             "clock = true\nhttp = [\"GET a.example\"]\nsecrets = [\"own\"]\nfiles = { read = [\"box/*\"] }\n"
@@ -135,7 +137,7 @@ async fn a_component_of_a_later_package_is_refused_in_words() {
     let wat =
         Wat::policy("(call $log (i32.const 1) (i32.const 64) (i32.const 1)) (i32.const 16)").import(LOG);
     // As long as before, so that it is still a component.
-    let bytes = replaced(wat.build(), b"@0.1.1", b"@0.9.1");
+    let bytes = replaced(wat.build(), b"@0.1.2", b"@0.9.1");
     std::fs::write(dir.path().join("p.wasm"), bytes).unwrap();
     let layer = DataLayer::open(&manifest(dir.path(), "", "")).unwrap();
     let plugins = Plugins::load_with(layer, &Compiler::InProcess).await.unwrap();

@@ -95,6 +95,71 @@ fn two_who_set_one_label_do_not_both_win() {
     assert_eq!(won, 1);
 }
 
+#[test]
+fn a_plugin_sets_labels_of_what_it_may_write_and_learns_of_no_other() {
+    let f = Fixture::new(CONFIG);
+    for path in ["m/a", "m/b", "n/secret"] {
+        f.put(path, b"x").unwrap();
+    }
+    f.put("m/a", b"y").unwrap();
+    f.files.set_label(&ME, "s", "theirs", ("n/secret", None), Expect::Any).unwrap();
+    let plugin = |read: &[&str], write: &[&str]| {
+        let all = |names: &[&str]| names.iter().map(|n| (*n).into()).collect();
+        let grants = Grants { files_read: all(read), files_write: all(write), ..Grants::default() };
+        Caller::Plugin { name: "p".into(), grants: Arc::new(grants) }
+    };
+    let p = plugin(&["s/m/*"], &["s/m/*"]);
+    let set = |c: &Caller, label: &str, to, expect| f.files.set_label(c, "s", label, to, expect);
+    let made = set(&p, "production", ("m/a", Some(1)), Expect::Absent).unwrap();
+    assert_eq!((made.version, made.set_by.as_str()), (Some(1), "plugin:p"));
+    assert_eq!(set(&p, "production", ("m/a", None), Expect::Revision(1)).unwrap().version, Some(2));
+    assert_eq!(set(&p, "production", ("m/a", None), Expect::Revision(1)).unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(f.files.label(&p, "s", "production").unwrap().revision, 2);
+    // What is not its own it may neither point at, nor take a label from, whatever it expects; and it is not told what that is.
+    assert_eq!(set(&p, "x", ("n/secret", None), Expect::Any).unwrap_err().kind(), Kind::Denied);
+    assert_eq!(set(&p, "x", ("n/gone", None), Expect::Any).unwrap_err().kind(), Kind::Denied);
+    for e in [
+        set(&p, "theirs", ("m/a", None), Expect::Any).unwrap_err(),
+        set(&p, "theirs", ("m/a", None), Expect::Absent).unwrap_err(),
+        f.files.remove_label(&p, "s", "theirs", Expect::Any).unwrap_err(),
+        f.files.label(&p, "s", "theirs").unwrap_err(),
+    ] {
+        assert!(e.kind() == Kind::Denied && e.message().contains("`theirs`"), "{e:?}");
+        assert!(!format!("{e:?}").contains("secret"), "{e:?}");
+    }
+    let names = |c: &Caller| {
+        let all = f.files.labels(c, "s", None, 1).unwrap();
+        all.into_iter().map(|l| l.label).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&p), ["production"], "of a page of one");
+    assert_eq!(f.files.labels(&p, "s", Some("production"), 9).unwrap(), []);
+    assert_eq!(names(&plugin(&["*"], &[])), ["production"]);
+    // One that reads does not write, and the other way round; one of another store sees none.
+    let reads = plugin(&["s/m/*"], &[]);
+    assert_eq!(set(&reads, "production", ("m/b", None), Expect::Any).unwrap_err().kind(), Kind::Denied);
+    assert_eq!(
+        f.files.remove_label(&reads, "s", "production", Expect::Any).unwrap_err().kind(),
+        Kind::Denied
+    );
+    let writes = plugin(&[], &["s/m/*"]);
+    assert_eq!(f.files.label(&writes, "s", "production").unwrap_err().kind(), Kind::Denied);
+    assert_eq!(set(&writes, "production", ("m/b", None), Expect::Revision(2)).unwrap().revision, 3);
+    let other = plugin(&["ss/*", "t/*"], &["ss/*", "t/*"]);
+    for e in [
+        f.files.label(&other, "s", "none").unwrap_err(),
+        f.files.labels(&other, "s", None, 9).unwrap_err(),
+        f.files.labels(&other, "nowhere", None, 9).unwrap_err(),
+        f.files.remove_label(&other, "nowhere", "none", Expect::Any).unwrap_err(),
+    ] {
+        assert_eq!(e.kind(), Kind::Denied, "{e:?}");
+    }
+    assert_eq!(f.files.label_history(&p, "s", "production", None, 9).unwrap_err().kind(), Kind::Denied);
+    f.files.remove_label(&p, "s", "production", Expect::Revision(3)).unwrap();
+    assert_eq!(f.files.label(&p, "s", "production").unwrap_err().kind(), Kind::NotFound);
+    let entry = crate::audit::Audit::new(f.db.clone()).list(&ME, &Default::default()).unwrap().remove(0);
+    assert_eq!((entry.action.as_str(), entry.actor.as_str()), ("files.unlabel", "plugin:p"));
+}
+
 fn made_of(skill: Option<(&str, &str)>, data: &[(&str, i64, i64)]) -> PutOptions {
     let skill = skill.map(|(name, version)| FromSkill { name: name.into(), version: version.into() });
     let data =

@@ -1,7 +1,7 @@
 //! Labels: names such as `production` that stand for one version each. All that one ever stood for is kept.
 
 use super::rows;
-use super::store::{Access, FileStores, may};
+use super::store::{Access, FileStores, may, may_any};
 use super::types::PAGE_MAX;
 use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Scope};
@@ -67,6 +67,30 @@ pub(super) fn none_of(tx: &Tx<'_>, store: &str, path: &str) -> Result<()> {
     .hint(format!("point the label elsewhere, or `shiphold files unlabel {store} {label}`")))
 }
 
+/// May a caller do this with a label? Of a plugin what it stands for decides, and is not named: it may be nothing that it may see.
+fn may_label(caller: &Caller, access: Access, of: &Label) -> Result<()> {
+    let Some(path) = &of.path else { return Ok(()) };
+    may(caller, access, &of.store, path).map_err(|e| match caller {
+        Caller::Plugin { name, .. } => {
+            let (_, key) = access.needs();
+            Error::denied(format!(
+                "plugin `{name}` has no `{key}` grant for what the label `{}` of store `{}` stands for",
+                of.label, of.store
+            ))
+            .hint(format!("add a pattern to `grants.{key}` of the plugin in shiphold.toml"))
+        }
+        _ => e,
+    })
+}
+
+/// May a caller set labels of a store at all?
+fn may_set(caller: &Caller, store: &str) -> Result<()> {
+    match caller {
+        Caller::Plugin { .. } => may_any(caller, Access::Write, store),
+        other => other.require(Scope::Write, "set labels of files"),
+    }
+}
+
 fn check(label: &str) -> Result<()> {
     check_name("label", label, LABEL_BYTES_MAX)
 }
@@ -82,15 +106,18 @@ impl FileStores {
         (path, version): (&str, Option<u64>),
         expect: Expect,
     ) -> Result<Label> {
-        caller.require(Scope::Write, "set labels of files")?;
+        may_set(caller, store)?;
         check(label)?;
-        let version = self.stat(caller, store, path, version)?.version;
+        if matches!(caller, Caller::Plugin { .. }) {
+            may(caller, Access::Write, store, path)?;
+        }
+        let version = self.found(store, path, version)?.version;
         self.change(caller, store, label, Some((path, version)), expect)
     }
 
     /// Takes a label away; its history stays. Audited.
     pub fn remove_label(&self, caller: &Caller, store: &str, label: &str, expect: Expect) -> Result<Label> {
-        caller.require(Scope::Write, "set labels of files")?;
+        may_set(caller, store)?;
         self.store(store)?;
         check(label)?;
         self.change(caller, store, label, None, expect)
@@ -108,6 +135,8 @@ impl FileStores {
             let before = newest(tx, store, label)?;
             let revision = before.as_ref().map_or(0, |b| b.revision);
             let there = before.as_ref().filter(|b| b.path.is_some());
+            // Before anything is said of it.
+            there.map_or(Ok(()), |b| may_label(caller, Access::Write, b))?;
             match (expect, there) {
                 (Expect::Absent, Some(b)) => {
                     return Err(Error::conflict(format!(
@@ -175,15 +204,16 @@ impl FileStores {
 
     /// What a label stands for now.
     pub fn label(&self, caller: &Caller, store: &str, label: &str) -> Result<Label> {
+        may_any(caller, Access::Read, store)?;
         check(label)?;
         self.store(store)?;
         let found = self.db.read(|c| newest(c, store, label))?.filter(|l| l.path.is_some());
         let found = found.ok_or_else(|| none(store, label))?;
-        may(caller, Access::Read, store, found.path.as_deref().unwrap_or_default())?;
+        may_label(caller, Access::Read, &found)?;
         Ok(found)
     }
 
-    /// The labels of a store, by name, after one; at most [`PAGE_MAX`].
+    /// The labels of a store that stand for what the caller may read, by name, after one; at most [`PAGE_MAX`].
     pub fn labels(
         &self,
         caller: &Caller,
@@ -191,16 +221,22 @@ impl FileStores {
         after: Option<&str>,
         limit: u64,
     ) -> Result<Vec<Label>> {
-        caller.require(Scope::Read, "list labels of files")?;
+        match caller {
+            Caller::Plugin { .. } => may_any(caller, Access::Read, store)?,
+            other => other.require(Scope::Read, "list labels of files")?,
+        }
         self.store(store)?;
+        let page = usize::try_from(limit.min(PAGE_MAX)).unwrap_or(usize::MAX);
         self.db.read(|c| {
+            // There are no more than [`LABELS_MAX`].
             let mut statement = c.prepare_cached(
                 "SELECT store, label, revision, path, version, set_at, set_by FROM file_labels
-                 WHERE store = ?1 AND label > ?2 ORDER BY label LIMIT ?3",
+                 WHERE store = ?1 AND label > ?2 ORDER BY label",
             )?;
-            let limit = limit.min(PAGE_MAX).cast_signed();
-            let rows = statement.query_map((store, after.unwrap_or_default(), limit), read)?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
+            let rows = statement.query_map((store, after.unwrap_or_default()), read)?;
+            let seen =
+                rows.filter(|row| row.as_ref().map_or(true, |l| may_label(caller, Access::Read, l).is_ok()));
+            Ok(seen.take(page).collect::<rusqlite::Result<_>>()?)
         })
     }
 

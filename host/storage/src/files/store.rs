@@ -10,7 +10,7 @@ use super::types::{
 use super::uploads::Busy;
 use super::{labels, name, rows};
 use crate::audit::{Audit, Entry};
-use crate::caller::{Caller, Scope, pattern_matches};
+use crate::caller::{Caller, Grants, Scope, pattern_matches};
 use crate::error::{Error, Result};
 use crate::manifest::FileStore;
 use crate::schema::now_ns;
@@ -192,6 +192,11 @@ impl FileStores {
         version: Option<u64>,
     ) -> Result<FileVersion> {
         may(caller, Access::Read, store, path)?;
+        self.found(store, path, version)
+    }
+
+    /// [`Self::stat`] for a caller whose right was looked at already.
+    pub(super) fn found(&self, store: &str, path: &str, version: Option<u64>) -> Result<FileVersion> {
         self.store(store)?;
         name::check(path)?;
         let found = self.db.read(|c| match version {
@@ -324,24 +329,50 @@ pub(super) fn tmp_name() -> String {
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+#[derive(Clone, Copy)]
 pub(super) enum Access {
     Read,
     Write,
     Delete,
 }
 
+impl Access {
+    /// Of a token, and the grant of a plugin.
+    pub(super) const fn needs(self) -> (Scope, &'static str) {
+        match self {
+            Self::Read => (Scope::Read, "files.read"),
+            Self::Write => (Scope::Write, "files.write"),
+            Self::Delete => (Scope::Admin, "files.delete"),
+        }
+    }
+
+    const fn granted(self, grants: &Grants) -> &Vec<String> {
+        match self {
+            Self::Read => &grants.files_read,
+            Self::Write => &grants.files_write,
+            Self::Delete => &grants.files_delete,
+        }
+    }
+}
+
+/// May a caller have to do with a store at all? What it may with each name of it is for [`may`] to say.
+pub(super) fn may_any(caller: &Caller, access: Access, store: &str) -> Result<()> {
+    let Caller::Plugin { grants, .. } = caller else { return may(caller, access, store, "") };
+    let all = format!("{store}/");
+    let inside = |p: &String| {
+        let fixed = p.split('*').next().unwrap_or_default();
+        fixed.starts_with(&all) || (fixed.len() < p.len() && all.starts_with(fixed))
+    };
+    match access.granted(grants).iter().any(inside) {
+        true => Ok(()),
+        false => may(caller, access, store, ""),
+    }
+}
+
 pub(super) fn may(caller: &Caller, access: Access, store: &str, path: &str) -> Result<()> {
-    let (scope, key) = match access {
-        Access::Read => (Scope::Read, "files.read"),
-        Access::Write => (Scope::Write, "files.write"),
-        Access::Delete => (Scope::Admin, "files.delete"),
-    };
+    let (scope, key) = access.needs();
     let Caller::Plugin { name, grants } = caller else { return caller.require(scope, key) };
-    let patterns = match access {
-        Access::Read => &grants.files_read,
-        Access::Write => &grants.files_write,
-        Access::Delete => &grants.files_delete,
-    };
+    let patterns = access.granted(grants);
     let wanted = format!("{store}/{path}");
     if patterns.iter().any(|p| pattern_matches(p, &wanted)) {
         return Ok(());

@@ -5,7 +5,7 @@ use super::types::{
     ANSWER_BYTES_MAX, LINES_PAGE_MAX, Level, LogLine, LogPage, LogQuery, SCAN_BYTES_MAX, TAIL_MAX,
 };
 use super::{Logs, check_stream, none};
-use crate::caller::{Caller, Scope};
+use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::files::{CHUNKED_ABOVE_BYTES, as_error};
 use memchr::memmem::Finder;
@@ -90,7 +90,7 @@ impl Logs {
     /// The lines of a stream that a query asks for, in the order in which they came. It looks at [`SCAN_BYTES_MAX`] at most, and says
     /// where to go on.
     pub fn search(&self, caller: &Caller, stream: &str, query: &LogQuery) -> Result<LogPage> {
-        caller.require(Scope::Read, "search logs")?;
+        caller.may_read_logs(stream, "search logs")?;
         let id = self.id(stream)?;
         if query.limit > LINES_PAGE_MAX {
             let what = format!("a page of {} lines", query.limit);
@@ -127,7 +127,7 @@ impl Logs {
 
     /// The newest lines of a stream, oldest of them first; at most [`TAIL_MAX`].
     pub fn tail(&self, caller: &Caller, stream: &str, lines: u64) -> Result<LogPage> {
-        caller.require(Scope::Read, "search logs")?;
+        caller.may_read_logs(stream, "search logs")?;
         let id = self.id(stream)?;
         if lines > TAIL_MAX {
             return Err(Error::limit(format!("a tail of {lines} lines"), TAIL_MAX, "search with `after`"));

@@ -273,3 +273,24 @@ fn pushes_rotations_and_searches_at_once() {
     });
     assert_eq!(f.all().len(), 1001);
 }
+
+#[test]
+fn a_plugin_reads_the_streams_that_were_granted() {
+    let f = Fixture::new(1 << 20, 1 << 30);
+    f.push("one\ntwo\n");
+    f.logs.push(&ME, "secret", b"key\n").unwrap();
+    let grants = crate::Grants { logs_read: vec!["trad*".into()], ..crate::Grants::default() };
+    let plugin = Caller::Plugin { name: "p".into(), grants: grants.into() };
+    let query = LogQuery { limit: 9, ..LogQuery::default() };
+    assert_eq!(f.logs.search(&plugin, "trader", &query).unwrap().lines.len(), 2);
+    assert_eq!(f.logs.tail(&plugin, "trader", 1).unwrap().lines[0].text, "two");
+    // Whether it is there or not; and it neither writes nor sees which there are.
+    for stream in ["secret", "nowhere", "", "*", "TRADER"] {
+        assert_eq!(f.logs.search(&plugin, stream, &query).unwrap_err().kind(), Kind::Denied, "{stream}");
+        assert_eq!(f.logs.tail(&plugin, stream, 1).unwrap_err().kind(), Kind::Denied, "{stream}");
+    }
+    assert_eq!(f.logs.search(&plugin, "tradition", &query).unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(f.logs.push(&plugin, "trader", b"three\n").unwrap_err().kind(), Kind::Denied);
+    assert_eq!(f.logs.streams(&plugin).unwrap_err().kind(), Kind::Denied);
+    assert_eq!(f.logs.rotate(&plugin, "trader").unwrap_err().kind(), Kind::Denied);
+}

@@ -122,6 +122,8 @@ fn read_grants(
     let series = s.section("series");
     let settings = s.section("settings");
     let state = s.section("state");
+    let trades = s.section("trades");
+    let logs = s.section("logs");
     let (skills_read, skills_write) = read_skills(s);
     let stores = s.section("files");
     let grants = Grants {
@@ -135,6 +137,9 @@ fn read_grants(
         commits: s.flag("commits", false),
         state_read: state.texts("read"),
         state_write: state.texts("write"),
+        trades_read: trades.texts("read"),
+        trades_write: trades.texts("write"),
+        logs_read: logs.texts("read"),
         files_read: stores.texts("read"),
         files_write: stores.texts("write"),
         files_delete: stores.texts("delete"),
@@ -179,11 +184,20 @@ fn read_grants(
     }
     // What a world cannot import, it cannot be granted: such a line would look like power and be none.
     let imports: &[&str] = match world {
-        World::RetentionPolicy => {
-            &["series", "settings", "files", "clock", "random", "overwrite", "commits", "state"]
-        }
+        World::RetentionPolicy => &[
+            "series",
+            "settings",
+            "files",
+            "clock",
+            "random",
+            "overwrite",
+            "commits",
+            "state",
+            "trades",
+            "logs",
+        ],
         World::SkillIndexer => &["skills", "settings", "random"],
-        World::QueryBuilder => &["series", "settings", "clock", "state"],
+        World::QueryBuilder => &["series", "settings", "clock", "state", "trades", "logs", "files"],
         World::BackupTarget => &["files", "http", "secrets", "clock", "overwrite"],
     };
     for (key, given) in [
@@ -200,6 +214,8 @@ fn read_grants(
         ("secrets", !grants.secrets.is_empty()),
         ("commits", grants.commits),
         ("state", !(grants.state_read.is_empty() && grants.state_write.is_empty())),
+        ("trades", grants.trades()),
+        ("logs", !grants.logs_read.is_empty()),
         ("clock", grants.clock),
         ("random", grants.random),
         ("overwrite", grants.overwrite),
@@ -214,11 +230,19 @@ fn read_grants(
             format!("only a retention-policy can propose to drop; the world here is {}", world.name()),
         );
     }
-    if world == World::QueryBuilder && !grants.series_write.is_empty() {
-        series.problem("write", "a query-builder only reads; remove the grant");
-    }
-    if world == World::QueryBuilder && !grants.state_write.is_empty() {
-        state.problem("write", "a query-builder only reads; remove the grant");
+    // Who may read asks a query: nothing may be written for him.
+    if world == World::QueryBuilder {
+        for (section, key, given) in [
+            (&series, "write", &grants.series_write),
+            (&state, "write", &grants.state_write),
+            (&trades, "write", &grants.trades_write),
+            (&stores, "write", &grants.files_write),
+            (&stores, "delete", &grants.files_delete),
+        ] {
+            if !given.is_empty() {
+                section.problem(key, "a query-builder only reads; remove the grant");
+            }
+        }
     }
     // No interface but that of commits writes them.
     if !grants.commits {
@@ -233,6 +257,8 @@ fn read_grants(
     series.finish();
     settings.finish();
     state.finish();
+    trades.finish();
+    logs.finish();
     stores.finish();
     s.finish();
     grants

@@ -334,6 +334,22 @@ fn impossible_grants_are_refused() {
         ("skill-indexer", "[plugins.p.grants]\ncommits = true", "commits", "not an import"),
         ("backup-target", "[plugins.p.grants]\nstate = { read = [\"*\"] }", "state", "not an import"),
         ("query-builder", "[plugins.p.grants.state]\nwrite = [\"*\"]", "write", "only reads"),
+        ("query-builder", "[plugins.p.grants.trades]\nwrite = [\"*\"]", "write", "only reads"),
+        (
+            "query-builder",
+            "[plugins.p.grants.files]\nwrite = [\"a/*\"]\n[files.a]\nkind = \"models\"",
+            "write",
+            "only reads",
+        ),
+        (
+            "query-builder",
+            "[plugins.p.grants.files]\ndelete = [\"a/*\"]\n[files.a]\nkind = \"models\"",
+            "delete",
+            "only reads",
+        ),
+        ("skill-indexer", "[plugins.p.grants]\ntrades = { read = [\"*\"] }", "trades", "not an import"),
+        ("backup-target", "[plugins.p.grants]\ntrades = { write = [\"*\"] }", "trades", "not an import"),
+        ("retention-policy", "[plugins.p.grants.trades]\nreads = [\"*\"]", "reads", "did you mean `read`"),
         ("retention-policy", "[plugins.p.grants.settings]\nwrite = [\"live\"]", "write", "without `commits"),
         (
             "retention-policy",
@@ -351,6 +367,25 @@ fn impossible_grants_are_refused() {
             "{found:#?}"
         );
     }
+}
+
+#[test]
+fn accounts_are_granted_by_pattern() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("p.wasm"), b"").unwrap();
+    let grants = |world: &str, rest: &str| {
+        let text = plugin(world, rest).replace("/dev/null", "p.wasm");
+        Manifest::parse(&text, &dir.path().join("shiphold.toml")).unwrap().plugins["p"].grants.clone()
+    };
+    let both =
+        grants("retention-policy", "[plugins.p.grants.trades]\nread = [\"paper-*\"]\nwrite = [\"paper-1\"]");
+    assert_eq!(
+        (both.trades_read, both.trades_write),
+        (vec!["paper-*".to_string()], vec!["paper-1".to_string()])
+    );
+    let reads = grants("query-builder", "[plugins.p.grants.trades]\nread = [\"*\"]");
+    assert!(reads.trades() && reads.trades_write.is_empty());
+    assert!(!grants("query-builder", "[plugins.p.grants.trades]\nread = []").trades());
 }
 
 #[test]

@@ -49,18 +49,25 @@ impl Trades {
         })
     }
 
-    /// Accounts by name, those after one.
+    /// Accounts by name, those after one that the caller may see.
     pub fn accounts(&self, caller: &Caller, after: Option<&str>, limit: u64) -> Result<Vec<Account>> {
-        caller.require(Scope::Read, "list accounts")?;
+        // Of what it may not see a plugin does not learn that it is there.
+        let plugin = matches!(caller, Caller::Plugin { .. });
+        if !plugin {
+            caller.require(Scope::Read, "list accounts")?;
+        }
+        let seen = |a: &Account| !plugin || caller.may_read_trades(&a.name, "list accounts").is_ok();
+        let page = usize::try_from(limit.min(PAGE_MAX)).unwrap_or(usize::MAX);
         self.db.read(|c| {
+            // There are no more than [`ACCOUNTS_MAX`].
             let mut statement = c.prepare_cached(
-                "SELECT name, currency, broker FROM trade_accounts WHERE name > ?1 ORDER BY name LIMIT ?2",
+                "SELECT name, currency, broker FROM trade_accounts WHERE name > ?1 ORDER BY name",
             )?;
-            let rows = statement
-                .query_map((after.unwrap_or_default(), limit.min(PAGE_MAX).cast_signed()), |r| {
-                    Ok(Account { name: r.get(0)?, currency: r.get(1)?, broker: r.get(2)? })
-                })?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
+            let rows = statement.query_map([after.unwrap_or_default()], |r| {
+                Ok(Account { name: r.get(0)?, currency: r.get(1)?, broker: r.get(2)? })
+            })?;
+            let seen = rows.filter(|row| row.as_ref().map_or(true, seen));
+            Ok(seen.take(page).collect::<rusqlite::Result<_>>()?)
         })
     }
 }

@@ -147,7 +147,7 @@ impl Trades {
 
     /// Splits and dividends of an instrument in the order of their times, those that count as of a moment.
     pub fn actions(&self, caller: &Caller, instrument: &str, as_of: AsOf) -> Result<Vec<Action>> {
-        caller.require(Scope::Read, "read splits and dividends")?;
+        caller.may_read_instruments("read splits and dividends")?;
         self.db.read(|c| {
             let known = instruments::resolve(c, instrument, as_of.at.unwrap_or(i64::MAX))?;
             actions(c, known.id, as_of)

@@ -6,7 +6,7 @@ use super::orders::{self, Order};
 use super::types::{AsOf, CashKind, NewFill, PAGE_MAX};
 use super::writing::{known_seq, origin};
 use super::{Trades, accounts, cash, fills, instruments};
-use crate::caller::{Caller, Scope};
+use crate::caller::Caller;
 use crate::error::{Error, Result};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,7 @@ pub struct CashRow {
 impl Trades {
     /// Fills, those that count, in the order in which they were recorded.
     pub fn fills(&self, caller: &Caller, filter: &ListFilter) -> Result<Vec<Fill>> {
-        caller.require(Scope::Read, "list fills")?;
+        caller.may_read_trades(&filter.account, "list fills")?;
         let (limit, (since, until)) = (filter.limit()?, filter.times());
         self.db.read(|c| {
             let (account, _) = accounts::account(c, &filter.account)?;
@@ -118,7 +118,7 @@ impl Trades {
 
     /// Movements of cash, in the order in which they were recorded.
     pub fn cash_movements(&self, caller: &Caller, filter: &ListFilter) -> Result<Vec<CashRow>> {
-        caller.require(Scope::Read, "list movements of cash")?;
+        caller.may_read_trades(&filter.account, "list movements of cash")?;
         let (limit, (since, until)) = (filter.limit()?, filter.times());
         self.db.read(|c| {
             let (account, _) = accounts::account(c, &filter.account)?;
@@ -157,7 +157,7 @@ impl Trades {
 
     /// Orders with what became of them, in the order in which they were recorded. `since` and `until` are of when they were placed.
     pub fn orders(&self, caller: &Caller, filter: &ListFilter) -> Result<Vec<Order>> {
-        caller.require(Scope::Read, "list orders")?;
+        caller.may_read_trades(&filter.account, "list orders")?;
         let (limit, (since, until)) = (filter.limit()?, filter.times());
         self.db.read(|c| {
             let (account, _) = accounts::account(c, &filter.account)?;

@@ -5,8 +5,8 @@ use super::number::Number;
 use super::record::Recorder;
 use super::types::{EVENTS_MAX, EventState, NewEvent, NewOrder, OrderType, Recorded, Side, TimeInForce};
 use super::writing::{known_seq, origin};
-use super::{AsOf, Trades, accounts, check};
-use crate::caller::{Caller, Scope};
+use super::{AsOf, Trades, accounts, check, instruments};
+use crate::caller::Caller;
 use crate::error::{Error, Result};
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::Serialize;
@@ -385,7 +385,7 @@ pub(super) fn whole(c: &Connection, account: i64, seq: i64, order: NewOrder, as_
 impl Trades {
     /// An order and what became of it as of a moment.
     pub fn order(&self, caller: &Caller, account: &str, client_id: &str, as_of: AsOf) -> Result<Order> {
-        caller.require(Scope::Read, "read orders")?;
+        caller.may_read_trades(account, "read orders")?;
         check::id("client id of an order", client_id)?;
         self.db.read(|c| {
             let (account, _) = accounts::account(c, account)?;

@@ -18,7 +18,7 @@ use super::states::{self, Split, Until};
 use super::types::Side;
 use super::writing::known_seq;
 use super::{ActionKind, AsOf, PositionsQuery, accounts, fills};
-use crate::caller::{Caller, Scope};
+use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::layer::DataLayer;
 use crate::series::Budget;
@@ -138,7 +138,7 @@ impl DataLayer {
         query: &PerformanceQuery,
         budget: &Budget,
     ) -> Result<SkillPerformance> {
-        caller.require(Scope::Read, "compute performance")?;
+        caller.may_read_trades(&query.account, "compute performance")?;
         let days = query.end.saturating_sub(query.start).checked_div(DAY_NS).unwrap_or(0);
         if query.start >= query.end || query.start < 0 || days > DAYS_MAX {
             return Err(Error::invalid(format!(

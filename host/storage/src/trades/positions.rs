@@ -7,7 +7,7 @@ use super::states::{self, Split, Sums, Until};
 use super::types::{AsOf, InstrumentKind};
 use super::writing::known_seq;
 use super::{Trades, accounts, cash};
-use crate::caller::{Caller, Scope};
+use crate::caller::Caller;
 use crate::error::Result;
 use crate::sqlite::Database;
 use rusqlite::Connection;
@@ -166,7 +166,7 @@ fn add_up(db: &Database, account: &str, as_of: AsOf) -> Result<Added> {
 impl Trades {
     /// What an account holds as of a moment: of what had happened by `at` and was known by `known_at`.
     pub fn positions(&self, caller: &Caller, query: &PositionsQuery) -> Result<Positions> {
-        caller.require(Scope::Read, "read positions")?;
+        caller.may_read_trades(&query.account, "read positions")?;
         let as_of = AsOf { at: query.at, known_at: query.known_at };
         let (added, moved) = add_up(&self.db, &query.account, as_of)?;
         let mut balances: BTreeMap<String, Balance> = BTreeMap::new();
@@ -222,7 +222,7 @@ impl Trades {
         instrument: &str,
         as_of: AsOf,
     ) -> Result<(State, Terms)> {
-        caller.require(Scope::Read, "read positions")?;
+        caller.may_read_trades(account, "read positions")?;
         self.db.read(|c| {
             let (account, _) = accounts::account(c, account)?;
             let known = instruments::resolve(c, instrument, as_of.at.unwrap_or(i64::MAX))?;

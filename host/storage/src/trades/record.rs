@@ -6,7 +6,7 @@ use super::orders::Standing;
 use super::types::{BATCH_ROWS_MAX, Batch, BatchAnswer, Recorded};
 use super::writing::Writing;
 use super::{Trades, accounts, states};
-use crate::caller::{Caller, Scope};
+use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::sqlite::Tx;
 use serde_json::{Map, Value};
@@ -42,7 +42,7 @@ impl Trades {
         action: &str,
         more: impl FnOnce(&mut Writing<'_>, &mut Map<String, Value>) -> Result<()>,
     ) -> Result<BatchAnswer> {
-        caller.require(Scope::Write, "record trades")?;
+        caller.may_write_trades(&batch.account, "record trades")?;
         let rows = batch.orders.len() + batch.fills.len() + batch.events.len() + batch.cash.len();
         if rows > BATCH_ROWS_MAX {
             return Err(Error::limit(

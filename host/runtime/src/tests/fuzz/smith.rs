@@ -17,21 +17,21 @@ fn shape(world: World, random: &mut Random) -> Vec<u8> {
             imports.push_str(import);
         }
     };
-    maybe(r#"(import "shiphold:host/log@0.1.1" "write" (func (param i32 i32 i32)))"#);
-    maybe(r#"(import "shiphold:host/config@0.1.1" "get" (func (param i32)))"#);
-    maybe(r#"(import "shiphold:host/metrics@0.1.1" "gauge" (func (param i32 i32 f64 i32)))"#);
+    maybe(r#"(import "shiphold:host/log@0.1.2" "write" (func (param i32 i32 i32)))"#);
+    maybe(r#"(import "shiphold:host/config@0.1.2" "get" (func (param i32)))"#);
+    maybe(r#"(import "shiphold:host/metrics@0.1.2" "gauge" (func (param i32 i32 f64 i32)))"#);
     if world == World::RetentionPolicy {
-        maybe(r#"(import "shiphold:host/random@0.1.1" "bytes" (func (param i32 i32)))"#);
+        maybe(r#"(import "shiphold:host/random@0.1.2" "bytes" (func (param i32 i32)))"#);
         maybe(
-            r#"(import "shiphold:host/retention-types@0.1.1" "[method]cursor.next" (func (param i32 i32 i32)))"#,
+            r#"(import "shiphold:host/retention-types@0.1.2" "[method]cursor.next" (func (param i32 i32 i32)))"#,
         );
-        maybe(r#"(import "shiphold:host/retention-types@0.1.1" "[resource-drop]cursor" (func (param i32)))"#);
+        maybe(r#"(import "shiphold:host/retention-types@0.1.2" "[resource-drop]cursor" (func (param i32)))"#);
     }
     let function = |name: &str, params: &str| {
         let world = world.name();
         format!(
-            "(func (export \"shiphold:host/{world}@0.1.1#{name}\") (param {params}) (result i32) unreachable)
-             (func (export \"cabi_post_shiphold:host/{world}@0.1.1#{name}\") (param i32))"
+            "(func (export \"shiphold:host/{world}@0.1.2#{name}\") (param {params}) (result i32) unreachable)
+             (func (export \"cabi_post_shiphold:host/{world}@0.1.2#{name}\") (param i32))"
         )
     };
     let exports = match world {

@@ -5,11 +5,11 @@ use super::grants::Heap;
 use super::{Beast, End, SOON, survive, words};
 use shiphold_storage::Kind;
 
-const MAKE: &str = r#"(import "shiphold:host/commits@0.1.1" "make" (func $make
+const MAKE: &str = r#"(import "shiphold:host/commits@0.1.2" "make" (func $make
     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#;
-const SAVE: &str = r#"(import "shiphold:host/state@0.1.1" "save" (func $save
+const SAVE: &str = r#"(import "shiphold:host/state@0.1.2" "save" (func $save
     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32 i32 i32 i32)))"#;
-const LOAD: &str = r#"(import "shiphold:host/state@0.1.1" "load" (func $load (param i32 i32 i32 i64 i32)))"#;
+const LOAD: &str = r#"(import "shiphold:host/state@0.1.2" "load" (func $load (param i32 i32 i32 i64 i32)))"#;
 
 /// What a guest that commits asks for.
 const ASKS: &str = "[grants]\ncommits = true\nskills = { write = [\"*\"] }\nsettings = { write = [\"*\"] }\n\

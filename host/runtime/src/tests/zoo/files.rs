@@ -22,7 +22,7 @@ fn text(more: &str) -> Vec<u8> {
             (core instance $i (instantiate $m))
             (func $f (canon lift (core func $i \"plan\")))
             (instance $x (export \"plan\" (func $f)))
-            (export \"shiphold:host/retention-policy@0.1.1\" (instance $x)))"
+            (export \"shiphold:host/retention-policy@0.1.2\" (instance $x)))"
     );
     described(wat::parse_str(&text).unwrap_or_else(|e| panic!("{e}\n{more}")), "retention-policy", "")
 }
@@ -125,13 +125,13 @@ pub(super) fn beasts() -> Vec<Beast> {
         ),
         file(
             "imports-what-the-interface-has-not",
-            text("(import \"shiphold:host/log@0.1.1\" (instance (export \"erase\" (func))))"),
+            text("(import \"shiphold:host/log@0.1.2\" (instance (export \"erase\" (func))))"),
             misfit(),
         ),
         file(
             "imports-another-type",
             text(
-                "(import \"shiphold:host/log@0.1.1\" (instance (export \"write\" (func (param \"x\" string)))))",
+                "(import \"shiphold:host/log@0.1.2\" (instance (export \"write\" (func (param \"x\" string)))))",
             ),
             misfit(),
         ),
@@ -148,7 +148,7 @@ pub(super) fn beasts() -> Vec<Beast> {
         file(
             "imports-ten-thousand-functions-in-one",
             text(&format!(
-                "(import \"shiphold:host/log@0.1.1\" (instance {}))",
+                "(import \"shiphold:host/log@0.1.2\" (instance {}))",
                 repeated(10_000, |i| format!("(export \"f{i}\" (func))"))
             )),
             misfit(),

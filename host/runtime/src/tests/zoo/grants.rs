@@ -5,10 +5,10 @@ use super::{ASKS_SERIES, Beast, End, READS, survive, words};
 use shiphold_storage::Kind;
 
 const SETTING: &str =
-    r#"(import "shiphold:host/settings@0.1.1" "get" (func $setting (param i32 i32 i32 i32 i32)))"#;
-const WRITE: &str = r#"(import "shiphold:host/series@0.1.1" "write"
+    r#"(import "shiphold:host/settings@0.1.2" "get" (func $setting (param i32 i32 i32 i32 i32)))"#;
+const WRITE: &str = r#"(import "shiphold:host/series@0.1.2" "write"
     (func $write (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#;
-const SCAN: &str = r#"(import "shiphold:host/series@0.1.1" "open-scan"
+const SCAN: &str = r#"(import "shiphold:host/series@0.1.2" "open-scan"
     (func $scan (param i32 i32 i32 i32 i32 i32 i64 i64 i32 i32 i32)))"#;
 
 const ALL: &str = "[@.grants.series]\nread = [\"*/*\"]\nwrite = [\"*/*\"]\ndrop = [\"*/*\"]\n";

@@ -4,12 +4,12 @@ use super::super::guest::{CONFIG, DROP_CURSOR, LOG, NEXT, Wat};
 use super::{ASKS_SERIES, Beast, EMPTY, End, READS, survive};
 use shiphold_storage::Kind;
 
-const SCAN: &str = r#"(import "shiphold:host/series@0.1.1" "open-scan"
+const SCAN: &str = r#"(import "shiphold:host/series@0.1.2" "open-scan"
     (func $scan (param i32 i32 i32 i32 i32 i32 i64 i64 i32 i32 i32)))"#;
 const SCAN_NEXT: &str =
-    r#"(import "shiphold:host/series@0.1.1" "[method]scan.next" (func $scan_next (param i32 i32 i32)))"#;
+    r#"(import "shiphold:host/series@0.1.2" "[method]scan.next" (func $scan_next (param i32 i32 i32)))"#;
 const DROP_SCAN: &str =
-    r#"(import "shiphold:host/series@0.1.1" "[resource-drop]scan" (func $drop_scan (param i32)))"#;
+    r#"(import "shiphold:host/series@0.1.2" "[resource-drop]scan" (func $drop_scan (param i32)))"#;
 
 /// Opens a scan of the rows that are there; its handle is at 36.
 const OPEN: &str =

@@ -11,6 +11,7 @@ mod memory;
 mod queries;
 mod targets;
 mod time;
+mod trades;
 
 use super::guest::Wat;
 use super::{OP, until};
@@ -18,6 +19,7 @@ use crate::compile::Compiler;
 use crate::{Plugins, RunOptions};
 use serde_json::Map;
 use shiphold_storage::series::{Budget, Column, Frame, Selector, SeriesKey, WriteBatch};
+use shiphold_storage::trades::{Account, InstrumentKind, ListFilter, NewInstrument, Number};
 use shiphold_storage::{DataLayer, Error, Kind, Manifest, Result};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -76,6 +78,7 @@ fn all() -> Vec<Beast> {
         answers::beasts,
         grants::beasts,
         commits::beasts,
+        trades::beasts,
         files::beasts,
         queries::beasts,
         indexers::beasts,
@@ -161,6 +164,20 @@ pub(super) fn indexer(index: &str, expand: &str) -> Wat {
 /// Rows of the one series of a zoo.
 const ROWS: usize = 2;
 
+/// A share in dollars, of any quantity and price.
+fn share(name: &str) -> NewInstrument {
+    NewInstrument {
+        name: name.into(),
+        kind: InstrumentKind::Equity,
+        currency: "USD".into(),
+        multiplier: Number::ONE,
+        tick: Number::ZERO,
+        lot: Number::ZERO,
+        bucket: None,
+        measurement: None,
+    }
+}
+
 /// A host with hostile plugins, and an honest one of each world that runs by itself.
 struct Zoo {
     _dir: tempfile::TempDir,
@@ -201,6 +218,11 @@ impl Zoo {
             columns: vec![Column::float("close", vec![1.0, 2.0])],
         };
         layer.series().write(&OP, WriteBatch { series: vec![(key, frame)] }).unwrap();
+        for name in ["main", "own-1", "own-2"] {
+            let account = Account { name: name.into(), currency: "USD".into(), broker: None };
+            layer.trades().open_account(&OP, &account).unwrap();
+        }
+        layer.trades().add_instrument(&OP, &share("A")).unwrap();
         let plugins = Plugins::load_with(layer.clone(), &Compiler::InProcess).await.unwrap();
         Self { _dir: dir, layer, plugins }
     }
@@ -232,6 +254,11 @@ impl Zoo {
         assert!(run.is_ok(), "after {after}: {run:?}");
         let all = self.layer.series().list(&OP, &Selector::default()).unwrap();
         assert!(all.len() == 1 && all[0].rows == ROWS as u64, "after {after}: {all:?}");
+        for account in ["main", "own-2"] {
+            let filter = ListFilter { account: account.into(), ..ListFilter::default() };
+            let fills = self.layer.trades().fills(&OP, &filter).unwrap();
+            assert!(fills.is_empty(), "after {after}: {fills:?}");
+        }
     }
 
     /// Files beside the data that no compilation may leave.

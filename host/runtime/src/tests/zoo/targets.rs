@@ -8,14 +8,17 @@ use std::net::{Ipv6Addr, TcpListener};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const SEND: &str = r#"(import "shiphold:host/http@0.1.1" "send"
+const SEND: &str = r#"(import "shiphold:host/http@0.1.2" "send"
     (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#;
-const SECRET: &str = r#"(import "shiphold:host/secrets@0.1.1" "get" (func $secret (param i32 i32 i32)))"#;
-const FILES: &str = r#"(import "shiphold:host/files@0.1.1" "list"
+const SECRET: &str = r#"(import "shiphold:host/secrets@0.1.2" "get" (func $secret (param i32 i32 i32)))"#;
+const FILES: &str = r#"(import "shiphold:host/files@0.1.2" "list"
         (func $files (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))
-    (import "shiphold:host/files@0.1.1" "open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32)))
-    (import "shiphold:host/files@0.1.1" "create" (func $create (param i32 i32 i32 i32 i32 i32 i32)))
-    (import "shiphold:host/files@0.1.1" "remove" (func $remove (param i32 i32 i32 i32 i32)))"#;
+    (import "shiphold:host/files@0.1.2" "open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32)))
+    (import "shiphold:host/files@0.1.2" "create" (func $create (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "shiphold:host/files@0.1.2" "remove" (func $remove (param i32 i32 i32 i32 i32)))
+    (import "shiphold:host/files@0.1.2" "describe" (func $describe (param i32 i32 i32 i32 i32 i64 i32)))
+    (import "shiphold:host/files@0.1.2" "set-label"
+        (func $label (param i32 i32 i32 i32 i32 i32 i32 i64 i32 i64 i32)))"#;
 
 /// Cases of the error of an interface, in the order of `wit/types.wit`.
 const INVALID: u32 = 0;
@@ -97,7 +100,7 @@ fn target(texts: &Texts, imports: &str, tries: &str, about: &str) -> Wat {
         .function("delete", "(param i32 i32)", "unreachable");
     for (name, params) in [("write", "i32 i32 i32"), ("finish", "i32")] {
         wat.functions.push_str(&format!(
-            "(func (export \"shiphold:host/backup-target@0.1.1#[method]upload.{name}\") (param {params}) (result i32)
+            "(func (export \"shiphold:host/backup-target@0.1.2#[method]upload.{name}\") (param {params}) (result i32)
                 unreachable)"
         ));
     }
@@ -173,6 +176,10 @@ fn wants_secret(name: &'static str, secret: &str) -> Beast {
     Beast::of(name, &wat, End::Harmless).with("[@.grants]\nsecrets = [\"own\"]\n")
 }
 
+/// A result at 40 whose cases lie eight bytes on, as one at 32 whose cases lie four on.
+const EIGHT: &str = "(i32.store8 (i32.const 32) (i32.load8_u (i32.const 40)))
+    (i32.store8 (i32.const 36) (i32.load8_u (i32.const 48)))";
+
 /// What a guest does with a file of a store.
 #[derive(Clone, Copy)]
 enum Does {
@@ -180,6 +187,8 @@ enum Does {
     Open,
     Create,
     Remove,
+    Describe,
+    Label,
 }
 
 fn touches(name: &'static str, does: Does, store: &str, path: &str, cases: &[u32]) -> Beast {
@@ -196,6 +205,15 @@ fn touches(name: &'static str, does: Does, store: &str, path: &str, cases: &[u32
         }
         Does::Create => format!("(call $create {store} {path} {media} (i32.const 32))"),
         Does::Remove => format!("(call $remove {store} {path} (i32.const 32))"),
+        Does::Describe => {
+            format!("(call $describe {store} {path} (i32.const 0) (i64.const 0) (i32.const 40)) {EIGHT}")
+        }
+        Does::Label => {
+            let name = texts.add("production");
+            format!(
+                "(call $label {store} {name} {path} (i32.const 0) (i64.const 0) (i32.const 0) (i64.const 0) (i32.const 40)) {EIGHT}"
+            )
+        }
     };
     let about = "[grants.files]\nread = [\"*/*\"]\nwrite = [\"*/*\"]\ndelete = [\"*/*\"]";
     let wat = target(&texts, FILES, &format!("{call} {}", must_fail(cases)), about);
@@ -264,6 +282,11 @@ pub(super) fn beasts() -> Vec<Beast> {
             ],
             Does::Remove,
         ),
+        (
+            ["describes-another-folder", "describes-above", "describes-another-store", "describes-the-data"],
+            Does::Describe,
+        ),
+        (["labels-another-folder", "labels-above", "labels-another-store", "labels-the-data"], Does::Label),
     ] {
         let [other, above, store, data] = names;
         let cases: &[u32] = &[DENIED, INVALID, NOT_FOUND];

@@ -349,6 +349,21 @@ fn a_version_of_a_skill_is_judged_by_its_own_orders() {
     let dear = PerformanceQuery { end: D0 + DAY, ..query.clone() };
     assert_eq!(layer.skill_performance(&OP, &dear, &Budget::default()).unwrap().performance.samples, 1);
 
+    // A plugin needs the account, and the series that the prices are from.
+    let plugin = |account: &str, series: &str| {
+        let grants = crate::Grants {
+            trades_read: vec![account.into()],
+            series_read: vec![series.into()],
+            ..crate::Grants::default()
+        };
+        let caller = Caller::Plugin { name: "p".into(), grants: grants.into() };
+        layer.skill_performance(&caller, &query, &Budget::default())
+    };
+    assert_eq!(plugin("main", "market/bar.1d.*").unwrap().equity, n("1020"));
+    for (account, series) in [("other", "market/*"), ("main", "metrics/*")] {
+        assert_eq!(plugin(account, series).unwrap_err().kind(), Kind::Denied, "{account} {series}");
+    }
+
     // Fed to the skill, it is what is believed of it.
     let unknown = layer.record_skill_performance(&OP, &query, &Budget::default()).unwrap_err();
     assert_eq!(unknown.kind(), Kind::NotFound);

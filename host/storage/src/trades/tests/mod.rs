@@ -6,6 +6,7 @@ mod derived;
 mod model;
 mod orders;
 mod past;
+mod plugins;
 
 use super::*;
 use crate::audit::{Audit, AuditFilter};
