@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
+/// Characters of a name that an error shows: a plugin asks for names of any length.
+const NAME_CHARS_SHOWN_MAX: usize = 128;
+
 /// What a token may do. Each scope includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -186,9 +189,10 @@ impl Caller {
         if patterns(grants).iter().any(|p| pattern_matches(p, name)) {
             return Ok(());
         }
+        let shown: String = name.chars().take(NAME_CHARS_SHOWN_MAX).collect();
         Err(Error::denied(format!(
             "plugin `{plugin}` has no `{grant}` grant for the {what} `{}`",
-            name.escape_debug()
+            shown.escape_debug()
         ))
         .hint(format!("add a pattern to `grants.{grant}` of the plugin in shiphold.toml")))
     }
@@ -396,6 +400,14 @@ mod tests {
         let e = caller.may_write_trades("main\u{1b}[2J", "record trades").unwrap_err();
         assert!(e.message().contains("`trades.write`") && !e.message().contains('\u{1b}'), "{e:?}");
         assert!(e.hint_text().unwrap().contains("grants.trades.write"), "{e:?}");
+        for (length, shown) in [
+            (NAME_CHARS_SHOWN_MAX, NAME_CHARS_SHOWN_MAX),
+            (NAME_CHARS_SHOWN_MAX + 1, NAME_CHARS_SHOWN_MAX),
+            (1 << 20, NAME_CHARS_SHOWN_MAX),
+        ] {
+            let e = caller.may_read_trades(&"x".repeat(length), "list fills").unwrap_err();
+            assert_eq!(e.message().matches('x').count(), shown, "{length}");
+        }
         assert!(caller.may_read_instruments("list instruments").is_ok());
     }
 

@@ -149,6 +149,7 @@ fn a_plugin_sets_labels_of_what_it_may_write_and_learns_of_no_other() {
         f.files.label(&other, "s", "none").unwrap_err(),
         f.files.labels(&other, "s", None, 9).unwrap_err(),
         f.files.labels(&other, "nowhere", None, 9).unwrap_err(),
+        f.files.labels(&p, "s/m", None, 9).unwrap_err(),
         f.files.remove_label(&other, "nowhere", "none", Expect::Any).unwrap_err(),
     ] {
         assert_eq!(e.kind(), Kind::Denied, "{e:?}");

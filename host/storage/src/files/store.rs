@@ -358,11 +358,8 @@ impl Access {
 /// May a caller have to do with a store at all? What it may with each name of it is for [`may`] to say.
 pub(super) fn may_any(caller: &Caller, access: Access, store: &str) -> Result<()> {
     let Caller::Plugin { grants, .. } = caller else { return may(caller, access, store, "") };
-    let all = format!("{store}/");
-    let inside = |p: &String| {
-        let fixed = p.split('*').next().unwrap_or_default();
-        fixed.starts_with(&all) || (fixed.len() < p.len() && all.starts_with(fixed))
-    };
+    // What a pattern has before its first slash is of the store.
+    let inside = |p: &String| pattern_matches(p.split('/').next().unwrap_or_default(), store);
     match access.granted(grants).iter().any(inside) {
         true => Ok(()),
         false => may(caller, access, store, ""),
