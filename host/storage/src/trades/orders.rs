@@ -5,7 +5,7 @@ use super::number::Number;
 use super::record::Recorder;
 use super::types::{EVENTS_MAX, EventState, NewEvent, NewOrder, OrderType, Recorded, Side, TimeInForce};
 use super::writing::{known_seq, origin};
-use super::{AsOf, Trades, accounts, check, instruments};
+use super::{AsOf, Trades, accounts, check};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use rusqlite::{Connection, OptionalExtension as _};
