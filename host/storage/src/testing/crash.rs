@@ -8,8 +8,9 @@
 
 use super::disk::{Disk, Loss};
 use super::faults::Fault;
-use super::vfs::FaultVfs;
+use super::vfs::{FaultVfs, Wreck};
 use crate::error::Result;
+use std::collections::HashSet;
 
 /// Findings of one run; more add nothing.
 const FINDINGS_MAX: usize = 20;
@@ -49,6 +50,16 @@ impl Report {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(format!("{place}: {what}"));
         }
+    }
+
+    /// Starts from what is there, and asks for what was acknowledged.
+    fn look<W: Workload>(&mut self, place: &str, vfs: &FaultVfs, w: &W, (done, in_flight): (usize, bool)) {
+        self.checks += 1;
+        let Some(store) = self.must(place, w.open(vfs.name())) else { return };
+        self.must(place, w.check(&store, done, in_flight));
+        self.must(place, w.probe(&store));
+        self.must(place, w.check(&store, done, in_flight));
+        self.go_on(place, w, &store, done);
     }
 
     /// Does what is left of the workload, the step in doubt once more, and asks for all of it.
@@ -115,18 +126,71 @@ pub fn lose_power_everywhere<W: Workload>(
         for loss in losses(n) {
             let place = format!("power lost at operation {n} ({loss:?}), {done} steps acknowledged");
             vfs.load(wreck.after(loss));
-            report.checks += 1;
-            let Some(store) = report.must(&place, w.open(vfs.name())) else { continue };
-            report.must(&place, w.check(&store, done, in_flight));
-            report.must(&place, w.probe(&store));
-            report.must(&place, w.check(&store, done, in_flight));
-            report.go_on(&place, w, &store, done);
+            report.look(&place, vfs, w, (done, in_flight));
         }
         if !hit {
             return report;
         }
         n += stride.max(1);
     }
+}
+
+/// Operations that one run of the workload is recorded at: each keeps a disk in memory.
+const RECORDED: u64 = 32;
+
+/// [`lose_power_everywhere`] at every operation, for workloads that take long: one run gives what the loss of power at many operations in
+/// a row leaves, and what several of these leave alike is looked at once. What is swallowed by a step that went on without power is
+/// not seen: there the step counts as on its way.
+pub fn lose_power_recorded<W: Workload>(
+    vfs: &FaultVfs,
+    w: &W,
+    image: &Disk,
+    losses: &dyn Fn(u64) -> Vec<Loss>,
+) -> Report {
+    let mut report = Report::default();
+    for first in (1..).step_by(usize::try_from(RECORDED).unwrap_or(1)) {
+        vfs.load(image.clone());
+        vfs.record(first..first + RECORDED);
+        match w.open(vfs.name()) {
+            Err(e) => {
+                report.find("without any fault", e);
+                return report;
+            }
+            Ok(store) => {
+                for step in 0..w.steps() {
+                    vfs.is_at(step, true);
+                    if let Err(e) = w.step(&store, step) {
+                        report.find("without any fault", e);
+                        return report;
+                    }
+                }
+                vfs.is_at(w.steps(), false);
+            }
+        }
+        let (mut wrecks, count) = vfs.recorded();
+        let ended = count < first + RECORDED;
+        if ended {
+            // After the last of all.
+            wrecks.push(Wreck { number: count + 1, disk: vfs.disk(), at: (w.steps(), false) });
+        }
+        report.points += wrecks.len() as u64 - u64::from(ended);
+        let mut seen = HashSet::new();
+        for Wreck { number, disk, at: (done, in_flight) } in wrecks {
+            for loss in losses(number) {
+                let found = disk.after(loss);
+                if !seen.insert((found.digest(), done, in_flight)) {
+                    continue;
+                }
+                vfs.load(found);
+                let place = format!("power lost at operation {number} ({loss:?}), {done} steps acknowledged");
+                report.look(&place, vfs, w, (done, in_flight));
+            }
+        }
+        if ended {
+            return report;
+        }
+    }
+    report
 }
 
 /// Lets every `stride`-th operation fail, once or (with `forever`) until the disk is mended. The step that saw it must

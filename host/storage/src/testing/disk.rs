@@ -250,6 +250,19 @@ impl Disk {
         self.moves = left;
     }
 
+    /// Of all that can be seen of it. Two disks after a loss of power with one digest are the same for whoever starts from them.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for (path, node) in &self.entries {
+            hasher.update(path.as_bytes()).update(&[0]);
+            if let Node::File(id) = node {
+                let bytes = self.files.get(id).map(|f| f.now.as_slice()).unwrap_or_default();
+                hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+            }
+        }
+        hasher.finalize().into()
+    }
+
     /// Syncs the folder of a path.
     pub fn sync_folder_of(&mut self, path: &str) {
         self.sync_folder(folder_of(path));

@@ -29,4 +29,4 @@ mod vfs_tests;
 
 pub use disk::{Disk, FileId, Loss};
 pub use faults::{Fault, Faults, Verdict};
-pub use vfs::FaultVfs;
+pub use vfs::{FaultVfs, Wreck};

@@ -48,6 +48,28 @@ pub(super) struct State {
     pub(super) locks: BTreeMap<FileId, FileLock>,
     pub(super) shms: BTreeMap<FileId, Arc<Mutex<Shm>>>,
     temporary: u64,
+    recorded: Option<Recording>,
+}
+
+/// What the loss of power would leave at some operations in a row, one after another.
+#[derive(Debug, Default)]
+struct Recording {
+    /// Operations so far, and those that are recorded.
+    count: u64,
+    range: std::ops::Range<u64>,
+    /// What is done of the workload.
+    at: (usize, bool),
+    wrecks: Vec<Wreck>,
+}
+
+/// The disk of a power-up that ended in an operation.
+#[derive(Debug, Clone)]
+pub struct Wreck {
+    /// Of the operation, from 1.
+    pub number: u64,
+    pub disk: Disk,
+    /// [`FaultVfs::is_at`] of then.
+    pub at: (usize, bool),
 }
 
 impl FaultVfs {
@@ -107,6 +129,7 @@ impl FaultVfs {
         let mut state = lock(&self.shared);
         state.disk = disk;
         state.faults.clear();
+        state.recorded = None;
         state.generation += 1;
         state.locks.clear();
         state.shms.clear();
@@ -132,12 +155,18 @@ impl FaultVfs {
     pub fn operate<T>(
         &self,
         generation: u64,
-        f: impl FnOnce(&mut Disk, Verdict) -> io::Result<T>,
+        f: impl Fn(&mut Disk, Verdict) -> io::Result<T>,
     ) -> io::Result<T> {
         let no_power = || io::Error::other("there is no power");
         let mut state = lock(&self.shared);
         if state.generation != generation {
             return Err(no_power());
+        }
+        let power_fails = |disk: &mut Disk| {
+            let _ = f(disk, Verdict::PowerFails);
+        };
+        if state.record(power_fails) {
+            return f(&mut state.disk, Verdict::Go);
         }
         match state.faults.operation() {
             Verdict::Dead => Err(no_power()),
@@ -147,6 +176,26 @@ impl FaultVfs {
             }
             verdict => f(&mut state.disk, verdict),
         }
+    }
+
+    /// Nothing goes wrong: of each of these operations, counted from now and from 1, the disk is kept as the loss of power in it would leave
+    /// it, before it is done.
+    pub fn record(&self, range: std::ops::Range<u64>) {
+        lock(&self.shared).recorded = Some(Recording { range, ..Recording::default() });
+    }
+
+    /// Says how much of the workload is done, and whether something of it is on its way, for what is recorded from now on.
+    pub fn is_at(&self, done: usize, in_flight: bool) {
+        let mut state = lock(&self.shared);
+        if let Some(recorded) = &mut state.recorded {
+            recorded.at = (done, in_flight);
+        }
+    }
+
+    /// What was recorded, and how many operations there were.
+    pub fn recorded(&self) -> (Vec<Wreck>, u64) {
+        let recorded = lock(&self.shared).recorded.take();
+        recorded.map(|r| (r.wrecks, r.count)).unwrap_or_default()
     }
 
     /// Looks at the disk, if there is power.
@@ -202,6 +251,18 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl State {
+    /// Keeps what the loss of power in this operation would leave, `half` of it done; whether anything is recorded.
+    fn record(&mut self, half: impl FnOnce(&mut Disk)) -> bool {
+        let Some(recorded) = &mut self.recorded else { return false };
+        recorded.count += 1;
+        if recorded.range.contains(&recorded.count) {
+            let mut disk = self.disk.clone();
+            half(&mut disk);
+            recorded.wrecks.push(Wreck { number: recorded.count, disk, at: recorded.at });
+        }
+        true
+    }
+
     /// Counts an operation; `half` is done of it when the power goes in its middle. `Err` is the code for SQLite.
     pub(super) fn operation(
         &mut self,
@@ -209,6 +270,10 @@ impl State {
         io: c_int,
         half: impl FnOnce(&mut Disk),
     ) -> std::result::Result<(), c_int> {
+        if self.recorded.is_some() {
+            self.record(half);
+            return Ok(());
+        }
         match self.faults.operation() {
             Verdict::Go => Ok(()),
             Verdict::Fail(Fault::Full) => Err(full),
