@@ -34,7 +34,7 @@ enum At {
     Packs(i64),
     /// Packs of which too little is needed, after this row.
     Repack(i64),
-    /// Files that no row names: of which area, in which folders, and those of one folder.
+    /// Files that no row names: of which area, in which folders more are looked for, and those that were found.
     Files { area: usize, folders: Vec<String>, files: Vec<(String, u64)> },
 }
 
@@ -101,12 +101,12 @@ impl FileStores {
                 },
                 At::Files { area, folders, files } => {
                     let Some(of) = Area::ALL.get(*area) else { return Ok(Some(true)) };
-                    if !files.is_empty() {
-                        let batch = files.split_off(files.len().saturating_sub(s.config.batches.files));
+                    let most = s.config.batches.files;
+                    if files.len() >= most || (folders.is_empty() && !files.is_empty()) {
+                        let batch = files.split_off(files.len().saturating_sub(most));
                         self.collect_files(caller, s, (store, *of), &batch, report)?;
                     } else if let Some(folder) = folders.pop() {
-                        let listed = s.disk.list_in(*of, &folder);
-                        *files = listed.map_err(|e| Error::io(format!("collecting store `{store}`"), e))?;
+                        files.extend(self.unknown(s, (store, *of), &folder)?);
                     } else {
                         *area += 1;
                         *folders = self.folders(s, store, *area)?;
@@ -247,7 +247,20 @@ impl FileStores {
         Ok(())
     }
 
-    /// Files of an area that no row names.
+    /// The files of a folder that no row names at this moment.
+    fn unknown(&self, s: &Store, of: (&str, Area), folder: &str) -> Result<Vec<(String, u64)>> {
+        let listed = s.disk.list_in(of.1, folder);
+        let listed = listed.map_err(|e| Error::io(format!("collecting store `{}`", of.0), e))?;
+        let mut found = Vec::new();
+        for batch in listed.chunks(s.config.batches.files.max(1)) {
+            found.extend(
+                self.db.read(|c| Ok(unknown(c, of, batch)?.into_iter().cloned().collect::<Vec<_>>()))?,
+            );
+        }
+        Ok(found)
+    }
+
+    /// Removes files of an area that no row names.
     fn collect_files(
         &self,
         caller: &Caller,
@@ -256,24 +269,12 @@ impl FileStores {
         batch: &[(String, u64)],
         report: &mut GcReport,
     ) -> Result<()> {
-        let unknown = |c: &Connection| {
-            let mut out = Vec::new();
-            for file in batch {
-                if !is_known(c, store, area, &file.0)? {
-                    out.push(file);
-                }
-            }
-            Ok::<_, Error>(out)
-        };
-        if self.db.read(unknown)?.is_empty() {
-            return Ok(());
-        }
         // No put is between its object and its row while this is held.
         let _still = s.placing();
         // The commit of a put that failed may be on the disk all the same, and would come back with the next start. This
         // one writes over it, so that what is removed now is named by nothing, whatever happens.
         let gone = self.db.write_always(|tx| {
-            let gone = unknown(tx)?;
+            let gone = unknown(tx, (store, area), batch)?;
             let bytes: u64 = gone.iter().map(|(_, size)| size).sum();
             if !gone.is_empty() {
                 let entry = Entry::new(caller, "files.gc", format!("store:{store}"));
@@ -359,6 +360,21 @@ fn alone(s: &Store) -> Result<Option<RwLockWriteGuard<'_, ()>>> {
         Err(TryLockError::Poisoned(p)) => Ok(Some(p.into_inner())),
         Err(TryLockError::WouldBlock) => Ok(None),
     }
+}
+
+/// Those of some files that no row names.
+fn unknown<'a>(
+    c: &Connection,
+    (store, area): (&str, Area),
+    files: &'a [(String, u64)],
+) -> Result<Vec<&'a (String, u64)>> {
+    let mut out = Vec::new();
+    for file in files {
+        if !is_known(c, store, area, &file.0)? {
+            out.push(file);
+        }
+    }
+    Ok(out)
 }
 
 /// Does a row name the file?
