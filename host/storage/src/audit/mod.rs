@@ -14,6 +14,7 @@ pub use checkpoint::{Checkpoint, DOCUMENT_BYTES_MAX, Signed, SigningKey, Verifyi
 pub use export::verify_export;
 pub use reader::LINE_BYTES_MAX;
 pub use request::{REQUEST_ID_BYTES_MAX, RequestId};
+pub(crate) use segments::refuse_archived;
 pub use segments::{Archive, SEGMENTS_MAX, Segment};
 
 use crate::caller::{Caller, Scope};

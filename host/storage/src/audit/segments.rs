@@ -179,6 +179,16 @@ pub(super) fn last(connection: &Connection) -> Result<(i64, [u8; 32])> {
     Ok((0, BEGINNING))
 }
 
+/// Refuses to take a file away that is a part of the trail: its table went when it was archived.
+pub(crate) fn refuse_archived(c: &Connection, store: &str, path: &str) -> Result<()> {
+    let mut statement =
+        c.prepare_cached("SELECT id FROM audit_segments WHERE store = ?1 AND path = ?2 LIMIT 1")?;
+    let part: Option<i64> = statement.query_row((store, path), |r| r.get(0)).optional()?;
+    let Some(part) = part else { return Ok(()) };
+    Err(Error::conflict(format!("`{store}/{path}` is segment {part} of the audit trail, and its only copy"))
+        .hint("nothing that was recorded is taken away"))
+}
+
 impl Audit {
     /// The sealed segments, in order.
     pub fn segments(&self, caller: &Caller) -> Result<Vec<Segment>> {

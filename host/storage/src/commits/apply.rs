@@ -76,9 +76,11 @@ impl DataLayer {
                 tx.prepare_cached("INSERT INTO commit_rows(commit_id, record) VALUES (?1, ?2)")?
                     .execute((done.id, record))?;
             }
+            named.reached();
             // From here to the end of this function who begins to read waits.
             Ok((done, Some(self.gate().close())))
         });
+        named.drop_unless_reached(caller);
         let (done, closed) = made.inspect_err(|_| {
             loosely.iter().for_each(|(store, hash)| self.state().drop_later(store, hash));
         })?;

@@ -182,8 +182,8 @@ fn everything_is_there_or_nothing() {
     let looked = layer.files().verify(&OP, "models", &mut |_| ()).unwrap();
     assert_eq!(
         (looked.objects, looked.orphans),
-        (1, 1),
-        "the refused model waits for `gc`, the checkpoint is gone"
+        (1, 0),
+        "nothing is left of the refused models and checkpoints"
     );
     assert_eq!(layer.commit(&OP, &commit(2)).unwrap().id, 2);
     assert_eq!(seen(&layer), [2; 7]);

@@ -89,8 +89,9 @@ impl FileStores {
             let stored = many.stored();
             news.iter().try_for_each(|(new, _)| rows::admit(c, caller, new, stored, &s.config))
         })?;
-        let many = many.publish().map_err(|e| Error::io(format!("storing in `{store}`"), e))?;
-        self.db.write(|tx| {
+        let many = many.publish(s).map_err(|e| Error::io(format!("storing in `{store}`"), e))?;
+        let placed: Vec<_> = many.each.iter().collect();
+        self.naming_or_nothing(caller, (s, store), &placed, &many.packs, |tx| {
             let now = crate::schema::now_ns();
             let rows = super::chunks::add_packs(tx, store, &many.packs, now)?;
             let mut made = Vec::with_capacity(news.len());

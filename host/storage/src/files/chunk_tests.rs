@@ -241,6 +241,53 @@ fn a_reader_goes_on_while_its_file_is_collected() {
     assert_eq!((packs(&f).len(), f.files.stats("s").unwrap().stored), (0, 0));
 }
 
+/// Of more chunks than are looked up at once.
+#[test]
+fn a_reader_of_a_large_file_goes_on_while_it_is_collected() {
+    let chunking = Chunking { above: 4096, min: 64, average: 256, max: 1024, ..SMALL };
+    let f = Fixture::new(StoreConfig { chunking, ..CHUNKED });
+    let content = noise(1, 3 << 20);
+    f.put("a", &content).unwrap();
+    assert!(f.verify().chunks > 2 * 4_096);
+    for range in [None, Some(100_000..3_000_000)] {
+        let (from, to) = range.clone().map_or((0, content.len()), |r| (r.start as usize, r.end as usize));
+        let (_, mut reader) = f.files.get(&ME, "s", "a", None, range).unwrap();
+        let mut first = vec![0; 1000];
+        std::io::Read::read_exact(&mut reader, &mut first).unwrap();
+        f.files.delete(&ME, "s", "a", true).unwrap();
+        f.files.gc(&ME, "s").unwrap();
+        first.extend(read_all(reader).unwrap());
+        assert!(first == content[from..to]);
+        f.files.gc(&ME, "s").unwrap();
+        assert_eq!((packs(&f).len(), f.files.stats("s").unwrap()), (0, FilesStats::default()));
+        f.put("a", &content).unwrap();
+    }
+}
+
+/// Whoever reads slowly holds no transaction: nothing bounds how long it takes.
+#[test]
+fn a_reader_takes_longer_than_a_transaction_may() {
+    let read_max = std::time::Duration::from_millis(100);
+    let options = crate::sqlite::Options { read_max, ..Default::default() };
+    let chunking = Chunking { above: 4096, min: 64, average: 256, max: 1024, ..SMALL };
+    let f = Fixture::with(StoreConfig { chunking, ..CHUNKED }, options, |disk| Box::new(disk));
+    let content = noise(1, 3 << 20);
+    f.put("a", &content).unwrap();
+    let (_, mut reader) = f.files.get(&ME, "s", "a", None, None).unwrap();
+    let (mut read, mut part) = (Vec::new(), vec![0; 1 << 20]);
+    loop {
+        let n = std::io::Read::read(&mut reader, &mut part).unwrap();
+        if n == 0 {
+            break;
+        }
+        if read.len() / (1 << 20) != (read.len() + n) / (1 << 20) {
+            std::thread::sleep(read_max);
+        }
+        read.extend_from_slice(&part[..n]);
+    }
+    assert!(read == content);
+}
+
 #[test]
 fn puts_and_collections_at_once_lose_no_chunk() {
     let f = Fixture::new(CHUNKED);

@@ -95,20 +95,21 @@ pub(super) fn of_object(c: &Connection, store: &str, hash: &str) -> Result<Vec<i
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Takes away those of some chunks that no object is made of and nobody holds; the packs that they were in.
-pub(super) fn drop_unused(tx: &Tx<'_>, chunks: &[i64], pinned: &Pinned) -> Result<BTreeSet<i64>> {
+/// Takes away those of some chunks that no object is made of and nobody holds; how many, and the packs that they were in.
+pub(super) fn drop_unused(tx: &Tx<'_>, chunks: &[i64], pinned: &Pinned) -> Result<(u64, BTreeSet<i64>)> {
     let mut hash = tx.prepare_cached(
         "SELECT hash FROM file_chunks WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM file_recipes r WHERE r.chunk = file_chunks.id)",
     )?;
     let mut delete = tx.prepare_cached("DELETE FROM file_chunks WHERE id = ?1 RETURNING pack")?;
-    let mut packs = BTreeSet::new();
+    let (mut gone, mut packs) = (0, BTreeSet::new());
     for id in chunks {
         let unused: Option<ChunkHash> = hash.query_row([id], |r| r.get(0)).optional()?;
         if unused.is_some_and(|hash| !pinned.has_chunk(&hash)) {
             packs.insert(delete.query_row([id], |r| r.get(0))?);
+            gone += 1;
         }
     }
-    Ok(packs)
+    Ok((gone, packs))
 }
 
 /// Takes away those of some packs that hold no chunk and nobody reads; their names and bytes, for removing the files.
@@ -164,6 +165,11 @@ pub(super) fn locate(r: &rusqlite::Row<'_>) -> rusqlite::Result<Located> {
         pack_at: r.get::<_, i64>(6)?.unsigned_abs(),
         stored: size(r.get(7)?),
     })
+}
+
+/// Is there a recipe of this number?
+pub(super) fn is_chunked(c: &Connection, object: i64) -> Result<bool> {
+    Ok(c.prepare_cached("SELECT 1 FROM file_chunked WHERE id = ?1")?.exists([object])?)
 }
 
 /// Are all of these packs there?

@@ -4,7 +4,7 @@
 //! beside it; chunks that the store has already are not written again, the others go one after another into a pack, compressed where
 //! a sample says that it pays.
 
-use super::disk::{Area, TmpFile};
+use super::disk::{Area, ObjectDisk, TmpFile};
 use super::pins::{ChunkHash, Held};
 use super::store::{Store, tmp_name};
 use super::stream::{Tmp, within};
@@ -72,7 +72,7 @@ pub(super) struct Placed {
     pub(super) hash: String,
     pub(super) size: u64,
     pub(super) chunks: Option<PlacedChunks>,
-    /// It was in the store already in the other form, and nothing was moved.
+    /// It was in the store already, and nothing was moved.
     pub(super) is_there: bool,
     _held: Option<Held>,
 }
@@ -120,34 +120,41 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// Moves it into its place, durably. What is moved when this fails stays as garbage. `there`: whether the store has it in chunks,
-    /// if it has it whole; then there is no use for the other form.
-    pub(super) fn publish(self, there: Option<bool>) -> io::Result<Placed> {
+    /// Moves it into its place, durably; the caller holds `placing`. `there`: whether the store has it in chunks, if it has it and
+    /// nothing is known against it; then there is no use for what came, but for a file in the place of the one that is there: that one
+    /// may be damaged, and nobody looked yet.
+    pub(super) fn publish(self, s: &Store, there: Option<bool>) -> io::Result<Placed> {
         let Self { hash, size, body } = self;
-        if there.is_some_and(|chunked| chunked != matches!(body, Body::Chunks(_))) {
+        if there.is_some_and(|chunked| chunked || matches!(body, Body::Chunks(_))) {
             return Ok(Placed { hash, size, chunks: None, is_there: true, _held: None });
         }
         let (chunks, held) = match body {
             Body::File(tmp) => {
-                tmp.publish(Area::Objects, &hash)?;
+                let moved = tmp.publish(Area::Objects, &hash);
+                s.watches.placed(&hash);
+                moved?;
                 (None, None)
             }
             Body::Chunks(Chunks { packs, pieces, held }) => {
-                (Some(PlacedChunks { packs: publish(packs)?, pieces }), Some(held))
+                (Some(PlacedChunks { packs: publish(s.disk.as_ref(), packs)?, pieces }), Some(held))
             }
         };
         Ok(Placed { hash, size, chunks, is_there: false, _held: held })
     }
 }
 
-fn publish(packs: Vec<NewPack<'_>>) -> io::Result<Vec<(String, u64)>> {
-    packs
-        .into_iter()
-        .map(|p| {
-            p.tmp.publish(Area::Packs, &p.name)?;
-            Ok((p.name, p.bytes))
-        })
-        .collect()
+/// Moves packs into their places: all of them, or none stays.
+fn publish(disk: &dyn ObjectDisk, packs: Vec<NewPack<'_>>) -> io::Result<Vec<(String, u64)>> {
+    let mut moved = Vec::with_capacity(packs.len());
+    for p in packs {
+        moved.push((p.name.clone(), p.bytes));
+        if let Err(e) = p.tmp.publish(Area::Packs, &p.name) {
+            // No row names them; what cannot be removed either is garbage for `gc`.
+            moved.iter().for_each(|(name, _)| drop(disk.remove(Area::Packs, name)));
+            return Err(e);
+        }
+    }
+    Ok(moved)
 }
 
 /// Several contents in packs that they share, on the disk and synced.
@@ -164,8 +171,8 @@ impl Many<'_> {
     }
 
     /// Moves the packs into their places.
-    pub(super) fn publish(self) -> io::Result<PlacedMany> {
-        let packs = publish(self.packs)?;
+    pub(super) fn publish(self, s: &Store) -> io::Result<PlacedMany> {
+        let packs = publish(s.disk.as_ref(), self.packs)?;
         let placed = self.each.into_iter().map(|(hash, size, pieces)| {
             let chunks = Some(PlacedChunks { packs: Vec::new(), pieces });
             Placed { hash, size, chunks, is_there: false, _held: None }

@@ -2,7 +2,7 @@
 
 use super::fault_disk::FaultDisk;
 use super::tests::read_all;
-use super::{BatchFile, Chunking, FileStores, ObjectDisk, PutOptions, StoreConfig};
+use super::{BatchFile, Batches, Chunking, FileStores, ObjectDisk, PutOptions, StoreConfig};
 use crate::audit::Audit;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
@@ -20,10 +20,15 @@ const ROOT: &str = "/files";
 /// So that a few kilobytes are several chunks in several packs.
 const CHUNKING: Chunking = Chunking { above: 2000, min: 64, average: 512, max: 1024, pack_bytes_max: 2500 };
 
+/// So that a collection of a few objects has several steps, and the power goes between them, too.
+const BATCHES: Batches = Batches { objects: 2, chunks: 4, packs: 1, files: 1 };
+
 enum Step {
     Put(&'static str, u8),
     /// Several at once.
     Batch(&'static [(&'static str, u8)]),
+    /// A put that is refused in its transaction, when its content is in its place.
+    Refused(u8),
     Delete(&'static str),
     Purge(&'static str),
     Label(&'static str, u64),
@@ -42,6 +47,7 @@ const SMALL: &[Step] = &[
     Step::Put("b", 1),
     Step::Put("a", 2),
     Step::Put("c", 3),
+    Step::Refused(5),
     Step::Delete("b"),
     Step::Purge("c"),
     Step::Gc,
@@ -57,6 +63,7 @@ const CHUNKS: &[Step] = &[
     Step::Put("l", 10),
     Step::Put("l", 11),
     Step::Label("l", 1),
+    Step::Refused(15),
     Step::Batch(&[("c", 4), ("d", 13), ("e", 4)]),
     Step::Label("d", 1),
     Step::Purge("l"),
@@ -132,7 +139,7 @@ fn expected(steps: &[Step]) -> Model {
                 m.names.entry(name).or_default().push(Some(*n));
             }
             Step::Abandon => m.upload = None,
-            Step::Gc => {}
+            Step::Gc | Step::Refused(_) => {}
         }
     }
     m
@@ -218,6 +225,7 @@ impl Workload for Files {
             quota_files: 1000,
             file_bytes_max: 1 << 20,
             chunking: CHUNKING,
+            batches: BATCHES,
             ..StoreConfig::UNBOUNDED
         };
         let mut disk = FaultDisk::new(&self.vfs, ROOT);
@@ -248,6 +256,10 @@ impl Workload for Files {
                 });
                 open.files.put_many(&ME, "s", files.collect()).map(drop)
             }
+            Step::Refused(n) => match refused(&open.files, &content(*n)) {
+                Err(e) if e.kind() == Kind::Conflict => Ok(()),
+                other => other,
+            },
             Step::Label(name, version) => {
                 open.files.set_label(&ME, "s", "production", (name, Some(*version)), Expect::Any).map(drop)
             }
@@ -292,6 +304,13 @@ impl Workload for Files {
         }
         Ok(())
     }
+}
+
+/// Stores a content and refuses its name.
+fn refused(files: &FileStores, content: &[u8]) -> Result<()> {
+    let no = |_: &crate::sqlite::Tx<'_>, _: &super::FileVersion| Err(Error::conflict("no"));
+    let mut content = content;
+    files.put_with(&ME, "s", "r", &mut content, PutOptions::default(), Expect::Any, |_| Ok(()), no).map(drop)
 }
 
 /// The upload that there is.
@@ -374,7 +393,41 @@ fn the_harness_finds_an_object_that_was_not_synced() {
     {
         let (mut w, image) = workload(name, steps);
         w.careless = true;
-        let report = lose_power_everywhere(&w.vfs, &w, &image, (1, 7), &|_| vec![Loss::Unsynced]);
+        let report = lose_power_everywhere(&w.vfs, &w, &image, (1, 1), &|_| vec![Loss::Unsynced]);
         assert!(!report.findings.is_empty(), "{name}");
+    }
+}
+
+/// The commit of a put fails, and is on the disk all the same: what it names must be there when it comes back, also where the same
+/// content was refused since.
+#[test]
+fn what_is_refused_takes_nothing_that_a_failed_commit_names() {
+    let (w, image) = workload("files-doubt", SMALL);
+    for again in [false, true] {
+        let (mut n, mut came_back) = (1, 0);
+        loop {
+            w.vfs.load(image.clone());
+            let open = w.open(w.vfs.name()).unwrap();
+            w.vfs.fail_at(n, Fault::Io);
+            let put = open.files.put(&ME, "s", "a", &mut content(1).as_slice(), PutOptions::default());
+            if !w.vfs.hit() {
+                put.unwrap();
+                break;
+            }
+            w.vfs.heal();
+            if again {
+                assert_eq!(refused(&open.files, &content(1)).unwrap_err().kind(), Kind::Conflict);
+            }
+            let wreck = w.vfs.disk();
+            for loss in [Loss::Nothing, Loss::Unsynced, Loss::Sectors(n)] {
+                w.vfs.load(wreck.after(loss));
+                let open = w.open(w.vfs.name()).unwrap();
+                let verified = open.files.verify(&ME, "s", &mut |_| ()).unwrap();
+                assert_eq!(verified.faults, [], "operation {n}, {loss:?}, refused: {again}");
+                came_back += verified.objects;
+            }
+            n += 1;
+        }
+        assert!(n > 10 && (again || came_back > 0), "{n} {came_back}");
     }
 }

@@ -54,8 +54,18 @@ pub trait ObjectDisk: Send + Sync + std::fmt::Debug {
     fn append(&self, name: &str, at: u64) -> io::Result<Box<dyn TmpFile>>;
     fn open(&self, area: Area, name: &str) -> io::Result<Box<dyn ObjectRead>>;
     fn remove(&self, area: Area, name: &str) -> io::Result<()>;
-    /// Every file of an area and its size in bytes.
-    fn list(&self, area: Area) -> io::Result<Vec<(String, u64)>>;
+    /// The folders of an area that files can be in, in order.
+    fn folders(&self, area: Area) -> io::Result<Vec<String>>;
+    /// Every file of one of them and its size in bytes.
+    fn list_in(&self, area: Area, folder: &str) -> io::Result<Vec<(String, u64)>>;
+    /// Every file of an area.
+    fn list(&self, area: Area) -> io::Result<Vec<(String, u64)>> {
+        let mut out = Vec::new();
+        for folder in self.folders(area)? {
+            out.extend(self.list_in(area, &folder)?);
+        }
+        Ok(out)
+    }
 }
 
 /// A folder as a capability: opened once, and nothing outside it can be reached through it.
@@ -212,31 +222,56 @@ impl ObjectDisk for CapDisk {
         Ok(Box::new(RealTmp(file)))
     }
     fn open(&self, area: Area, name: &str) -> io::Result<Box<dyn ObjectRead>> {
-        let file = self.folder_of(area, name)?.open_with(name, &options(false))?.into_std();
+        let opened = self.folder_of(area, name).and_then(|folder| folder.open_with(name, &options(false)));
+        let file = opened.map_err(not_plain)?.into_std();
         if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a plain file"));
+            return Err(no_file());
         }
         Ok(Box::new(file))
     }
     fn remove(&self, area: Area, name: &str) -> io::Result<()> {
         self.folder_of(area, name)?.remove_file(name)
     }
-    fn list(&self, area: Area) -> io::Result<Vec<(String, u64)>> {
+    fn folders(&self, area: Area) -> io::Result<Vec<String>> {
         let mut out = Vec::new();
         for folder in self.area(area).entries()? {
             let folder = folder?;
             let name = folder.file_name();
-            let Some(prefix) = name.to_str().filter(|n| n.len() == 2 && is_dir(&folder)) else { continue };
-            for entry in self.area(area).open_dir_nofollow(prefix)?.entries()? {
-                let entry = entry?;
-                // What does not stand in its own place is no file of ours.
-                if let Some(name) = entry.file_name().to_str().filter(|n| is_hash(n) && n.starts_with(prefix))
-                {
-                    out.push((name.to_string(), entry.metadata()?.len()));
-                }
+            out.extend(name.to_str().filter(|n| n.len() == 2 && is_dir(&folder)).map(str::to_string));
+        }
+        out.sort_unstable();
+        Ok(out)
+    }
+    fn list_in(&self, area: Area, folder: &str) -> io::Result<Vec<(String, u64)>> {
+        let mut out = Vec::new();
+        for entry in self.area(area).open_dir_nofollow(folder)?.entries()? {
+            let entry = entry?;
+            let name = entry.file_name();
+            // What does not stand in its own place is no file of ours, and neither is a folder.
+            let Some(name) = name.to_str().filter(|n| is_hash(n) && n.starts_with(folder) && !is_dir(&entry))
+            else {
+                continue;
+            };
+            match entry.metadata() {
+                // It went since the folder was read.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                found => out.push((name.to_string(), found?.len())),
             }
         }
         Ok(out)
+    }
+}
+
+fn no_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is not a plain file")
+}
+
+/// A symlink or a socket in the place of a file, or something else in that of its folder: the file is not there, and no other try
+/// will find it.
+fn not_plain(e: io::Error) -> io::Error {
+    match e.raw_os_error() {
+        Some(libc::ELOOP | libc::ENOTDIR | libc::ENXIO) => no_file(),
+        _ => e,
     }
 }
 

@@ -23,7 +23,7 @@ struct Power {
 
 impl Power {
     /// An operation that is done whole, also when the power fails in it: then it is only not safe.
-    fn change<T>(&self, f: impl FnOnce(&mut Disk) -> io::Result<T>) -> io::Result<T> {
+    fn change<T>(&self, f: impl Fn(&mut Disk) -> io::Result<T>) -> io::Result<T> {
         self.vfs.operate(self.generation, |disk, verdict| match verdict {
             Verdict::Fail(fault) => Err(fault.as_io_error()),
             _ => f(disk),
@@ -31,11 +31,7 @@ impl Power {
     }
 
     /// An operation that makes something safe: it has not happened when the power fails in it.
-    fn sync(
-        &self,
-        f: impl FnOnce(&mut Disk) -> io::Result<()>,
-        failed: impl FnOnce(&mut Disk),
-    ) -> io::Result<()> {
+    fn sync(&self, f: impl Fn(&mut Disk) -> io::Result<()>, failed: impl Fn(&mut Disk)) -> io::Result<()> {
         self.vfs.operate(self.generation, |disk, verdict| match verdict {
             Verdict::Fail(fault) => {
                 failed(disk);
@@ -179,17 +175,16 @@ impl ObjectDisk for FaultDisk {
     fn remove(&self, area: Area, name: &str) -> io::Result<()> {
         self.power.change(|disk| disk.remove(&self.file(area, name)).then_some(()).ok_or_else(not_found))
     }
-    fn list(&self, area: Area) -> io::Result<Vec<(String, u64)>> {
+    fn folders(&self, area: Area) -> io::Result<Vec<String>> {
         let root = format!("{}/{}", self.root, area.folder());
+        self.power.vfs.look(self.power.generation, |disk| Ok(disk.list(&root)))
+    }
+    fn list_in(&self, area: Area, folder: &str) -> io::Result<Vec<(String, u64)>> {
+        let folder = format!("{}/{}/{folder}", self.root, area.folder());
         self.power.vfs.look(self.power.generation, |disk| {
-            let mut out = Vec::new();
-            for folder in disk.list(&root) {
-                for name in disk.list(&format!("{root}/{folder}")) {
-                    let file = disk.find(&format!("{root}/{folder}/{name}")).unwrap();
-                    out.push((name, disk.size(file)));
-                }
-            }
-            Ok(out)
+            let file = |name: &String| disk.find(&format!("{folder}/{name}")).unwrap();
+            let names = disk.list(&folder);
+            Ok(names.into_iter().map(|name| (name.clone(), disk.size(file(&name)))).collect())
         })
     }
 }

@@ -1,11 +1,12 @@
 //! Getting content, whole or a range.
 
 use super::disk::{Area, ObjectRead};
+use super::pins::Held;
 use super::read::Chunked;
 use super::rows;
 use super::store::FileStores;
 use super::stream::{Exact, Verifying};
-use super::types::FileVersion;
+use super::types::{FileVersion, as_error};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use std::io::{self, Read, Seek as _, SeekFrom};
@@ -37,6 +38,29 @@ impl FileStores {
             }
             opened => Ok((stat, opened?)),
         }
+    }
+
+    /// [`FileStores::get`] of a whole version, of which no byte is given before what it stands in was compared with its hash: the
+    /// chunk, or all of a file of its own, which is read twice.
+    pub(crate) fn get_checked(
+        &self,
+        caller: &Caller,
+        store: &str,
+        path: &str,
+        version: Option<u64>,
+    ) -> Result<(FileVersion, Box<dyn Read + Send>)> {
+        let (stat, content) = self.get(caller, store, path, version, None)?;
+        let hash = stat.blake3.as_deref().unwrap_or_default();
+        if self.db.read(|c| rows::object(c, store, hash))?.is_some_and(|o| o.chunked) {
+            return Ok((stat, content));
+        }
+        let mut first = content;
+        io::copy(&mut first, &mut io::sink())
+            .map_err(|e| as_error(e).context(format!("`{store}/{path}`")))?;
+        drop(first);
+        // Hashed once more on its way: what goes bad between the two is an error at its end.
+        let (_, content) = self.get(caller, store, path, Some(stat.version), None)?;
+        Ok((stat, content))
     }
 
     fn ranged(
@@ -75,13 +99,16 @@ impl FileStores {
         let whole = range == (0..size);
         let length = range.end.saturating_sub(range.start);
         if known.chunked {
+            // Before the look: what is found then stays.
+            let mut held = Held::new(s.pins.clone());
+            held.object(hash);
             let object = self.db.read(|c| rows::chunked(c, store, hash))?.ok_or_else(gone)?;
             if let Some(problem) = self.db.read(|c| rows::damaged_chunk(c, store, object))? {
                 return Err(damaged(&format!(
                     "a chunk of the object {hash} of `{name}` is set aside: {problem}"
                 )));
             }
-            let called = (object, format!("object {hash} of `{name}`"));
+            let called = (object, held, format!("object {hash} of `{name}`"));
             let read = Chunked::new(self.db.clone(), s.disk.clone(), s.pins.clone(), called, range)?;
             return Ok(match whole {
                 true => Box::new(Verifying::new(read, size, hash.into(), name.into())),

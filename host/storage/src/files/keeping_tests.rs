@@ -274,6 +274,27 @@ fn old_versions_go_when_the_rules_say_so() {
 }
 
 #[test]
+fn a_clock_that_jumps_takes_nothing_away() {
+    let keep = Keep { versions: None, span: Some(Span::from_secs(14 * 86_400)), whole_names: true };
+    let f = Fixture::new(StoreConfig { keep, ..CONFIG });
+    f.put("a", b"1").unwrap();
+    f.put("a", b"2").unwrap();
+    let upload = f.files.begin_upload(&ME, "s", "u", PutOptions::default()).unwrap();
+    let year = 365 * 86_400 * SECOND;
+    let jump = |f: &Fixture| {
+        for _ in 0..3 {
+            let now = f.files.ages.now(crate::schema::now_ns() + 10 * year, std::time::Instant::now());
+            f.files.look_after("s", now).unwrap();
+            assert_eq!(f.files.prune_at(&ME, "s", false, now).unwrap().versions, 0);
+        }
+        assert_eq!(f.files.versions(&ME, "s", "a").unwrap().len(), 2);
+        assert_eq!(f.files.upload(&ME, "s", &upload.id).unwrap().received, 0);
+    };
+    jump(&f);
+    jump(&f.reopen(StoreConfig { keep, ..CONFIG }));
+}
+
+#[test]
 fn many_old_versions_go_in_steps() {
     let keep = Keep { versions: Some(1), span: None, whole_names: false };
     let f = Fixture::new(StoreConfig { keep, quota_files: 10_000, ..CONFIG });
@@ -289,6 +310,7 @@ fn many_old_versions_go_in_steps() {
     }
     let report = f.files.prune(&ME, "s", false).unwrap();
     assert_eq!((report.versions, report.bytes, report.named.len()), (1200, 1200, NAMED_MAX));
+    assert_eq!(f.audited("files.prune"), 3, "500 at a time");
     assert_eq!(f.files.stats("s").unwrap().versions, 1200);
 }
 

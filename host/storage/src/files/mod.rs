@@ -8,6 +8,7 @@
 //! chunks an object is made (`chunks.rs`), and where these are. `gc` removes what no object is made of (`collect.rs`) and moves what
 //! is left of a pack that is mostly dead (`repack.rs`); what a put or a reader is at is held meanwhile (`pins.rs`).
 
+mod ages;
 mod batch;
 mod chunks;
 mod collect;
@@ -22,6 +23,7 @@ mod pins;
 mod provenance;
 mod prune;
 mod read;
+mod refused;
 mod repack;
 mod rows;
 mod store;
@@ -54,8 +56,8 @@ pub use provenance::{MadeOf, Traced};
 pub use prune::{NAMED_MAX, PruneReport, Pruned};
 pub use store::FileStores;
 pub use types::{
-    CHUNKED_ABOVE_BYTES, Chunking, DATA_MAX, FileStat, FileVersion, FilesFault, FilesStats, FilesVerify,
-    FromData, FromSkill, GcReport, MEDIA_TYPE_BYTES_MAX, METADATA_BYTES_MAX, PAGE_MAX,
+    Batches, CHUNKED_ABOVE_BYTES, Chunking, DATA_MAX, FileStat, FileVersion, FilesFault, FilesStats,
+    FilesVerify, FromData, FromSkill, GcReport, MEDIA_TYPE_BYTES_MAX, METADATA_BYTES_MAX, PAGE_MAX,
     PROVENANCE_NAME_BYTES_MAX, Provenance, PutOptions, StoreConfig, Writable, as_error,
 };
 pub use uploads::{UPLOAD_IDLE_S, UPLOADS_MAX, Upload};

@@ -9,9 +9,9 @@ pub const NAME_BYTES_MAX: usize = 512;
 pub const PART_BYTES_MAX: usize = 255;
 
 /// Names that are devices on Windows, with any extension.
-const DEVICES: [&str; 22] = [
-    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9",
-    "lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
+const DEVICES: [&str; 25] = [
+    "con", "prn", "aux", "nul", "conin$", "conout$", "clock$", "com1", "com2", "com3", "com4", "com5",
+    "com6", "com7", "com8", "com9", "lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
 ];
 
 /// Refuses a name with the reason.
@@ -45,13 +45,17 @@ pub fn check(name: &str) -> Result<()> {
             p if p.ends_with('.') || p.ends_with(' ') || p.starts_with(' ') => {
                 return refuse("a part of it begins or ends with a space, or ends with a dot");
             }
-            p if DEVICES.contains(&p.split('.').next().unwrap_or_default().to_lowercase().as_str()) => {
-                return refuse("a part of it is the name of a device");
-            }
+            p if is_device(p) => return refuse("a part of it is the name of a device"),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// What stands before the first dot counts, without spaces at its end; `COM¹` is one, too.
+fn is_device(part: &str) -> bool {
+    let stem = fold(part.split('.').next().unwrap_or_default());
+    DEVICES.contains(&stem.trim_end())
 }
 
 /// [`check`], and the layout that a store wants of new names.
@@ -123,6 +127,11 @@ mod tests {
             "CON",
             "nul.txt",
             "x/Com1.log",
+            "COM¹",
+            "x/lpt³.txt",
+            "con .txt",
+            "ＣＯＮ",
+            "CONIN$",
             "a.",
             "a ",
             " a",

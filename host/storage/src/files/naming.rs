@@ -2,13 +2,14 @@
 
 use super::content::{Placed, Staged};
 use super::rows;
-use super::store::FileStores;
-use super::types::{FileVersion, Provenance, PutOptions, StoreConfig};
+use super::store::{FileStores, Store};
+use super::types::{FileVersion, Provenance, PutOptions};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::schema::now_ns;
 use crate::settings::Expect;
 use crate::sqlite::Tx;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::MutexGuard;
@@ -33,14 +34,16 @@ pub(crate) struct LooseObject<'a> {
 
 /// Objects that a transaction names. No other put or collection comes between while it lives.
 pub(crate) struct Naming<'a> {
+    files: &'a FileStores,
     stores: BTreeMap<String, Held<'a>>,
     news: Vec<New>,
     loose: Vec<(String, Placed, u64)>,
+    reached: Cell<bool>,
 }
 
 struct Held<'a> {
     _placing: MutexGuard<'a, ()>,
-    config: &'a StoreConfig,
+    store: &'a Store,
 }
 
 struct New {
@@ -70,7 +73,25 @@ pub(super) fn expected(expect: Expect, newest: Option<&FileVersion>, store: &str
 }
 
 impl Naming<'_> {
-    /// Names every object. If the transaction fails, they stay as garbage.
+    /// The last thing that the transaction does.
+    pub(crate) fn reached(&self) {
+        self.reached.set(true);
+    }
+
+    /// After the transaction: where it was refused before its end nothing names the objects, and they go.
+    pub(crate) fn drop_unless_reached(&self, caller: &Caller) {
+        if self.reached.get() {
+            return;
+        }
+        for (store, held) in &self.stores {
+            let news = self.news.iter().filter(|n| n.version.store == *store).map(|n| &n.placed);
+            let loose = self.loose.iter().filter(|(s, ..)| s == store).map(|(_, placed, _)| placed);
+            let all: Vec<&Placed> = news.chain(loose).collect();
+            self.files.drop_refused(caller, (held.store, store), &all, &[]);
+        }
+    }
+
+    /// Names every object.
     pub(crate) fn insert(&self, tx: &Tx<'_>, caller: &Caller) -> Result<Vec<FileVersion>> {
         let mut made = Vec::new();
         for new in &self.news {
@@ -78,7 +99,7 @@ impl Naming<'_> {
             let (store, path) = (&version.store, &version.path);
             let held = self.stores.get(store).ok_or_else(|| Error::internal("a file without its store"))?;
             expected(*expect, rows::newest(tx, store, path)?.as_ref(), store, path)?;
-            rows::admit(tx, caller, version, *stored, held.config)?;
+            rows::admit(tx, caller, version, *stored, &held.store.config)?;
             rows::insert_object(tx, store, placed, None, version.created_at)?;
             made.push(rows::insert(tx, caller, version.clone(), made_of)?);
         }
@@ -93,7 +114,7 @@ impl Naming<'_> {
             .get(store)
             .zip(found)
             .ok_or_else(|| Error::internal("an object without its store"))?;
-        rows::admit_object(tx, (store, hash, *stored), held.config)?;
+        rows::admit_object(tx, (store, hash, *stored), &held.store.config)?;
         rows::insert_object(tx, store, placed, None, now)
     }
 }
@@ -146,24 +167,27 @@ impl FileStores {
             .collect();
         for name in names {
             let s = self.store(&name)?;
-            stores.insert(name, Held { _placing: s.placing(), config: &s.config });
+            stores.insert(name, Held { _placing: s.placing(), store: s });
         }
+        let held =
+            |store: &str| stores.get(store).map(|h| h.store).ok_or_else(|| Error::internal("no store"));
         for NewObject { staged, new, made_of, expect } in objects {
             let stored = staged.stored();
             let there = self.db.read(|c| rows::form(c, &new.store, &staged.hash))?;
             let at = staged
-                .publish(there)
+                .publish(held(&new.store)?, there)
                 .map_err(|e| Error::io(format!("storing `{}/{}`", new.store, new.path), e))?;
             news.push(New { version: new, made_of, expect, placed: at, stored });
         }
         for LooseObject { staged, store, .. } in loose {
             let stored = staged.stored();
             let there = self.db.read(|c| rows::form(c, &store, &staged.hash))?;
-            let at =
-                staged.publish(there).map_err(|e| Error::io(format!("storing an object in `{store}`"), e))?;
+            let at = staged
+                .publish(held(&store)?, there)
+                .map_err(|e| Error::io(format!("storing an object in `{store}`"), e))?;
             placed.push((store, at, stored));
         }
-        Ok(Naming { stores, news, loose: placed })
+        Ok(Naming { files: self, stores, news, loose: placed, reached: Cell::default() })
     }
 
     /// The content of an object, whole and hashed on its way, as [`FileStores::get`] gives it; [`crate::Kind::NotFound`] when it is

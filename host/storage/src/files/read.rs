@@ -3,7 +3,7 @@
 use super::chunks::{self, Located};
 use super::disk::{Area, ObjectDisk, ObjectRead};
 use super::pins::{Held, Pins};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::sqlite::Database;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read, SeekFrom};
@@ -27,7 +27,10 @@ pub(super) struct Chunked {
     at: u64,
     end: u64,
     pieces: VecDeque<Located>,
+    /// The packs of `pieces`.
     held: Held,
+    /// The object: while a page of it is read, nothing is asked of the database, and the next one must be there all the same.
+    _object: Held,
     open: Option<(i64, Box<dyn ObjectRead>)>,
     current: Vec<u8>,
     /// What of `current` was given.
@@ -41,19 +44,19 @@ impl Chunked {
         db: Arc<Database>,
         disk: Arc<dyn ObjectDisk>,
         pins: Arc<Pins>,
-        (object, name): (i64, String),
+        (object, held, name): (i64, Held, String),
         range: std::ops::Range<u64>,
     ) -> Result<Self> {
-        let held = Held::new(pins.clone());
         let mut new = Self {
             db,
             disk,
-            pins,
             object,
             at: range.start,
             end: range.end,
             pieces: VecDeque::new(),
-            held,
+            held: Held::new(pins.clone()),
+            pins,
+            _object: held,
             open: None,
             current: Vec::new(),
             given: 0,
@@ -77,19 +80,29 @@ impl Chunked {
                 return Ok(());
             }
         }
-        Ok(())
+        Err(Error::new(Kind::Busy, format!("the {} is moved again and again while it is read", self.name))
+            .hint("read it again"))
     }
 
     fn damaged(&self, what: impl std::fmt::Display) -> io::Error {
         io::Error::new(io::ErrorKind::InvalidData, format!("the {} is damaged: {what}", self.name))
     }
 
+    /// Its recipe went: the same content came anew, because a chunk of it is damaged.
+    fn is_another(&self) -> bool {
+        self.db.read(|c| chunks::is_chunked(c, self.object)).is_ok_and(|there| !there)
+    }
+
     /// Brings the chunk in that has the next byte.
     fn advance(&mut self) -> io::Result<()> {
         if self.pieces.is_empty() {
-            self.page().map_err(|e| io::Error::other(e.to_string()))?;
+            self.page().map_err(io::Error::other)?;
         }
         let Some(piece) = self.pieces.pop_front() else {
+            if self.is_another() {
+                let what = format!("the {} was stored anew while it was read", self.name);
+                return Err(io::Error::other(Error::new(Kind::Busy, what).hint("read it again")));
+            }
             return Err(self.damaged(format!("nothing says what follows after byte {}", self.at)));
         };
         let skip = self.at.checked_sub(piece.at).and_then(|n| usize::try_from(n).ok());

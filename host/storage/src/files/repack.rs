@@ -1,5 +1,5 @@
 //! Moving what is still needed out of packs that are mostly dead. Killed anywhere it does no harm: the new pack is on the disk before
-//! the rows that point into it, and the old one goes after them.
+//! the rows that point into it, and the old one goes after them. One pack at a time: no more is read, written and moved at once.
 
 use super::chunks::{self, Located};
 use super::collect::remove_packs;
@@ -17,23 +17,31 @@ use std::io;
 /// A pack of which less is needed is written anew, in percent.
 const NEEDED_PERCENT: i64 = 50;
 
-/// Every pack of a store of which too little is needed.
-pub(super) fn repack(files: &FileStores, s: &Store, store: &str, report: &mut GcReport) -> Result<()> {
-    let wasteful: Vec<i64> = files.db.read(|c| {
-        let mut statement = c.prepare_cached(
-            "SELECT p.id FROM file_packs p WHERE p.store = ?1
-             AND (SELECT sum(c.stored) FROM file_chunks c WHERE c.pack = p.id) * 100 < p.bytes * ?2",
-        )?;
-        let rows = statement.query_map((store, NEEDED_PERCENT), |r| r.get(0))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    })?;
-    for pack in wasteful {
-        // Who reads it now goes on; the next collection has another look.
-        if !s.pins.lock().has_pack(pack) {
-            one(files, s, store, pack, report)?;
+impl FileStores {
+    /// Moves what is needed out of the first pack after a row of which too little is; the last that it looked at.
+    pub(super) fn repack(
+        &self,
+        s: &Store,
+        store: &str,
+        after: i64,
+        report: &mut GcReport,
+    ) -> Result<Option<i64>> {
+        // It needs room before it makes room.
+        if (self.writable)().is_err() {
+            return Ok(None);
         }
+        let sql = format!(
+            "SELECT p.id, CASE WHEN p.store = ?1 THEN (SELECT sum(c.stored) FROM file_chunks c WHERE c.pack = p.id) * 100
+             < p.bytes * {NEEDED_PERCENT} END FROM file_packs p WHERE p.id > ?2 ORDER BY p.id LIMIT ?3"
+        );
+        let (wasteful, last) = self.page(&sql, (store, after, s.config.batches.packs))?;
+        // Who reads one now goes on; the next collection has another look.
+        let Some(pack) = wasteful.into_iter().find(|pack| !s.pins.lock().has_pack(*pack)) else {
+            return Ok(last);
+        };
+        one(self, s, store, pack, report)?;
+        Ok(Some(pack))
     }
-    Ok(())
 }
 
 fn one(files: &FileStores, s: &Store, store: &str, pack: i64, report: &mut GcReport) -> Result<()> {
@@ -62,8 +70,7 @@ fn one(files: &FileStores, s: &Store, store: &str, pack: i64, report: &mut GcRep
         moved.push((chunk.id, to.add(&stored).map_err(io)?));
     }
     drop(from);
-    // From the move of the new pack to its row no collection of files comes between.
-    let _placing = s.placing();
+    // Puts need not wait for the disk: what comes between a file and its row is a collection, and this is the only one.
     let new = to.publish().map_err(io)?;
     let written = new.1;
     let pinned = s.pins.lock();

@@ -1,15 +1,16 @@
 //! Putting, listing, deleting.
 
+use super::ages::Ages;
 use super::disk::{CapDisk, ObjectDisk};
 use super::maintain::Looked;
 use super::naming::{NewObject, expected};
-use super::pins::Pins;
+use super::pins::{Pins, Watches};
 use super::types::{
     FileStat, FileVersion, FilesStats, PAGE_MAX, Provenance, PutOptions, StoreConfig, Writable,
 };
 use super::uploads::Busy;
 use super::{labels, name, rows};
-use crate::audit::{Audit, Entry};
+use crate::audit::{Audit, Entry, refuse_archived};
 use crate::caller::{Caller, Grants, Scope, pattern_matches};
 use crate::error::{Error, Result};
 use crate::manifest::FileStore;
@@ -34,6 +35,8 @@ pub(super) struct Store {
     /// Backups share it while they copy; the collector has it alone.
     pub(super) holds: RwLock<()>,
     pub(super) pins: Arc<Pins>,
+    /// Objects that a verification reads at this moment.
+    pub(super) watches: Watches,
     /// Uploads that somebody writes to at this moment.
     pub(super) uploading: Busy,
 }
@@ -50,6 +53,7 @@ pub struct FileStores {
     pub(super) stores: BTreeMap<String, Store>,
     pub(super) writable: Writable,
     pub(super) looked: Looked,
+    pub(super) ages: Ages,
 }
 
 impl std::fmt::Debug for FileStores {
@@ -90,11 +94,13 @@ impl FileStores {
                 placing: Mutex::default(),
                 holds: RwLock::default(),
                 pins: Arc::default(),
+                watches: Watches::default(),
                 uploading: Busy::default(),
             };
             stores.insert(name, store);
         }
-        Ok(Self { db, stores, writable, looked: Looked::default() })
+        let ages = Ages::of(&db)?;
+        Ok(Self { db, stores, writable, looked: Looked::default(), ages })
     }
 
     /// The names of the stores.
@@ -171,10 +177,9 @@ impl FileStores {
             rows::admit(c, caller, &new, staged.stored(), &s.config)?;
             rows::form(c, store, &staged.hash)
         })?;
-        let placed = staged.publish(there).map_err(|e| Error::io(format!("storing `{store}/{path}`"), e))?;
-        // If this fails, the object stays as garbage for `gc`. It must not be removed here: the commit may be on the disk
-        // although it failed, and come back with the next start.
-        self.db.write(|tx| {
+        let placed =
+            staged.publish(s, there).map_err(|e| Error::io(format!("storing `{store}/{path}`"), e))?;
+        self.naming_or_nothing(caller, (s, store), &[&placed], &[], |tx| {
             holds(tx)?;
             rows::insert_object(tx, store, &placed, None, new.created_at)?;
             let made = rows::insert(tx, caller, new, &made_of)?;
@@ -306,6 +311,10 @@ impl FileStores {
             })?;
             labels::none_of(tx, store, path)?;
             refuse_only_copy(tx, store, path)?;
+            // An admin may, and `audit verify` names what is missing then.
+            if matches!(caller, Caller::Plugin { .. }) {
+                refuse_archived(tx, store, path)?;
+            }
             let gone =
                 tx.execute("DELETE FROM file_versions WHERE store = ?1 AND path = ?2", (store, path))?;
             rows::forget_name(tx, store, path)?;

@@ -158,12 +158,16 @@ impl Read for Exact {
 /// Is told of the bytes of each step of a stream, and may wait.
 pub(super) type Step<'a> = &'a mut dyn FnMut(u64);
 
-/// What is wrong with an object in a file of its own, if anything.
-pub(super) fn damage(disk: &dyn ObjectDisk, hash: &str, size: u64, step: Step<'_>) -> Option<String> {
+/// What is wrong with an object in a file of its own, if anything. An error says nothing of the object.
+pub(super) fn damage(
+    disk: &dyn ObjectDisk,
+    hash: &str,
+    size: u64,
+    step: Step<'_>,
+) -> io::Result<Option<String>> {
     let mut object = match disk.open(Area::Objects, hash) {
         Ok(o) => o,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Some("it is missing".into()),
-        Err(e) => return Some(format!("it cannot be opened: {e}")),
+        Err(e) => return lost(e).map(Some),
     };
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; STEP_BYTES];
@@ -173,7 +177,7 @@ pub(super) fn damage(disk: &dyn ObjectDisk, hash: &str, size: u64, step: Step<'_
             Ok(0) => break,
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Some(format!("it cannot be read: {e}")),
+            Err(e) => return Err(e),
         };
         hasher.update(buffer.get(..n).unwrap_or_default());
         read = read.saturating_add(n as u64);
@@ -185,7 +189,18 @@ pub(super) fn damage(disk: &dyn ObjectDisk, hash: &str, size: u64, step: Step<'_
     }
     if read != size {
         let more = if read > size { "more than " } else { "" };
-        return Some(format!("it has {more}{} bytes instead of {size}", read.min(size)));
+        return Ok(Some(format!("it has {more}{} bytes instead of {size}", read.min(size))));
     }
-    (hasher.finalize().to_hex().as_str() != hash).then(|| "its content does not match its hash".into())
+    let same = hasher.finalize().to_hex().as_str() == hash;
+    Ok((!same).then(|| "its content does not match its hash".into()))
+}
+
+/// What is wrong with a file that could not be opened: it is not there, or something else is. Any other error may be of the moment, or of
+/// the machine.
+pub(super) fn lost(e: io::Error) -> io::Result<String> {
+    match e.kind() {
+        io::ErrorKind::NotFound => Ok("it is missing".into()),
+        io::ErrorKind::InvalidData => Ok(e.to_string()),
+        _ => Err(e),
+    }
 }

@@ -44,6 +44,24 @@ impl Chunking {
     };
 }
 
+/// What a collection does at once. Others wait for no more than that, and it can end after any of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Batches {
+    /// Objects that are looked at.
+    pub objects: usize,
+    /// Chunks that are looked at, or that the objects of one transaction may have; one object alone may have more, as one put made
+    /// them in one transaction.
+    pub chunks: usize,
+    /// Packs that are looked at.
+    pub packs: usize,
+    /// Files that are removed.
+    pub files: usize,
+}
+
+impl Batches {
+    pub const DEFAULT: Self = Self { objects: 256, chunks: 4_096, packs: 64, files: 256 };
+}
+
 /// The bounds and rules of a store.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
@@ -60,6 +78,7 @@ pub struct StoreConfig {
     pub layout: Layout,
     pub keep: Keep,
     pub chunking: Chunking,
+    pub batches: Batches,
 }
 
 impl StoreConfig {
@@ -73,6 +92,7 @@ impl StoreConfig {
         layout: Layout::Free,
         keep: Keep::ALL,
         chunking: Chunking::DEFAULT,
+        batches: Batches::DEFAULT,
     };
 }
 
@@ -87,6 +107,7 @@ impl From<&FileStore> for StoreConfig {
             layout: s.layout,
             keep: s.keep,
             chunking: Chunking::DEFAULT,
+            batches: Batches::DEFAULT,
         }
     }
 }

@@ -170,3 +170,109 @@ fn a_part_is_whole_or_not_there_and_the_bounds_hold() {
     let e = f.files.begin_upload(&ME, "s", "more", PutOptions::default()).unwrap_err();
     assert_eq!(e.kind(), Kind::Limit);
 }
+
+/// Gives bytes, and does something before their end.
+struct Meanwhile<'a>(&'a [u8], Option<&'a dyn Fn()>);
+
+impl Read for Meanwhile<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.0.read(buffer)?;
+        if n == 0
+            && let Some(then) = self.1.take()
+        {
+            then();
+        }
+        Ok(n)
+    }
+}
+
+#[test]
+fn parts_at_once_do_not_pass_the_quota_together() {
+    let f = Fixture::new(StoreConfig { quota_bytes: 5_000, file_bytes_max: 4_000, ..CONFIG });
+    let (a, b, c) = (begin(&f, "a"), begin(&f, "b"), begin(&f, "c"));
+    let slow = |id: &str, n: usize, then: &dyn Fn()| {
+        let part = vec![1; n];
+        f.files.append_upload(&ME, "s", id, (0, &hash(&part)), &mut Meanwhile(&part, Some(then)))
+    };
+    // While one is on its way, another is refused what that one has taken.
+    slow(&a.id, 3_000, &|| {
+        assert_eq!(append(&f, &b.id, 0, &[2; 2_001]).unwrap_err().kind(), Kind::Limit);
+        append(&f, &b.id, 0, &[2; 2_000]).unwrap();
+    })
+    .unwrap();
+    assert_eq!(append(&f, &c.id, 0, b"x").unwrap_err().kind(), Kind::Limit);
+    // One that began when there was room, and ends when there is none.
+    f.files.abandon_upload(&ME, "s", &a.id).unwrap();
+    let e = slow(&c.id, 1_000, &|| {
+        append(&f, &b.id, 2_000, &[2; 2_000]).unwrap();
+        f.db.write(|tx| Ok(tx.execute("UPDATE file_uploads SET received = 4001 WHERE id = ?1", [&b.id])?))
+            .unwrap();
+    });
+    assert_eq!(e.unwrap_err().kind(), Kind::Limit);
+    assert_eq!(f.files.upload(&ME, "s", &c.id).unwrap().received, 0);
+    let sizes: Vec<u64> = f.disk().list(Area::Uploads).unwrap().iter().map(|(_, bytes)| *bytes).collect();
+    assert_eq!(sizes.iter().sum::<u64>(), 4_000, "what was refused is gone: {sizes:?}");
+}
+
+#[test]
+fn one_caller_cannot_take_the_room_of_all_uploads() {
+    let f = Fixture::new(StoreConfig { caller_bytes: 100, ..CONFIG });
+    let token = |name: &str| Caller::Token { id: 1, name: name.into(), scope: Scope::Write };
+    let part = |caller: &Caller, n: usize| {
+        let id = f.files.begin_upload(caller, "s", "x", PutOptions::default()).unwrap().id;
+        let part = vec![1; n];
+        f.files.append_upload(caller, "s", &id, (0, &hash(&part)), &mut part.as_slice()).map_err(|e| {
+            assert!(e.hint_text().unwrap().contains("caller_quota"), "{e:?}");
+            e.kind()
+        })
+    };
+    part(&token("a"), 60).unwrap();
+    assert_eq!(part(&token("a"), 41).unwrap_err(), Kind::Limit);
+    part(&token("a"), 40).unwrap();
+    part(&token("b"), 100).unwrap();
+    part(&ME, 1_000).unwrap();
+}
+
+#[test]
+fn an_upload_that_two_finish_is_one_version() {
+    let f = Fixture::new(CONFIG);
+    for round in 1..=40_u64 {
+        let upload = begin(&f, "a");
+        append(&f, &upload.id, 0, &round.to_le_bytes()).unwrap();
+        let made: Vec<Result<u64>> = std::thread::scope(|scope| {
+            let finish = || f.files.finish_upload(&ME, "s", &upload.id, (None, None)).map(|v| v.version);
+            let all: Vec<_> = (0..3).map(|_| scope.spawn(finish)).collect();
+            all.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        for made in made {
+            match made {
+                Ok(version) => assert_eq!(version, round),
+                Err(e) => assert_eq!(e.kind(), Kind::Busy, "{e:?}"),
+            }
+        }
+        assert_eq!(f.files.versions(&ME, "s", "a").unwrap().len() as u64, round);
+        assert_eq!(append(&f, &upload.id, 8, b"x").unwrap_err().kind(), Kind::Conflict);
+    }
+    assert_eq!(uploads_on_disk(&f), 0);
+}
+
+/// Somebody ended it between the first look at it and the turn: what the turn finds counts.
+#[test]
+fn an_upload_that_ended_meanwhile_does_not_end_again() {
+    let f = Fixture::new(CONFIG);
+    let upload = begin(&f, "a");
+    append(&f, &upload.id, 0, b"aa").unwrap();
+    // Its end comes while its content is read for the first time: the last moment before its transaction.
+    f.db.write(|tx| {
+        Ok(tx.execute_batch(&format!(
+            "CREATE TRIGGER meanwhile AFTER INSERT ON file_versions BEGIN
+             UPDATE file_uploads SET received = 1 WHERE id = '{}'; END",
+            upload.id
+        ))?)
+    })
+    .unwrap();
+    assert_eq!(f.files.finish_upload(&ME, "s", &upload.id, (None, None)).unwrap_err().kind(), Kind::Conflict);
+    f.db.write(|tx| Ok(tx.execute_batch("DROP TRIGGER meanwhile")?)).unwrap();
+    assert_eq!((f.names(""), f.on_disk()), (Vec::new(), (0, 0)));
+    assert_eq!(f.files.finish_upload(&ME, "s", &upload.id, (None, None)).unwrap().version, 1);
+}

@@ -3,10 +3,11 @@
 
 use super::collect::remove;
 use super::disk::Area;
+use super::refused::Reached;
 use super::store::{FileStores, Store};
 use super::stream::within;
-use super::types::{FileVersion, Provenance, PutOptions, full};
-use crate::audit::{Audit, Entry};
+use super::types::{FileVersion, Provenance, PutOptions, StoreConfig, full};
+use crate::audit::{self, Audit};
 use crate::caller::{Caller, Scope};
 use crate::error::{Error, Kind, Result};
 use crate::locks::lock;
@@ -15,7 +16,8 @@ use crate::settings::Expect;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{self, Read, Write as _};
 use std::sync::Mutex;
 
@@ -26,9 +28,9 @@ pub const UPLOAD_IDLE_S: i64 = 86_400;
 /// Bytes of one step of a part.
 const STEP_BYTES: usize = 256 << 10;
 
-/// Uploads that somebody writes to.
+/// Uploads that somebody writes to, and the bytes of the part of each that are not counted as received yet.
 #[derive(Debug, Default)]
-pub(super) struct Busy(Mutex<BTreeSet<String>>);
+pub(super) struct Busy(Mutex<BTreeMap<String, u64>>);
 
 /// One upload, for one writer at a time.
 struct Turn<'a> {
@@ -38,7 +40,8 @@ struct Turn<'a> {
 
 impl Busy {
     fn take(&self, id: &str) -> Result<Turn<'_>> {
-        if lock(&self.0).insert(id.into()) {
+        if let Entry::Vacant(free) = lock(&self.0).entry(id.into()) {
+            free.insert(0);
             return Ok(Turn { busy: self, id: id.into() });
         }
         Err(Error::new(Kind::Busy, format!("somebody writes to the upload {id} at this moment"))
@@ -46,10 +49,29 @@ impl Busy {
     }
 }
 
+impl Turn<'_> {
+    /// Takes room for so many bytes of its part; `false`: with what all others are at it is more than `room`.
+    fn grow(&self, bytes: u64, room: u64) -> bool {
+        let mut all = lock(&self.busy.0);
+        let others: u64 = all.iter().filter(|(id, _)| **id != self.id).map(|(_, bytes)| bytes).sum();
+        if others.saturating_add(bytes) > room {
+            return false;
+        }
+        all.insert(self.id.clone(), bytes);
+        true
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         lock(&self.busy.0).remove(&self.id);
     }
+}
+
+/// What bounds a part: bytes that uploads of the store may still take, and those of its sender.
+struct Room {
+    store: u64,
+    caller: u64,
 }
 
 /// An upload.
@@ -174,36 +196,40 @@ impl FileStores {
         (offset, blake3): (u64, &str),
         part: &mut dyn Read,
     ) -> Result<Upload> {
-        let upload = self.open_upload(caller, store, id)?;
+        self.open_upload(caller, store, id)?;
         let s = self.store(store)?;
         (self.writable)()?;
-        let _turn = s.uploading.take(id)?;
-        let here = self.db.read(|c| find(c, store, id))?.received;
+        let turn = s.uploading.take(id)?;
+        // Since the first look somebody may have gone on with it or ended it.
+        let upload = self.open_upload(caller, store, id)?;
+        let here = upload.received;
         if offset != here {
             return Err(Error::conflict(format!(
                 "the upload {id} has {here} bytes; this part begins at {offset}"
             ))
             .hint("ask how much was received and go on from there"));
         }
-        let others: i64 = self.db.read(|c| {
-            let mut statement = c.prepare_cached(
-                "SELECT coalesce(sum(received), 0) FROM file_uploads WHERE store = ?1 AND version IS NULL",
-            )?;
-            Ok(statement.query_row([store], |r| r.get(0))?)
-        })?;
-        let room = s.config.quota_bytes.saturating_sub(others.unsigned_abs());
-        let size = append(s, &upload, offset, blake3, room, part)?;
-        self.db.write(|tx| {
+        let room = self.db.read(|c| room(c, &upload, &s.config))?;
+        let size = append(s, &turn, &upload, blake3, &room, part)?;
+        let reached = Reached::default();
+        let moved = self.db.write(|tx| {
+            // Others went on meanwhile: together they may be too many.
+            let left = self::room(tx, &upload, &s.config)?;
+            within_room(&upload, size - offset, &left, &s.config)?;
             let moved = tx
                 .prepare_cached(
-                    "UPDATE file_uploads SET received = ?2, touched_at = ?4 WHERE id = ?1 AND received = ?3",
+                    "UPDATE file_uploads SET received = ?2, touched_at = ?4 WHERE id = ?1 AND received = ?3 AND version IS NULL",
                 )?
                 .execute((id, size.cast_signed(), offset.cast_signed(), now_ns()))?;
             if moved == 0 {
                 return Err(Error::conflict(format!("the upload {id} was given up or went on meanwhile")));
             }
-            find(tx, store, id)
-        })
+            find(tx, store, id).map(|upload| reached.end(upload))
+        });
+        if moved.is_err() && !reached.is() {
+            cut(s, &upload);
+        }
+        moved
     }
 
     /// Makes the content the next version of its name. `blake3` and `size`, where they are given, are what it must be. Doing it again
@@ -215,13 +241,20 @@ impl FileStores {
         id: &str,
         (blake3, size): (Option<&str>, Option<u64>),
     ) -> Result<FileVersion> {
-        let upload = self.upload(caller, store, id)?;
-        if let Some(version) = upload.version {
-            return self.stat(caller, store, &upload.path, Some(version));
+        let done = |upload: &Upload| {
+            upload.version.map(|version| self.stat(caller, store, &upload.path, Some(version)))
+        };
+        if let Some(made) = done(&self.upload(caller, store, id)?) {
+            return made;
         }
         let s = self.store(store)?;
         let _turn = s.uploading.take(id)?;
-        let Upload { path, received, said, .. } = self.db.read(|c| find(c, store, id))?;
+        // Whoever had the turn before may have finished it.
+        let upload = self.upload(caller, store, id)?;
+        if let Some(made) = done(&upload) {
+            return made;
+        }
+        let Upload { path, received, said, .. } = upload;
         if size.is_some_and(|n| n != received) {
             return Err(Error::conflict(format!(
                 "the upload {id} has {received} bytes instead of {}",
@@ -253,8 +286,17 @@ impl FileStores {
         };
         let stored =
             self.put_with(caller, store, &path, &mut content, options, Expect::Any, whole, |tx, made| {
-                tx.prepare_cached("UPDATE file_uploads SET version = ?2, touched_at = ?3 WHERE id = ?1")?
-                    .execute((id, made.version.cast_signed(), now_ns()))?;
+                let ended = tx
+                    .prepare_cached(
+                        "UPDATE file_uploads SET version = ?2, touched_at = ?3
+                         WHERE id = ?1 AND version IS NULL AND received = ?4",
+                    )?
+                    .execute((id, made.version.cast_signed(), now_ns(), received.cast_signed()))?;
+                if ended == 0 {
+                    return Err(Error::conflict(format!(
+                        "the upload {id} was given up or went on meanwhile"
+                    )));
+                }
                 Ok(())
             })?;
         left(s, store, id);
@@ -263,12 +305,13 @@ impl FileStores {
 
     /// Gives an upload up. Also on a read-only disk.
     pub fn abandon_upload(&self, caller: &Caller, store: &str, id: &str) -> Result<()> {
-        let upload = self.open_upload(caller, store, id)?;
+        self.open_upload(caller, store, id)?;
         let s = self.store(store)?;
         let _turn = s.uploading.take(id)?;
+        let upload = self.open_upload(caller, store, id)?;
         self.db.write_always(|tx| {
-            tx.prepare_cached("DELETE FROM file_uploads WHERE id = ?1")?.execute([id])?;
-            let entry = Entry::new(caller, "files.abandon", format!("file:{store}/{}", upload.path));
+            tx.prepare_cached("DELETE FROM file_uploads WHERE id = ?1 AND version IS NULL")?.execute([id])?;
+            let entry = audit::Entry::new(caller, "files.abandon", format!("file:{store}/{}", upload.path));
             Audit::append(tx, &entry.detail(json!({ "upload": id, "received": upload.received }))).map(drop)
         })?;
         left(s, store, id);
@@ -323,19 +366,64 @@ fn left(s: &Store, store: &str, id: &str) {
     }
 }
 
-/// Writes a part behind what is there and syncs it; what the file has then. What came of one that is refused goes: nobody counts it.
-fn append(s: &Store, of: &Upload, offset: u64, blake3: &str, room: u64, part: &mut dyn Read) -> Result<u64> {
-    let added = add(s, of, offset, blake3, room, part);
-    if added.is_err()
-        && let Err(e) = s.disk.append(&of.id, offset)
-    {
-        tracing::debug!(store = of.store, upload = of.id, error = %e, "a part that was refused was left");
-    }
-    added
+/// What uploads of a store, and those of the sender of one, may still take. Their content is counted once more when they are finished.
+fn room(c: &Connection, of: &Upload, config: &StoreConfig) -> Result<Room> {
+    let (all, own): (i64, i64) = c
+        .prepare_cached(
+            "SELECT coalesce(sum(received), 0), coalesce(sum(iif(actor = ?2, received, 0)), 0)
+             FROM file_uploads WHERE store = ?1 AND version IS NULL",
+        )?
+        .query_row((&of.store, &of.by), |r| Ok((r.get(0)?, r.get(1)?)))?;
+    let is_operator = of.by == Caller::Operator.actor();
+    Ok(Room {
+        store: config.quota_bytes.saturating_sub(all.unsigned_abs()),
+        caller: if is_operator { u64::MAX } else { config.caller_bytes.saturating_sub(own.unsigned_abs()) },
+    })
 }
 
-fn add(s: &Store, of: &Upload, offset: u64, blake3: &str, room: u64, part: &mut dyn Read) -> Result<u64> {
-    let (store, path) = (of.store.as_str(), of.path.as_str());
+fn within_room(of: &Upload, bytes: u64, room: &Room, config: &StoreConfig) -> Result<()> {
+    let store = &of.store;
+    if bytes > room.store {
+        return Err(full(store, config.quota_bytes));
+    }
+    if bytes > room.caller {
+        return Err(Error::limit(
+            format!("the uploads of `{}` to store `{store}`", of.by),
+            format!("{} bytes of one caller", config.caller_bytes),
+            format!("finish or abandon some, or raise `files.{store}.caller_quota` in shiphold.toml"),
+        ));
+    }
+    Ok(())
+}
+
+/// Writes a part behind what is there and syncs it; what the file has then. What came of one that is refused goes: nobody counts it.
+fn append(
+    s: &Store,
+    turn: &Turn<'_>,
+    of: &Upload,
+    blake3: &str,
+    room: &Room,
+    part: &mut dyn Read,
+) -> Result<u64> {
+    add(s, turn, of, blake3, room, part).inspect_err(|_| cut(s, of))
+}
+
+/// Cuts what came of a part that was refused.
+fn cut(s: &Store, of: &Upload) {
+    if let Err(e) = s.disk.append(&of.id, of.received) {
+        tracing::debug!(store = of.store, upload = of.id, error = %e, "a part that was refused was left");
+    }
+}
+
+fn add(
+    s: &Store,
+    turn: &Turn<'_>,
+    of: &Upload,
+    blake3: &str,
+    room: &Room,
+    part: &mut dyn Read,
+) -> Result<u64> {
+    let (store, path, offset) = (of.store.as_str(), of.path.as_str(), of.received);
     let io = |e| Error::io(format!("storing a part of `{store}/{path}`"), e);
     let mut file = s.disk.append(&of.id, offset).map_err(io)?;
     let mut hasher = blake3::Hasher::new();
@@ -348,10 +436,13 @@ fn add(s: &Store, of: &Upload, offset: u64, blake3: &str, room: u64, part: &mut 
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(Error::io(format!("reading a part of `{store}/{path}`"), e)),
         };
-        let bytes = step.get(..n).unwrap_or_default();
+        let bytes = step.get(..n).ok_or_else(|| {
+            Error::internal(format!("a part of `{store}/{path}` gave {n} bytes instead of {STEP_BYTES}"))
+        })?;
         size = size.saturating_add(n as u64);
         within((store, path), size, &s.config)?;
-        if size - offset > room {
+        within_room(of, size - offset, room, &s.config)?;
+        if !turn.grow(size - offset, room.store) {
             return Err(full(store, s.config.quota_bytes));
         }
         hasher.update(bytes);

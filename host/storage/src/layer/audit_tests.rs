@@ -100,6 +100,13 @@ fn an_archived_segment_is_proven_by_its_file_and_its_signature() {
     assert!(broken.seq == 1 && broken.problem.contains("archived segment 1"), "{broken:?}");
     std::fs::write(&objects[0], &sound).unwrap();
     assert_eq!(desk.verify(&[], true).broken, None);
+    // Nor may a plugin take it away that may take files away.
+    let plugin = Caller::Plugin {
+        name: "p".into(),
+        grants: Arc::new(crate::Grants { files_delete: vec!["archives/*".into()], ..Default::default() }),
+    };
+    let e = desk.layer.files().remove(&plugin, "archives", "audit/segment-00000001.jsonl.gz").unwrap_err();
+    assert_eq!(e.kind(), Kind::Conflict, "{e:?}");
     desk.layer.files().delete(&OP, "archives", "audit/segment-00000001.jsonl.gz", true).unwrap();
     let broken = desk.verify(&[], true).broken.unwrap();
     assert!(broken.problem.contains("is not there any more"), "{broken:?}");

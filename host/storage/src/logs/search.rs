@@ -7,11 +7,11 @@ use super::types::{
 use super::{Logs, check_stream, none};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
-use crate::files::{CHUNKED_ABOVE_BYTES, as_error};
+use crate::files::as_error;
 use memchr::memmem::Finder;
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::Deserialize;
-use std::io::{BufRead as _, BufReader, Cursor, Read};
+use std::io::{BufRead as _, BufReader, Read as _};
 
 /// Lines that wait, of one step.
 const STEP: i64 = 1_000;
@@ -174,23 +174,15 @@ impl Logs {
             filling.at = *last;
             filling.page.unreadable.len() < 100
         };
-        let opened =
-            self.files.get(&Caller::Operator, &segment.store, &segment.path, Some(segment.version), None);
-        let (small, mut content) = match opened {
-            Ok((file, content)) => (file.size <= CHUNKED_ABOVE_BYTES as u64, content),
+        // Compared with its hash before a line of it is given.
+        let Segment { store, path, version, .. } = segment;
+        let content = match self.files.get_checked(&Caller::Operator, store, path, Some(*version)) {
+            Ok((_, content)) => content,
             Err(e) if matches!(e.kind(), Kind::Corrupt | Kind::Io | Kind::NotFound) => {
                 return Ok(unreadable(filling, e));
             }
             Err(e) => return Err(e),
         };
-        if small {
-            // What is not in chunks is known to be whole only when all of it was read.
-            let mut whole = Vec::new();
-            if let Err(e) = content.read_to_end(&mut whole) {
-                return Ok(unreadable(filling, as_error(e)));
-            }
-            content = Box::new(Cursor::new(whole));
-        }
         let mut content = BufReader::with_capacity(256 << 10, content);
         let mut line = Vec::new();
         loop {

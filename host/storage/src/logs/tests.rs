@@ -28,10 +28,12 @@ fn rules(segment: u64) -> manifest::Logs {
 
 impl Fixture {
     fn new(segment: u64, quota: u64) -> Self {
+        Self::with(segment, StoreConfig { quota_bytes: quota, ..StoreConfig::UNBOUNDED })
+    }
+    fn with(segment: u64, config: StoreConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Arc::new(Database::open(&dir.path().join("db"), Options::default(), MIGRATIONS).unwrap());
         let disk = crate::files::CapDisk::open(&dir.path().join("logs")).unwrap();
-        let config = StoreConfig { quota_bytes: quota, ..StoreConfig::UNBOUNDED };
         let disks = BTreeMap::from([("logs".to_string(), (Box::new(disk) as Box<dyn ObjectDisk>, config))]);
         let files = Arc::new(FileStores::with_disks(disks, db.clone(), Arc::new(|| Ok(()))).unwrap());
         Self { logs: Logs::new(db.clone(), files.clone(), rules(segment)), files, db, dir }
@@ -235,6 +237,36 @@ fn a_segment_that_is_damaged_or_gone_is_named_and_the_rest_is_found() {
     let page = f.search(LogQuery { limit: 1000, ..LogQuery::default() });
     assert_eq!(page.unreadable, Vec::<String>::new());
     assert_eq!(page.lines.last().unwrap().number, 300);
+}
+
+/// A store that was restored has its objects as files, large ones, too: what is wrong near the end of one is known before its first line
+/// is given.
+#[test]
+fn no_line_comes_out_of_a_large_segment_that_is_damaged() {
+    let whole = crate::files::Chunking { above: usize::MAX, ..crate::files::Chunking::DEFAULT };
+    let f = Fixture::with(400_000, StoreConfig { chunking: whole, ..StoreConfig::UNBOUNDED });
+    for i in 0..20 {
+        f.push(&lines(i * 1000, 1000));
+    }
+    f.logs.rotate(&ME, "trader").unwrap();
+    let all = f.all();
+    assert_eq!(all.len(), 20_000);
+    let segments = f.files.list(&ME, "logs", "", None, 100).unwrap();
+    assert!(segments.len() >= 2 && segments[0].size > 4 << 16, "{segments:?}");
+    let hash = segments[0].blake3.clone().unwrap();
+    let place = f.dir.path().join("logs/objects").join(&hash[..2]).join(&hash);
+    let mut bytes = std::fs::read(&place).unwrap();
+    let at = bytes.len() - 10;
+    bytes[at] ^= 1;
+    std::fs::write(&place, &bytes).unwrap();
+    let page = f.search(LogQuery { limit: 10, ..LogQuery::default() });
+    assert_eq!(page.unreadable.len(), 1);
+    let last = segments[0].metadata["last"].as_u64().unwrap();
+    assert_eq!(page.lines[0].number, last + 1);
+    assert_eq!(page.lines, all[usize::try_from(last).unwrap()..][..10]);
+    bytes[at] ^= 1;
+    std::fs::write(&place, &bytes).unwrap();
+    assert_eq!(f.all(), all);
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub const READ_MAX: Duration = Duration::from_secs(5);
 /// [`Options::reader_wait_max`] unless it is chosen.
 pub const READER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection: more than there are.
-const STATEMENTS_KEPT: usize = 448;
+const STATEMENTS_KEPT: usize = 512;
 /// [`Options::log_bytes_max`] unless it is chosen.
 pub const LOG_BYTES_MAX: u64 = 64 << 20;
 /// [`Options::wal_kept_bytes`] unless it is chosen.

@@ -75,8 +75,10 @@ impl States {
             }
             let (saved, dropped) = self.save_in(tx, caller, &prepared, &named, now_ns())?;
             remember(tx, caller, &prepared, &digest, &saved)?;
+            named.reached();
             Ok((Saved { checkpoint: saved, replayed: false }, dropped))
         });
+        named.drop_unless_reached(caller);
         match made {
             Ok((saved, dropped)) => {
                 drop(named);

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Findings of one run; more add nothing.
 const FINDINGS_MAX: usize = 20;
 /// Disks of one run of the workload that are in memory at once; for more it runs again.
-const SNAPSHOTS_MAX: usize = 64;
+const SNAPSHOTS_MAX: usize = 32;
 /// The progress of a workload whose store is being opened.
 const OPENING: u64 = u64::MAX;
 
@@ -113,7 +113,7 @@ pub(super) fn run<W: Workload>(w: &W, store: &W::Store, done: usize) -> (usize, 
 }
 
 /// Takes the power at every `stride`-th operation from `first` on, and after the last step. What is lost is chosen by `losses`
-/// from the operation's number; every start is from `image`. A store that was opened once must open again. What no start could
+/// from the operation's number; every start is from `image`, and everything of the store is on the disk. A store that was opened once must open again. What no start could
 /// tell from a disk that was looked at is not looked at again.
 pub fn lose_power_everywhere<W: Workload>(
     vfs: &FaultVfs,
@@ -170,6 +170,30 @@ pub fn lose_power_everywhere<W: Workload>(
             return report;
         }
     }
+}
+
+/// Takes the power at the n-th operation of a run from `image` on: for workloads that have something beside the disk, which goes on
+/// from where it was. Its points are 0 where there is no such operation.
+pub fn lose_power_at<W: Workload>(vfs: &FaultVfs, w: &W, image: &Disk, n: u64, losses: &[Loss]) -> Report {
+    let mut report = Report::default();
+    vfs.load(image.clone());
+    vfs.crash_at(n);
+    let (mut done, mut in_flight) = (0, false);
+    if let Ok(store) = w.open(vfs.name()) {
+        let (d, failed) = run(w, &store, 0);
+        (done, in_flight) = (d, failed.is_some());
+        if let Some(e) = failed.filter(|_| !vfs.hit()) {
+            report.find("without any fault", e);
+            return report;
+        }
+    }
+    report.points = u64::from(vfs.hit());
+    let wreck = vfs.disk();
+    for loss in losses {
+        let place = format!("power lost at operation {n} ({loss:?}), {done} steps acknowledged");
+        report.look(vfs, w, wreck.after(*loss), &place, (done, in_flight));
+    }
+    report
 }
 
 /// Lets every `stride`-th operation fail, once or (with `forever`) until the disk is mended. The step that saw it must

@@ -178,6 +178,9 @@ impl DataLayer {
         let (mut steps, mut whole, mut contracts) = (Vec::new(), Frame::default(), Vec::new());
         let mut before: Option<(&str, Series)> = None;
         for (i, Roll { time, instrument }) in rolls.iter().enumerate() {
+            if rolls.get(i + 1).is_some_and(|next| next.time <= start) {
+                continue;
+            }
             let series = self.bars_of(instrument, query.as_of())?;
             // A roll before all bars that were asked for changes none of them.
             if let Some((name, old)) = &before

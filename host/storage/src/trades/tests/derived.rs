@@ -176,6 +176,10 @@ fn a_chain_is_one_series() {
     assert!(e.kind() == Kind::NotFound && e.hint_text().unwrap().contains("roll=none"), "{e:?}");
     // Nobody asks for it who asks for bars from the roll on.
     assert_eq!(column(&layer, &BarsQuery { start: Some(D0), ..of(RollBy::Ratio) }, "close").len(), 4);
+    // Nor does he need to know where the bars of the contracts before it are.
+    let new = NewRoll { chain: "C".into(), time: D0 - 2 * DAY, instrument: Some("F".into()) };
+    layer.trades().add_roll(&OP, &new).unwrap();
+    assert_eq!(column(&layer, &BarsQuery { start: Some(D0), ..of(RollBy::Ratio) }, "close").len(), 4);
 }
 
 /// What is held over a split is worth the same before its next bar, and capital is at closes as profit is.

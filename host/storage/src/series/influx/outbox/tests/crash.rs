@@ -1,7 +1,7 @@
 //! The outbox with the power taken away, and the disk filled, at every operation; the server keeps what it has.
 
 use super::*;
-use crate::testing::crash::{Report, Workload, lose_power_everywhere};
+use crate::testing::crash::{Report, Workload, lose_power_at};
 use crate::testing::series::{SeriesWorkload, Step};
 use crate::testing::{Disk, Fault as DiskFault, FaultVfs, Loss};
 
@@ -70,7 +70,7 @@ fn lose_power(
     let mut all = Report::default();
     for n in 1.. {
         w.server.reset();
-        let report = lose_power_everywhere(vfs, w, image, (n, u64::MAX / 2), losses);
+        let report = lose_power_at(vfs, w, image, n, &losses(n));
         all.checks += report.checks;
         all.points += report.points;
         all.findings.extend(report.findings);
