@@ -366,23 +366,27 @@ impl Access {
 
 /// May a caller have to do with a store at all? What it may with each name of it is for [`may`] to say.
 pub(super) fn may_any(caller: &Caller, access: Access, store: &str) -> Result<()> {
-    let Caller::Plugin { grants, .. } = caller else { return may(caller, access, store, "") };
-    // What a pattern has before its first slash is of the store.
+    let Caller::Plugin { name, grants } = caller else { return may(caller, access, store, "") };
+    // What a pattern has before its first slash is of the store, so no name of one has a slash.
     let inside = |p: &String| pattern_matches(p.split('/').next().unwrap_or_default(), store);
     match access.granted(grants).iter().any(inside) {
         true => Ok(()),
-        false => may(caller, access, store, ""),
+        false => Err(not_granted(name, access, &format!("{store}/"))),
     }
 }
 
 pub(super) fn may(caller: &Caller, access: Access, store: &str, path: &str) -> Result<()> {
     let (scope, key) = access.needs();
     let Caller::Plugin { name, grants } = caller else { return caller.require(scope, key) };
-    let patterns = access.granted(grants);
     let wanted = format!("{store}/{path}");
-    if patterns.iter().any(|p| pattern_matches(p, &wanted)) {
+    if access.granted(grants).iter().any(|p| pattern_matches(p, &wanted)) {
         return Ok(());
     }
-    Err(Error::denied(format!("plugin `{name}` has no `{key}` grant for `{}`", wanted.escape_debug()))
-        .hint(format!("add a pattern to `grants.{key}` of the plugin in shiphold.toml")))
+    Err(not_granted(name, access, &wanted))
+}
+
+fn not_granted(plugin: &str, access: Access, wanted: &str) -> Error {
+    let (_, key) = access.needs();
+    Error::denied(format!("plugin `{plugin}` has no `{key}` grant for `{}`", wanted.escape_debug()))
+        .hint(format!("add a pattern to `grants.{key}` of the plugin in shiphold.toml"))
 }

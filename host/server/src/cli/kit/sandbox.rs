@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use shiphold_kit::Project;
 use shiphold_kit::fixture::{File, Fixture, Series};
+use shiphold_storage::caller::pattern_matches;
 use shiphold_storage::files::PutOptions;
 use shiphold_storage::series::Budget;
 use shiphold_storage::series::exchange::Import;
@@ -192,12 +193,29 @@ fn secrets(fixture: &Fixture, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A plugin may ask for any store, `*/*`; an operator grants those that there are.
+fn of_stores(grants: &mut toml::Table, stores: &BTreeSet<String>) {
+    let files = grants.get_mut("files").and_then(toml::Value::as_table_mut);
+    for patterns in files.into_iter().flat_map(|t| t.iter_mut()).filter_map(|(_, p)| p.as_array_mut()) {
+        let asked = std::mem::take(patterns);
+        for pattern in asked {
+            match pattern.as_str().and_then(|p| p.split_once('/')) {
+                Some((any, names)) if any.contains('*') => {
+                    let meant = stores.iter().filter(|s| pattern_matches(any, s));
+                    patterns.extend(meant.map(|s| format!("{s}/{names}").into()));
+                }
+                _ => patterns.push(pattern),
+            }
+        }
+    }
+}
+
 /// As an operator would write it who grants all that is asked, or what the fixture grants.
 fn manifest(project: &Project, component: &Path, fixture: &Fixture) -> Result<toml::Table> {
     let toml = |what: &str, map: &Map<String, Value>| {
         toml::Table::try_from(map).map_err(|e| Error::invalid(format!("`{what}` of the fixture: {e}")))
     };
-    let grants = match &fixture.grants {
+    let mut grants = match &fixture.grants {
         Some(given) => toml("grants", given)?,
         None => project.grants.clone(),
     };
@@ -207,6 +225,9 @@ fn manifest(project: &Project, component: &Path, fixture: &Fixture) -> Result<to
     let patterns = patterns.filter_map(toml::Value::as_array).flatten().filter_map(toml::Value::as_str);
     stores
         .extend(patterns.filter_map(|p| p.split('/').next()).filter(|s| !s.contains('*')).map(String::from));
+    if fixture.grants.is_none() {
+        of_stores(&mut grants, &stores);
+    }
     let mut plugin = toml::Table::new();
     plugin.insert("component".into(), component.to_string_lossy().into_owned().into());
     plugin.insert("world".into(), project.world.name().into());
@@ -240,4 +261,18 @@ fn manifest(project: &Project, component: &Path, fixture: &Fixture) -> Result<to
     let plugins = toml::Table::from_iter([(project.name.clone(), plugin.into())]);
     whole.insert("plugins".into(), plugins.into());
     Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_of_any_store_is_granted_of_those_that_there_are() {
+        let asked = "[files]\nread = [\"*/in*\", \"cold/x\"]\nwrite = [\"c*/*\"]\ndelete = [\"z*/*\"]\n[series]\nread = [\"*/*\"]";
+        let mut grants: toml::Table = toml::from_str(asked).unwrap();
+        of_stores(&mut grants, &BTreeSet::from(["box".into(), "cold".into()]));
+        let granted = "[files]\nread = [\"box/in*\", \"cold/in*\", \"cold/x\"]\nwrite = [\"cold/*\"]\ndelete = []\n[series]\nread = [\"*/*\"]";
+        assert_eq!(grants, toml::from_str(granted).unwrap());
+    }
 }
