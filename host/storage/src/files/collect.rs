@@ -17,6 +17,11 @@ use rusqlite::{Connection, OptionalExtension as _};
 use serde_json::json;
 use std::io::{self, Read};
 use std::sync::{PoisonError, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::time::{Duration, Instant};
+
+/// How long a collection that somebody asked for waits for the store: longer than the background work takes in one turn.
+const ALONE_WAIT_MAX: Duration = Duration::from_secs(2);
+const ALONE_LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Of a row of `file_objects`: nothing names the object.
 const UNNAMED: &str = "NOT EXISTS (SELECT 1 FROM file_versions v WHERE v.store = file_objects.store AND v.hash = file_objects.hash)
@@ -56,18 +61,22 @@ type Page = (Vec<i64>, Option<i64>);
 
 impl FileStores {
     /// Removes objects that neither a version of a file nor a checkpoint of a strategy names, and chunks that no object is made of.
-    /// [`Kind::Busy`] while a backup copies.
+    /// [`Kind::Busy`] while a backup copies; the turn of the background work is waited for.
     pub fn gc(&self, caller: &Caller, store: &str) -> Result<GcReport> {
         caller.require(Scope::Admin, "collect garbage")?;
         let mut collection = Collection::new();
-        match self.collect(caller, store, &mut collection, &mut || true)? {
-            Some(_) => Ok(collection.report),
-            None => Err(Error::new(
-                Kind::Busy,
-                format!("a backup or another collection works on store `{store}`"),
-            )
-            .hint("collect when it is done")),
+        let begin = Instant::now();
+        while self.collect(caller, store, &mut collection, &mut || true)?.is_none() {
+            if begin.elapsed() >= ALONE_WAIT_MAX {
+                return Err(Error::new(
+                    Kind::Busy,
+                    format!("a backup or another collection works on store `{store}`"),
+                )
+                .hint("collect when it is done"));
+            }
+            std::thread::sleep(ALONE_LOOK_EVERY);
         }
+        Ok(collection.report)
     }
 
     /// Goes on with a collection while `more` says so; whether it is done. `None`: a backup or another one works on the store.
@@ -163,15 +172,10 @@ impl FileStores {
             let _still = s.placing();
             let pinned = s.pins.lock();
             report.removed += self.db.write_always(|tx| {
-                let sql = format!(
-                    "DELETE FROM file_objects WHERE store = ?1 AND hash = ?2 AND {UNNAMED} RETURNING chunked"
-                );
-                let mut delete = tx.prepare_cached(&sql)?;
                 let mut in_chunks = 0;
                 // Who reads one goes on; the next collection has another look.
                 for hash in gone.iter().filter(|hash| !pinned.has_object(hash)) {
-                    let was: Option<bool> = delete.query_row((store, hash), |r| r.get(0)).optional()?;
-                    in_chunks += u64::from(was == Some(true));
+                    in_chunks += u64::from(drop_unnamed(tx, store, hash)? == Some(true));
                 }
                 Ok(in_chunks)
             })?;
@@ -312,14 +316,10 @@ impl FileStores {
             note(tx)?;
             let (mut gone, mut unused) = (Vec::new(), Vec::new());
             let pinned = s.pins.lock();
-            let sql = format!(
-                "DELETE FROM file_objects WHERE store = ?1 AND hash = ?2 AND {UNNAMED} RETURNING chunked"
-            );
             // One that is read in chunks, which others named, waits for a collection.
             for hash in hashes.iter().filter(|hash| !pinned.has_object(hash)) {
                 let made_of = chunks::of_object(tx, store, hash)?;
-                let in_chunks = tx.prepare_cached(&sql)?.query_row((store, hash), |r| r.get::<_, bool>(0));
-                match in_chunks.optional()? {
+                match drop_unnamed(tx, store, hash)? {
                     Some(true) => unused.extend(made_of),
                     _ if !rows::object_is_known(tx, store, hash)? => gone.push(hash),
                     _ => {}
@@ -360,6 +360,13 @@ fn alone(s: &Store) -> Result<Option<RwLockWriteGuard<'_, ()>>> {
         Err(TryLockError::Poisoned(p)) => Ok(Some(p.into_inner())),
         Err(TryLockError::WouldBlock) => Ok(None),
     }
+}
+
+/// Takes the row of an object that nothing names; whether it was in chunks.
+fn drop_unnamed(tx: &Tx<'_>, store: &str, hash: &str) -> Result<Option<bool>> {
+    let sql =
+        format!("DELETE FROM file_objects WHERE store = ?1 AND hash = ?2 AND {UNNAMED} RETURNING chunked");
+    Ok(tx.prepare_cached(&sql)?.query_row((store, hash), |r| r.get(0)).optional()?)
 }
 
 /// Those of some files that no row names.

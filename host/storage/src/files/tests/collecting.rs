@@ -39,6 +39,21 @@ fn a_collection_takes_nothing_that_a_put_just_stored() {
 }
 
 #[test]
+fn a_collection_waits_for_a_short_turn_of_others() {
+    let f = Fixture::new(CONFIG);
+    f.put("a", b"x").unwrap();
+    f.files.delete(&ME, "s", "a", true).unwrap();
+    let held = f.files.hold_objects();
+    std::thread::scope(|scope| {
+        let collected = scope.spawn(|| f.files.gc(&ME, "s"));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(!collected.is_finished());
+        drop(held);
+        assert_eq!(collected.join().unwrap().unwrap().removed, 1);
+    });
+}
+
+#[test]
 fn a_collection_waits_for_no_backup_and_stops_no_put() {
     let f = Fixture::new(CONFIG);
     let stored = f.put("a", b"x").unwrap();
