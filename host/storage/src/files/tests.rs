@@ -34,6 +34,21 @@ pub(super) fn read_all(mut reader: Box<dyn Read + Send>) -> std::io::Result<Vec<
     Ok(out)
 }
 
+/// Gives bytes, and does something before their end.
+pub(super) struct Meanwhile<'a>(pub(super) &'a [u8], pub(super) Option<&'a dyn Fn()>);
+
+impl Read for Meanwhile<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.0.read(buffer)?;
+        if n == 0
+            && let Some(then) = self.1.take()
+        {
+            then();
+        }
+        Ok(n)
+    }
+}
+
 /// A store `s` on the real disk.
 pub(super) struct Fixture {
     pub(super) files: FileStores,

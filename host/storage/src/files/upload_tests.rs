@@ -1,6 +1,6 @@
 //! Content that comes in parts.
 
-use super::tests::{CONFIG, Fixture, ME, hash};
+use super::tests::{CONFIG, Fixture, ME, Meanwhile, hash};
 use super::*;
 use crate::caller::{Caller, Scope};
 use crate::error::{Kind, Result};
@@ -169,21 +169,6 @@ fn a_part_is_whole_or_not_there_and_the_bounds_hold() {
     }
     let e = f.files.begin_upload(&ME, "s", "more", PutOptions::default()).unwrap_err();
     assert_eq!(e.kind(), Kind::Limit);
-}
-
-/// Gives bytes, and does something before their end.
-struct Meanwhile<'a>(&'a [u8], Option<&'a dyn Fn()>);
-
-impl Read for Meanwhile<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.0.read(buffer)?;
-        if n == 0
-            && let Some(then) = self.1.take()
-        {
-            then();
-        }
-        Ok(n)
-    }
 }
 
 #[test]

@@ -514,6 +514,18 @@ impl Budget {
         }
         Ok(())
     }
+
+    /// So many rows were read by now.
+    pub(crate) fn rows(&self, given: u64) -> Result<()> {
+        match self.rows_max.filter(|most| given > *most) {
+            None => Ok(()),
+            Some(most) => Err(Error::limit(
+                "the number of rows read",
+                most,
+                "narrow the range, or raise `limits.query_rows` in shiphold.toml",
+            )),
+        }
+    }
 }
 
 /// One series as the catalog knows it.

@@ -121,18 +121,6 @@ fn what_is_refused_in_its_transaction_goes_unless_another_has_it() {
 /// Two senders of one large content: what the second brought is there already, and counts once.
 #[test]
 fn one_content_that_comes_twice_at_once_takes_its_room_once() {
-    struct Meanwhile<'a>(&'a [u8], Option<&'a dyn Fn()>);
-    impl Read for Meanwhile<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-            let n = self.0.read(buffer)?;
-            if n == 0
-                && let Some(then) = self.1.take()
-            {
-                then();
-            }
-            Ok(n)
-        }
-    }
     let f = Fixture::new(CONFIG);
     let content = crate::testing::random::Random::new(1).bytes(300_000);
     let first = || drop(f.put("a", &content).unwrap());

@@ -168,7 +168,7 @@ impl Merged {
 
     /// The budget of rows holds for engine and archives together.
     fn few(&self) -> Result<()> {
-        few(self.given, &self.wanted.budget)
+        self.wanted.budget.rows(self.given)
     }
 
     /// Rows put together one by one.
@@ -208,17 +208,6 @@ impl Merged {
     }
 }
 
-fn few(given: u64, budget: &Budget) -> Result<()> {
-    match budget.rows_max.filter(|most| given > *most) {
-        None => Ok(()),
-        Some(most) => Err(Error::limit(
-            "the number of rows read",
-            most,
-            "narrow the range, or raise `limits.query_rows` in shiphold.toml",
-        )),
-    }
-}
-
 /// The budget of rows holds for all of these pieces, whatever they come from.
 pub(super) fn few_of(pieces: PieceStream, budget: &Budget) -> PieceStream {
     let (budget, mut given) = (budget.clone(), 0_u64);
@@ -228,7 +217,7 @@ pub(super) fn few_of(pieces: PieceStream, budget: &Budget) -> PieceStream {
             Piece::Rows(frame) => frame.len() as u64,
             Piece::Summary(summary) => summary.rows,
         });
-        few(given, &budget).map(|()| piece)
+        budget.rows(given).map(|()| piece)
     }))
 }
 

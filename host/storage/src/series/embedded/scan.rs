@@ -7,7 +7,7 @@ use super::merge::{Merge, Part, Source, Summed};
 use super::read;
 use super::run::{Lane, Run};
 use super::statistics::{Sum, Totals};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::series::pieces::{FieldSummary, Piece, PieceStream, Summary, Total, Within};
 use crate::series::{Budget, Column, FieldType, Frame, FrameStream, SeriesKey, TimeRange, Values};
 use std::sync::Arc;
@@ -143,14 +143,7 @@ impl Scan {
 
     fn count(&mut self, rows: u64) -> Result<()> {
         self.rows += rows;
-        match self.budget.rows_max {
-            Some(max) if self.rows > max => Err(Error::limit(
-                "the number of rows read",
-                max,
-                "narrow the range, or raise `limits.query_rows` in shiphold.toml",
-            )),
-            _ => Ok(()),
-        }
+        self.budget.rows(self.rows)
     }
 
     fn field(&self, totals: Totals) -> Option<FieldSummary> {

@@ -209,15 +209,7 @@ fn a_split_and_a_position_from_before_make_no_returns() {
     };
     layer.trades().record(&OP, &batch).unwrap();
     action(&layer, 1, ActionKind::Split { new: 4, old: 1 });
-    let query = PerformanceQuery {
-        account: "main".into(),
-        skill: "pullback".into(),
-        version: "1.0.0".into(),
-        start: D0,
-        end: D0 + 3 * DAY,
-        capital: None,
-        known_at: None,
-    };
+    let query = first_days(3);
     let of_days = |from: i64, to: i64| {
         let query = PerformanceQuery { start: D0 + from * DAY, end: D0 + to * DAY, ..query.clone() };
         layer.skill_performance(&OP, &query, &Budget::default()).unwrap()
@@ -247,15 +239,7 @@ fn a_split_after_the_last_bar_makes_no_loss() {
     };
     layer.trades().record(&OP, &batch).unwrap();
     action(&layer, 3, ActionKind::Split { new: 4, old: 1 });
-    let query = PerformanceQuery {
-        account: "main".into(),
-        skill: "pullback".into(),
-        version: "1.0.0".into(),
-        start: D0,
-        end: D0 + 5 * DAY,
-        capital: Some(n("10000")),
-        known_at: None,
-    };
+    let query = PerformanceQuery { capital: Some(n("10000")), ..first_days(5) };
     let found = layer.skill_performance(&OP, &query, &Budget::default()).unwrap();
     assert_eq!((found.equity, found.unrealised), (n("11000"), n("1000")));
 }
@@ -277,18 +261,23 @@ fn all_instruments_of_a_skill_have_one_budget() {
             ..Batch::default()
         };
         layer.trades().record(&OP, &batch).unwrap();
-        let query = PerformanceQuery {
-            account: "main".into(),
-            skill: "pullback".into(),
-            version: "1.0.0".into(),
-            start: D0,
-            end: D0 + 3 * DAY,
-            capital: Some(n("100")),
-            known_at: None,
-        };
+        let query = PerformanceQuery { capital: Some(n("100")), ..first_days(3) };
         let found = layer.skill_performance(&OP, &query, &Budget::default());
         assert_eq!(found.is_ok(), enough, "{rows}: {found:?}");
         assert!(enough || found.unwrap_err().kind() == Kind::Limit);
+    }
+}
+
+/// How the skill did in the first so many days, on the capital that it took.
+fn first_days(days: i64) -> PerformanceQuery {
+    PerformanceQuery {
+        account: "main".into(),
+        skill: "pullback".into(),
+        version: "1.0.0".into(),
+        start: D0,
+        end: D0 + days * DAY,
+        capital: None,
+        known_at: None,
     }
 }
 
@@ -320,15 +309,7 @@ fn a_version_of_a_skill_is_judged_by_its_own_orders() {
         ..Batch::default()
     };
     layer.trades().record(&OP, &batch).unwrap();
-    let query = PerformanceQuery {
-        account: "main".into(),
-        skill: "pullback".into(),
-        version: "1.0.0".into(),
-        start: D0,
-        end: D0 + 3 * DAY,
-        capital: None,
-        known_at: None,
-    };
+    let query = first_days(3);
     let found = layer.skill_performance(&OP, &query, &Budget::default()).unwrap();
     assert_eq!((found.capital, found.equity, found.realised), (n("1000"), n("1020"), n("20")));
     assert_eq!((found.fills, found.trades, found.unrealised), (2, 1, n("0")));
@@ -411,15 +392,7 @@ fn a_fall_between_days_is_a_drawdown() {
         ..Batch::default()
     };
     layer.trades().record(&OP, &batch).unwrap();
-    let query = PerformanceQuery {
-        account: "main".into(),
-        skill: "pullback".into(),
-        version: "1.0.0".into(),
-        start: D0,
-        end: D0 + 4 * DAY,
-        capital: Some(n("100")),
-        known_at: None,
-    };
+    let query = PerformanceQuery { capital: Some(n("100")), ..first_days(4) };
     let found = layer.skill_performance(&OP, &query, &Budget::default()).unwrap();
     assert_eq!((found.equity, found.unrealised, found.trades), (n("90"), n("-10"), 0));
     assert!((found.performance.max_drawdown - 0.5).abs() < 1e-12, "120 to 60");
