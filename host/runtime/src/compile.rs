@@ -360,17 +360,14 @@ mod tests {
         child(exe, Path::new("in"), output, &limits).await
     }
 
-    /// A program in place of the compiler: it has the output's path in `$4`.
+    /// A program in place of the compiler: it has the output's path in `$4`. Another process writes it: what this one opened for
+    /// writing could be inherited by the child of another test at that moment, and then cannot be started (`ETXTBSY`).
     fn script(dir: &Path, lines: &str) -> PathBuf {
         let path = dir.join("compiler");
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o700)
-            .open(&path)
-            .unwrap();
-        write!(file, "#!/bin/sh\n{lines}\n").unwrap();
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$0" && chmod 700 "$0""#;
+        let written =
+            std::process::Command::new("/bin/sh").args(["-c", write]).arg(&path).arg(lines).status();
+        assert!(written.unwrap().success());
         path
     }
 
@@ -410,15 +407,13 @@ mod tests {
 
     /// A program that compiles as the child of a host does: this test's own, which runs [`as_the_child`] alone.
     fn compiler_program(dir: &Path) -> PathBuf {
-        let (program, me) = (dir.join("compiler"), std::env::current_exe().unwrap());
-        let text = format!(
-            "#!/bin/sh\necho $$ > {0}/pid\nCOMPILE_IN=\"$3\" COMPILE_OUT=\"$4\" exec {1} --exact compile::tests::as_the_child --ignored\n",
+        let me = std::env::current_exe().unwrap();
+        let lines = format!(
+            "echo $$ > {0}/pid\nCOMPILE_IN=\"$3\" COMPILE_OUT=\"$4\" exec {1} --exact compile::tests::as_the_child --ignored",
             dir.display(),
             me.display()
         );
-        std::fs::write(&program, text).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-        program
+        script(dir, &lines)
     }
 
     #[test]
@@ -500,9 +495,7 @@ mod tests {
     #[tokio::test]
     async fn what_an_ended_child_had_half_written_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let program = dir.path().join("compiler");
-        std::fs::write(&program, "#!/bin/sh\necho half > \"${4%cwasm}partial-$$\"\nexit 1\n").unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let program = script(dir.path(), "echo half > \"${4%cwasm}partial-$$\"\nexit 1");
         let ticked = crate::engine::Engines::without_pool().get(false).unwrap();
         let cache = dir.path().join("cache");
         let loaded = load(&ticked, b"\0asm\x0d\0\x01\0", &cache, &Compiler::Child(program)).await;
