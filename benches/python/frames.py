@@ -40,10 +40,11 @@ class Server:
 
 
 def shown(frame):
-    """Times of the index or of the column `time`, as datetimes or nanoseconds."""
+    """Times of the index or of the column `time`, as datetimes or nanoseconds. Of texts pandas takes a column of whole numbers for integers,
+    which in a digest are something else than the floats that were written."""
     times = frame["time"] if "time" in frame else frame.index
     times = times if times.dtype.kind == "i" else pd.DatetimeIndex(times).as_unit("ns").asi8
-    return times, {name: frame[name].to_numpy() for name in FIELDS}
+    return times, {name: frame[name].to_numpy("float64") for name in FIELDS}
 
 
 def main():
