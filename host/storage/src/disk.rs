@@ -21,7 +21,7 @@ const RESERVE_BLOCK_BYTES: usize = 1 << 20;
 /// The lock of a data folder; it ends with the process, however that ends.
 #[derive(Debug)]
 pub struct FolderLock {
-    _file: File,
+    file: File,
 }
 
 impl FolderLock {
@@ -61,7 +61,17 @@ impl FolderLock {
         file.set_len(0).map_err(place)?;
         file.rewind().map_err(place)?;
         writeln!(file, "{}", std::process::id()).map_err(place)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for FolderLock {
+    /// A process that another thread is starting has this file, too, until its program begins: closing alone would leave it locked
+    /// until then.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "the lock of the data folder goes when its file is closed");
+        }
     }
 }
 
@@ -339,9 +349,11 @@ mod tests {
         let busy = FolderLock::acquire(&data).unwrap_err();
         assert_eq!(busy.kind(), Kind::Busy);
         assert!(busy.message().contains(&std::process::id().to_string()), "{busy:?}");
+        let of_a_fork = lock.file.try_clone().unwrap();
         drop(lock);
         std::fs::write(data.join("lock"), "999999").unwrap();
         FolderLock::acquire(&data).unwrap();
+        drop(of_a_fork);
         assert_eq!(data.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     }
 

@@ -19,6 +19,7 @@ pub use writer::{GROUP_MEMBERS_MAX, GROUP_OPEN_MAX, Tx, WriterGuard, Written};
 use crate::error::{Error, Kind, Result};
 use crate::locks::lock;
 use pool::Readers;
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
@@ -347,6 +348,9 @@ fn connect(path: &Path, options: &Options, write: bool) -> Result<Connection> {
     };
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // A plan is for every value. Without this SQLite plans most statements again whenever a value is bound to them, which takes longer
+    // than most of them take to run; and what `plans.rs` checked would be the plan for no value at all.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if write {
         connection
             .execute_batch(&format!(

@@ -1,4 +1,5 @@
 use super::*;
+use rusqlite::StatementStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +19,24 @@ pub(super) fn insert(db: &Database, x: i64) -> Result<()> {
         tx.execute("INSERT INTO t VALUES (?1)", [x])?;
         Ok(())
     })
+}
+
+/// SQLite plans a statement again when a value was bound to it that a better plan may be found for; rusqlite takes the values out
+/// of each statement that it keeps, which counts as such.
+#[test]
+fn a_statement_is_planned_once_for_all_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    let planned_again = |c: &Connection| -> Result<i32> {
+        const SQL: &str = "SELECT count(*) FROM t JOIN t other ON other.rowid = t.x WHERE t.x = ?1";
+        for x in [0, 1, 7, 7_000_000_000_i64] {
+            c.prepare_cached(SQL)?.query_row([x], |r| r.get::<_, i64>(0))?;
+        }
+        Ok(c.prepare_cached(SQL)?.get_status(StatementStatus::RePrepare))
+    };
+    assert_eq!(db.read(planned_again).unwrap(), 0);
+    assert_eq!(db.write(|tx| planned_again(tx)).unwrap(), 0);
+    assert_eq!(planned_again(&db.pin().unwrap()).unwrap(), 0);
 }
 
 #[test]
