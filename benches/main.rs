@@ -34,6 +34,6 @@ fn main() {
         ("plugins", plugins::run),
         ("skills", skills::run),
         ("data", layer::run),
-        ("trades", layer::trades::run),
+        ("data-trades", layer::trades::run),
     ]);
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench series|files [--quick]`: the series engine in process beside its peers, and file stores. A program of its own, so
+//! `cargo xtask bench series|data-files [--quick]`: the series engine in process beside its peers, and file stores. A program of its own, so
 //! that it builds without wasmtime.
 //!
 //! How figures are taken: see `benches/main.rs`.
@@ -41,6 +41,6 @@ fn main() {
         ("series-rest", rest::run),
         ("series-peers", peers::run),
         ("series-growth", growth::run),
-        ("files", files::run),
+        ("data-files", files::run),
     ]);
 }

@@ -15,12 +15,12 @@ const PROGRAMS: [Program; 2] = [
     Program {
         package: "shiphold-storage",
         name: "series",
-        groups: &["series", "series-scale", "series-rest", "series-peers", "series-growth", "files"],
+        groups: &["series", "series-scale", "series-rest", "series-peers", "series-growth", "data-files"],
     },
     Program {
         package: "shiphold",
         name: "shiphold",
-        groups: &["http", "series-http", "plugins", "skills", "data", "trades"],
+        groups: &["http", "series-http", "plugins", "skills", "data", "data-trades"],
     },
 ];
 
@@ -144,7 +144,7 @@ mod tests {
         );
         assert_eq!(asked(Some("http")), ["http", "series-http"]);
         assert_eq!(asked(Some("nothing")), [""; 0]);
-        assert_eq!(asked(Some("data")), ["data"]);
+        assert_eq!(asked(Some("data")), ["data-files", "data", "data-trades"]);
         assert_eq!(asked(None).len(), 12);
     }
 }
