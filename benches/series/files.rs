@@ -10,6 +10,8 @@ use std::time::Instant;
 
 const OP: Caller = Caller::Operator;
 const STEP_BYTES: usize = 256 << 10;
+/// Times that the large file is copied and got.
+const GETS: usize = 5;
 /// Who store small files one by one at once.
 const WRITERS: usize = 8;
 
@@ -149,13 +151,21 @@ fn large(run: &Run, table: &mut Table, dir: &Path, layer: &DataLayer) {
     let ours = mib_per_s(bytes, begin);
     assert_eq!(stored.blake3.as_deref(), Some(hash.as_str()));
     table.rate("put", "MiB/s", ours, Some(("copy with hashing", theirs)), "0.5×");
-    let begin = Instant::now();
-    assert_eq!(plain_copy(&source, &copy), hash);
-    let theirs = mib_per_s(bytes, begin);
-    let begin = Instant::now();
-    let (_, mut content) = layer.files().get(&OP, "models", "large", None, None).unwrap();
-    assert_eq!(copy_out(&mut content, &dir.join("got")), bytes);
-    let ours = mib_per_s(bytes, begin);
+    // The disk is busy with what was written before, more or less: in turn, and the median of each.
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..GETS {
+        let begin = Instant::now();
+        assert_eq!(plain_copy(&source, &copy), hash);
+        theirs.push(mib_per_s(bytes, begin));
+        let begin = Instant::now();
+        let (_, mut content) = layer.files().get(&OP, "models", "large", None, None).unwrap();
+        assert_eq!(copy_out(&mut content, &dir.join("got")), bytes);
+        ours.push(mib_per_s(bytes, begin));
+    }
+    let [ours, theirs] = [ours, theirs].map(|mut all| {
+        all.sort_by(f64::total_cmp);
+        all[GETS / 2]
+    });
     table.rate("get to a file", "MiB/s", ours, Some(("copy with hashing", theirs)), "0.5×");
     let begin = Instant::now();
     assert_eq!(plain_read(&mut File::open(&copy).unwrap()), bytes);
