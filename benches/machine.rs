@@ -50,13 +50,16 @@ pub fn synced_writes_per_s(dir: &Path, bytes: usize) -> f64 {
 /// The median of several rounds, in milliseconds.
 pub fn median_ms(rounds: usize, mut f: impl FnMut()) -> f64 {
     f();
-    let mut all: Vec<f64> = (0..rounds)
-        .map(|_| {
-            let begin = Instant::now();
-            f();
-            begin.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
+    let times = (0..rounds).map(|_| {
+        let begin = Instant::now();
+        f();
+        begin.elapsed().as_secs_f64() * 1e3
+    });
+    median(times.collect())
+}
+
+/// The figure in the middle.
+pub fn median(mut all: Vec<f64>) -> f64 {
     all.sort_by(f64::total_cmp);
     all[all.len() / 2]
 }

@@ -1,5 +1,6 @@
 //! File stores: large files beside a plain copy that hashes, many small ones, versions that share most of their content.
 
+use crate::machine::median;
 use crate::{Run, Table};
 use shiphold_storage::files::{BATCH_FILES_MAX, BatchFile, PutOptions};
 use shiphold_storage::{Caller, DataLayer, Manifest};
@@ -33,19 +34,28 @@ fn mib_per_s(bytes: usize, begin: Instant) -> f64 {
     bytes as f64 / f64::from(1 << 20) / begin.elapsed().as_secs_f64()
 }
 
-/// Reads, hashes, writes and syncs, as `cp` with a checksum would.
-fn plain_copy(from: &Path, to: &Path) -> String {
-    let (mut from, mut to) = (File::open(from).unwrap(), fresh(to));
-    let mut hasher = blake3::Hasher::new();
+/// Gives all that is read to `f`, step by step; how many bytes.
+fn each_step(from: &mut dyn Read, mut f: impl FnMut(&[u8])) -> usize {
     let mut step = vec![0; STEP_BYTES];
+    let mut all = 0;
     loop {
         let n = from.read(&mut step).unwrap();
         if n == 0 {
-            break;
+            return all;
         }
-        hasher.update(&step[..n]);
-        to.write_all(&step[..n]).unwrap();
+        f(&step[..n]);
+        all += n;
     }
+}
+
+/// Reads, hashes, writes and syncs, as `cp` with a checksum would.
+fn plain_copy(from: &Path, to: &Path) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut to = fresh(to);
+    each_step(&mut File::open(from).unwrap(), |part| {
+        hasher.update(part);
+        to.write_all(part).unwrap();
+    });
     to.sync_all().unwrap();
     hasher.finalize().to_hex().to_string()
 }
@@ -59,33 +69,19 @@ fn fresh(path: &Path) -> File {
 /// Writes and syncs what is given; what is given is hashed already.
 fn copy_out(from: &mut dyn Read, to: &Path) -> usize {
     let mut to = fresh(to);
-    let mut step = vec![0; STEP_BYTES];
-    let mut all = 0;
-    loop {
-        let n = from.read(&mut step).unwrap();
-        if n == 0 {
-            to.sync_all().unwrap();
-            return all;
-        }
-        to.write_all(&step[..n]).unwrap();
-        all += n;
-    }
+    let all = each_step(from, |part| to.write_all(part).unwrap());
+    to.sync_all().unwrap();
+    all
 }
 
 /// Reads and hashes.
 fn plain_read(from: &mut dyn Read) -> usize {
-    let mut step = vec![0; STEP_BYTES];
     let mut hasher = blake3::Hasher::new();
-    let mut all = 0;
-    loop {
-        let n = from.read(&mut step).unwrap();
-        if n == 0 {
-            std::hint::black_box(hasher.finalize());
-            return all;
-        }
-        hasher.update(&step[..n]);
-        all += n;
-    }
+    let all = each_step(from, |part| {
+        hasher.update(part);
+    });
+    std::hint::black_box(hasher.finalize());
+    all
 }
 
 pub fn run(run: &Run, table: &mut Table) {
@@ -162,26 +158,14 @@ fn large(run: &Run, table: &mut Table, dir: &Path, layer: &DataLayer) {
         assert_eq!(copy_out(&mut content, &dir.join("got")), bytes);
         ours.push(mib_per_s(bytes, begin));
     }
-    let [ours, theirs] = [ours, theirs].map(|mut all| {
-        all.sort_by(f64::total_cmp);
-        all[GETS / 2]
-    });
+    let (ours, theirs) = (median(ours), median(theirs));
     table.rate("get to a file", "MiB/s", ours, Some(("copy with hashing", theirs)), "0.5×");
     let begin = Instant::now();
     assert_eq!(plain_read(&mut File::open(&copy).unwrap()), bytes);
     let theirs = mib_per_s(bytes, begin);
     let begin = Instant::now();
     let (_, mut content) = layer.files().get(&OP, "models", "large", None, None).unwrap();
-    let mut step = vec![0; STEP_BYTES];
-    let mut read = 0;
-    loop {
-        let n = content.read(&mut step).unwrap();
-        if n == 0 {
-            break;
-        }
-        read += n;
-    }
-    assert_eq!(read, bytes);
+    assert_eq!(each_step(&mut content, |_| ()), bytes);
     table.rate("get to memory", "MiB/s", mib_per_s(bytes, begin), Some(("read with hashing", theirs)), "");
     let begin = Instant::now();
     let rounds = 1_000;
